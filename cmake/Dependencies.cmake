@@ -1,0 +1,28 @@
+# Small libraries from the distribution's packages, linked statically so that one binary runs on another machine.
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(fmt 9 REQUIRED)
+
+function(trireme_static_library target header library)
+  find_path(${target}_INCLUDE ${header} REQUIRED)
+  find_library(${target}_LIBRARY ${library} REQUIRED)
+  add_library(${target} INTERFACE)
+  target_include_directories(${target} SYSTEM INTERFACE ${${target}_INCLUDE})
+  target_link_libraries(${target} INTERFACE ${${target}_LIBRARY})
+endfunction()
+
+trireme_static_library(utf8proc_static utf8proc.h libutf8proc.a)
+target_compile_definitions(utf8proc_static INTERFACE UTF8PROC_STATIC)
+trireme_static_library(pcre2_static pcre2.h libpcre2-8.a)
+target_compile_definitions(pcre2_static INTERFACE PCRE2_STATIC PCRE2_CODE_UNIT_WIDTH=8)
+
+# libtorch's headers bundle another fmt (header only, other namespace version); ours is compiled in once.
+add_library(fmt_static INTERFACE)
+target_link_libraries(fmt_static INTERFACE fmt::fmt-header-only)
+
+find_path(CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
+add_library(cli11 INTERFACE)
+target_include_directories(cli11 SYSTEM INTERFACE ${CLI11_INCLUDE})
+
+if(TRIREME_TESTS)
+  find_package(GTest REQUIRED)
+endif()

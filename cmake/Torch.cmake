@@ -1,0 +1,56 @@
+# Imported targets for the pip wheel of PyTorch. find_package(Torch) refuses a CUDA wheel on a machine without a CUDA
+# toolkit, although the CPU half links without one; these targets do not.
+#   torch_cpu   libtorch_cpu + libc10, always
+#   torch_cuda  libtorch_cuda + libc10_cuda, when TRIREME_CUDA is on
+execute_process(
+  COMMAND ${TRIREME_PYTHON} -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))"
+  OUTPUT_VARIABLE TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(NOT TORCH_ROOT OR NOT EXISTS ${TORCH_ROOT}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "no torch wheel found through ${TRIREME_PYTHON}: run ./dev build, which installs one, or set "
+                      "TRIREME_PYTHON to a Python that has torch >= 2.11")
+endif()
+file(READ ${TORCH_ROOT}/version.py TORCH_VERSION_TEXT)
+string(REGEX MATCH "__version__ = '([0-9]+\\.[0-9]+)" _ ${TORCH_VERSION_TEXT})
+if(CMAKE_MATCH_1 VERSION_LESS 2.11)
+  message(FATAL_ERROR "torch ${CMAKE_MATCH_1} at ${TORCH_ROOT} is too old: trireme needs 2.11 or later")
+endif()
+get_filename_component(SITE_PACKAGES ${TORCH_ROOT} DIRECTORY)
+message(STATUS "torch ${CMAKE_MATCH_1}: ${TORCH_ROOT}")
+
+find_package(Threads REQUIRED)
+add_library(torch_cpu INTERFACE)
+target_include_directories(torch_cpu SYSTEM INTERFACE ${TORCH_ROOT}/include ${TORCH_ROOT}/include/torch/csrc/api/include)
+# Accidental includes of the whole operator table cost seconds per file: this turns them into errors.
+target_compile_definitions(torch_cpu INTERFACE AT_PER_OPERATOR_HEADERS TORCH_ASSERT_ONLY_METHOD_OPERATORS)
+file(GLOB NVIDIA_LIBRARY_DIRS ${SITE_PACKAGES}/nvidia/*/lib)
+set(NVIDIA_RPATH_LINK "")
+foreach(dir IN LISTS NVIDIA_LIBRARY_DIRS)
+  list(APPEND NVIDIA_RPATH_LINK "-Wl,-rpath-link,${dir}")
+endforeach()
+target_link_options(torch_cpu INTERFACE -L${TORCH_ROOT}/lib -Wl,-rpath,${TORCH_ROOT}/lib ${NVIDIA_RPATH_LINK})
+target_link_libraries(torch_cpu INTERFACE -Wl,--no-as-needed -ltorch_cpu -lc10 -Wl,--as-needed Threads::Threads)
+
+# CUDA: the toolkit for the kernels, and the wheel's CUDA half (its libraries come as packages of their own).
+set(TRIREME_HAS_CUDA OFF)
+if(NOT TRIREME_CUDA STREQUAL "OFF")
+  find_program(NVCC nvcc HINTS /usr/local/cuda/bin)
+  file(GLOB CUDNN_LIBRARY ${SITE_PACKAGES}/nvidia/cudnn/lib/libcudnn.so*)
+  file(GLOB NCCL_LIBRARY ${SITE_PACKAGES}/nvidia/nccl/lib/libnccl.so*)
+  if(NVCC AND CUDNN_LIBRARY AND NCCL_LIBRARY AND EXISTS ${TORCH_ROOT}/lib/libtorch_cuda.so)
+    set(TRIREME_HAS_CUDA ON)
+  elseif(TRIREME_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "TRIREME_CUDA=ON needs nvcc and the torch wheel with all its nvidia packages at ${SITE_PACKAGES}")
+  endif()
+endif()
+if(TRIREME_HAS_CUDA)
+  set(CMAKE_CUDA_COMPILER ${NVCC})
+  set(CMAKE_CUDA_ARCHITECTURES 90a)
+  set(CMAKE_CUDA_STANDARD 20)
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  target_link_options(torch_cpu INTERFACE -L${SITE_PACKAGES}/nvidia/cu13/lib)
+  target_include_directories(torch_cpu SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(torch_cpu INTERFACE
+    -Wl,--no-as-needed -ltorch_cuda -lc10_cuda -Wl,--as-needed -l:libcudart.so.13)
+endif()
+message(STATUS "CUDA: ${TRIREME_HAS_CUDA}")

@@ -1,0 +1,10 @@
+// Precompiled for the folders that use torch: the headers that nearly every file of them needs.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>

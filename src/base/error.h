@@ -1,0 +1,35 @@
+// Errors. A user's mistake (a file, an option, a machine too small) is a UserError: one line that names the place, the
+// value and the remedy; main prints it and exits with status 2. A broken promise of ours is a TRIREME_CHECK: abort.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace trireme {
+
+class UserError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Throws UserError with the formatted line: fail("{}:{}: ...", file, line).
+template <typename... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> text, Args&&... args) {
+  throw UserError(fmt::format(text, std::forward<Args>(args)...));
+}
+
+[[noreturn]] void check_failed(const char* file, int line, const char* condition,
+                               const std::string& detail);
+
+}  // namespace trireme
+
+// An invariant of ours; never for input. Detail is optional: TRIREME_CHECK(a == b, "a {} b {}", a, b).
+#define TRIREME_CHECK(condition, ...)                                   \
+  do {                                                                  \
+    if (!(condition)) [[unlikely]]                                      \
+      ::trireme::check_failed(__FILE__, __LINE__, #condition,           \
+                              fmt::format("" __VA_ARGS__));             \
+  } while (false)

@@ -1,0 +1,24 @@
+// Lines for people, on stderr; stdout belongs to results. Thread-safe: a line is written whole.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string_view>
+#include <utility>
+
+namespace trireme {
+
+void log_line(std::string_view line);
+void warn_line(std::string_view line);  // prefixed "warning: "
+
+template <typename... Args>
+void log(fmt::format_string<Args...> text, Args&&... args) {
+  log_line(fmt::format(text, std::forward<Args>(args)...));
+}
+
+template <typename... Args>
+void warn(fmt::format_string<Args...> text, Args&&... args) {
+  warn_line(fmt::format(text, std::forward<Args>(args)...));
+}
+
+}  // namespace trireme

@@ -1,0 +1,45 @@
+// Reviews as they come from any of the inputs, one struct per arrow of the data path.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace trireme::data {
+
+struct Turn {
+  std::string role;
+  std::string content;
+};
+
+struct Review {
+  std::string film;
+  std::string text;                 // may be empty in the data; then it is no target
+  std::string date;                 // YYYY-MM-DD
+  std::optional<int> stars;         // 1..5
+  std::vector<Turn> context;        // earlier turns of a dialogue; empty for DMSC
+  int64_t position = 0;             // order of appearance (ID in DMSC), the tie-breaker after date
+};
+
+// A user's reviews in time order (date, position).
+struct User {
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> profile;  // further fields, in file order (age, ...)
+  std::string task;                                          // task.description
+  std::vector<Review> reviews;
+};
+
+// What was read, and what was left out and why: {reason, count}.
+struct ReviewSet {
+  std::vector<User> users;
+  bool has_stars = false;
+  std::vector<std::pair<std::string, int64_t>> dropped;
+};
+
+// Reads Douban DMSC.csv, a dmsc_v2 folder (movies.csv + ratings.csv) or the pipeline's train.json, by content.
+// Throws UserError with file, line, column.
+ReviewSet read_reviews(const std::string& path);
+
+}  // namespace trireme::data

@@ -1,0 +1,61 @@
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/nearest.h"
+#include "cli/verbs.h"
+
+namespace {
+
+struct VerbEntry {
+  std::string name;
+  int (*run)(trireme::cli::Arguments);
+  const char* help;
+};
+
+const std::vector<VerbEntry>& verbs() {
+  static const std::vector<VerbEntry> list = {
+      {"train", trireme::cli::run_train, "fine-tune a Hugging Face model on reviews"},
+      {"data", trireme::cli::run_data, "count, measure and show the samples of a data file"},
+      {"tokenize", trireme::cli::run_tokenize, "text to token ids and back, a line each"},
+      {"generate", trireme::cli::run_generate, "write a review, or continue a prompt"},
+      {"dump", trireme::cli::run_dump, "one forward and backward: loss, logits, gradients to a file"},
+  };
+  return list;
+}
+
+int usage(std::FILE* stream) {
+  fmt::print(stream, "usage: trireme VERB [options]   (trireme VERB --help lists them)\n\n");
+  for (const VerbEntry& verb : verbs()) fmt::print(stream, "  {:<10} {}\n", verb.name, verb.help);
+  return stream == stdout ? 0 : 2;
+}
+
+int run(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) return usage(stderr);
+  if (arguments[0] == "--help" || arguments[0] == "-h") return usage(stdout);
+  std::vector<std::string> names;
+  for (const VerbEntry& verb : verbs()) {
+    if (verb.name == arguments[0]) {
+      return verb.run(trireme::cli::Arguments(arguments).subspan(1));
+    }
+    names.push_back(verb.name);
+  }
+  trireme::fail("unknown verb '{}'{}: run trireme --help for the list", arguments[0],
+                trireme::did_you_mean(arguments[0], names));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const trireme::UserError& error) {
+    fmt::print(stderr, "trireme: {}\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "trireme: internal error: {}\n", error.what());
+    return 1;
+  }
+}
