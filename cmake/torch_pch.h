@@ -1,6 +1,7 @@
 // Precompiled for the folders that use torch: the headers that nearly every file of them needs.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 

@@ -95,6 +95,7 @@ struct RunConfig {
   std::string out;                          // dump: safetensors
   bool logits = false;
   bool grads = false;
+  int64_t steps = 0;                        // dump: time this many training steps on the batch
 };
 
 }  // namespace trireme::config

@@ -1,0 +1,75 @@
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+
+#include "attention/block.h"
+#include "base/error.h"
+
+namespace trireme::attention {
+namespace {
+
+at::Tensor to_device(const std::vector<int64_t>& starts, const at::Device& device) {
+  at::Tensor host = at::empty({static_cast<int64_t>(starts.size())}, at::kInt);
+  std::copy(starts.begin(), starts.end(), host.mutable_data_ptr<int32_t>());
+  return host.to(device);
+}
+
+// Documents one after another: on CPU, where a kernel call costs little, and for fp32 on CUDA.
+bool by_document(const at::Tensor& q) { return q.is_cpu() || q.scalar_type() == at::kFloat; }
+
+}  // namespace
+
+LocalAttention::LocalAttention(std::vector<int64_t> starts, const at::Device& device, double scale)
+    : starts_(std::move(starts)), scale_(scale) {
+  for (size_t i = 1; i < starts_.size(); ++i) {
+    longest_ = std::max(longest_, starts_[i] - starts_[i - 1]);
+  }
+  if (device.is_cuda() && starts_.size() > 2) device_starts_ = to_device(starts_, device);
+}
+
+AttentionOutput LocalAttention::forward(const at::Tensor& q, const at::Tensor& k,
+                                        const at::Tensor& v) {
+  TRIREME_CHECK(starts_.back() == q.size(0));
+  if (starts_.size() == 2) return block_forward(q, k, v, Mask::kCausal, scale_);
+  if (!by_document(q)) return varlen_forward(q, k, v, device_starts_, longest_, scale_);
+  AttentionOutput all{at::empty(q.sizes(), q.options()),
+                      at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat))};
+  for (size_t i = 1; i < starts_.size(); ++i) {
+    const int64_t first = starts_[i - 1], length = starts_[i] - first;
+    const AttentionOutput part =
+        block_forward(q.narrow(0, first, length), k.narrow(0, first, length),
+                      v.narrow(0, first, length), Mask::kCausal, scale_);
+    all.out.narrow(0, first, length).copy_(part.out);
+    all.lse.narrow(1, first, length).copy_(part.lse);
+  }
+  return all;
+}
+
+AttentionGradients LocalAttention::backward(const at::Tensor& dout, const at::Tensor& q,
+                                            const at::Tensor& k, const at::Tensor& v,
+                                            const AttentionOutput& forward) {
+  if (starts_.size() == 2) {
+    return block_backward(dout, q, k, v, forward, Mask::kCausal, scale_);
+  }
+  if (!by_document(q)) {
+    return varlen_backward(dout, q, k, v, forward, device_starts_, longest_, scale_);
+  }
+  AttentionGradients all{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()),
+                         at::empty(v.sizes(), v.options())};
+  for (size_t i = 1; i < starts_.size(); ++i) {
+    const int64_t first = starts_[i - 1], length = starts_[i] - first;
+    const auto rows = [&](const at::Tensor& x) { return x.narrow(0, first, length); };
+    const AttentionGradients part = block_backward(
+        rows(dout), rows(q), rows(k), rows(v),
+        {rows(forward.out), forward.lse.narrow(1, first, length).contiguous()}, Mask::kCausal,
+        scale_);
+    rows(all.dq).copy_(part.dq);
+    rows(all.dk).copy_(part.dk);
+    rows(all.dv).copy_(part.dv);
+  }
+  return all;
+}
+
+}  // namespace trireme::attention

@@ -1,0 +1,73 @@
+// A decoder layer with explicit forward and backward: norm, attention, residual, norm, MLP or experts, residual.
+//
+//   n1 = rmsnorm(x)      q,k,v = split(n1 Wqkv^T + b)      q,k = rope(norm(q)), rope(norm(k))
+//   o  = attention(q,k,v)            h = x + o Wo^T
+//   n2 = rmsnorm(h)                  y = h + mlp(n2)
+//
+// Saved for backward at the least: x [S,C], o [S,H,D], lse [H,S], and for experts the routing. Keep says which further
+// intermediates stay; the others are recomputed by the same kernels on the same tiles, so that both ways give the same
+// bits.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "attention/attention.h"
+#include "config/model_spec.h"
+#include "model/layout.h"
+#include "model/mlp.h"
+
+namespace trireme::model {
+
+// Intermediates kept for backward beyond the least saved set.
+struct Keep {
+  bool qkv = false;      // q, k, v [S,(H+2K)D]; with q/k norm also their inputs
+  bool mid = false;      // h [S,C]
+  bool mlp = false;      // gate and up [S,2F], or of the experts [S*topk,2F]
+  static Keep all() { return {true, true, true}; }
+};
+
+// What is the same for every layer of one batch.
+struct LayerContext {
+  attention::Attention* attention = nullptr;
+  at::Tensor cos, sin;   // [S, D/2] fp32, of each token's position
+  Tiles tiles;
+};
+
+struct SavedLayer {
+  at::Tensor x;          // [S,C]
+  attention::AttentionOutput attention;
+  at::Tensor qkv;        // projection before q/k norm and rope; kept with q/k norm only
+  at::Tensor q, k, v;    // as attention saw them
+  at::Tensor mid;        // h
+  SavedMlp mlp;
+};
+
+class DecoderLayer {
+ public:
+  DecoderLayer(const config::ModelSpec& spec, int64_t index) : spec_(&spec), index_(index) {}
+
+  // x [S,C] -> y [S,C]. saved == nullptr: nothing is kept (evaluation, generation).
+  at::Tensor forward(const at::Tensor& x, const LayerParams& weights, const LayerContext& context,
+                     Keep keep, SavedLayer* saved) const;
+
+  // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32). Consumes `saved`, and dy's storage.
+  at::Tensor backward(at::Tensor dy, const LayerParams& weights, LayerParams& grads,
+                      const LayerContext& context, SavedLayer saved) const;
+
+ private:
+  const config::ModelSpec* spec_;
+  int64_t index_;
+};
+
+// Bytes per token of one layer: the least saved set, and each keepable, for the memory table.
+struct LayerBytes {
+  int64_t least = 0;
+  int64_t qkv = 0;
+  int64_t mid = 0;
+  int64_t mlp = 0;
+};
+LayerBytes layer_bytes(const config::ModelSpec& spec, int64_t layer, int64_t element_bytes);
+
+}  // namespace trireme::model

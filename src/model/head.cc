@@ -1,0 +1,56 @@
+#include "model/head.h"
+
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "ops/cross_entropy.h"
+#include "ops/linear.h"
+#include "ops/rms_norm.h"
+
+namespace trireme::model {
+
+at::Tensor head_loss(const config::ModelSpec& spec, const at::Tensor& x, const HeadParams& weights,
+                     const Targets& targets, int64_t tile) {
+  at::Tensor sum = at::zeros({}, x.options().dtype(at::kFloat));
+  const int64_t rows = targets.rows.size(0);
+  for (int64_t first = 0; first < rows; first += tile) {
+    const int64_t count = std::min(tile, rows - first);
+    const at::Tensor hidden = x.index_select(0, targets.rows.narrow(0, first, count));
+    const at::Tensor logits =
+        ops::linear_fp32(ops::rms_norm(hidden, weights.norm, spec.rms_norm_eps), weights.head);
+    sum.add_(ops::cross_entropy(logits, targets.targets.narrow(0, first, count)));
+  }
+  return sum;
+}
+
+HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor& x,
+                                const HeadParams& weights, HeadParams& grads,
+                                const Targets& targets, double grad_scale, int64_t tile) {
+  HeadBackward result{at::zeros({}, x.options().dtype(at::kFloat)), at::zeros(x.sizes(), x.options())};
+  const int64_t rows = targets.rows.size(0);
+  for (int64_t first = 0; first < rows; first += tile) {
+    const int64_t count = std::min(tile, rows - first);
+    const at::Tensor index = targets.rows.narrow(0, first, count);
+    const at::Tensor hidden = x.index_select(0, index);
+    const at::Tensor normed = ops::rms_norm(hidden, weights.norm, spec.rms_norm_eps);
+    at::Tensor logits = ops::linear_fp32(normed, weights.head);
+    result.loss.add_(ops::cross_entropy_backward_(
+        logits, targets.targets.narrow(0, first, count), grad_scale));
+    const at::Tensor dlogits = logits.to(x.scalar_type());
+    ops::accumulate_weight_grad(grads.head, dlogits, normed);
+    at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
+    ops::rms_norm_backward(at::mm(dlogits, weights.head), hidden, weights.norm, spec.rms_norm_eps,
+                           dhidden, grads.norm);
+    result.dx.index_copy_(0, index, dhidden);
+  }
+  return result;
+}
+
+at::Tensor head_logits(const config::ModelSpec& spec, const at::Tensor& x,
+                       const HeadParams& weights) {
+  return ops::linear_fp32(ops::rms_norm(x, weights.norm, spec.rms_norm_eps), weights.head);
+}
+
+}  // namespace trireme::model

@@ -1,0 +1,111 @@
+#include "model/layout.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+#include "model/families.h"
+
+namespace trireme::model {
+namespace {
+
+// Tensors that begin a fused matrix start at multiples of this many elements: 16-byte loads of any dtype.
+constexpr int64_t kAlignment = 64;
+
+BlockLayout place(std::vector<NamedShape> tensors) {
+  std::stable_partition(tensors.begin(), tensors.end(),
+                        [](const NamedShape& t) { return t.decays; });
+  BlockLayout block;
+  for (const NamedShape& tensor : tensors) {
+    if (!tensor.joins_previous) block.numel = (block.numel + kAlignment - 1) / kAlignment * kAlignment;
+    const int64_t numel = std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1},
+                                          std::multiplies<>());
+    block.params.push_back({tensor.name, tensor.shape, block.numel, numel});
+    block.numel += numel;
+    if (tensor.decays) block.decayed = block.numel;
+  }
+  return block;
+}
+
+// Finds a block's tensors by the end of their name and views them, or several neighbours as one matrix.
+class Viewer {
+ public:
+  Viewer(const BlockLayout& block, const at::Tensor& flat) : block_(block), flat_(flat) {}
+
+  at::Tensor one(const std::string& suffix) const { return joined(suffix, 1); }
+
+  // `count` tensors that start at the one named, stacked along their first dimension. Undefined where absent.
+  at::Tensor joined(const std::string& first_suffix, int64_t count) const {
+    const auto first = std::find_if(block_.params.begin(), block_.params.end(),
+                                    [&](const ParamInfo& p) { return p.name.ends_with(first_suffix); });
+    if (first == block_.params.end()) return {};
+    int64_t numel = 0, rows = 0;
+    for (auto p = first; p != first + count; ++p) {
+      TRIREME_CHECK(p->offset == first->offset + numel, "{} is not next to {}", p->name, first->name);
+      numel += p->numel;
+      rows += p->shape[0];
+    }
+    const at::Tensor piece = flat_.narrow(0, first->offset, numel);
+    return first->shape.size() == 1 ? piece : piece.view({rows, first->shape[1]});
+  }
+
+ private:
+  const BlockLayout& block_;
+  const at::Tensor& flat_;
+};
+
+}  // namespace
+
+int64_t ModelLayout::numel() const {
+  return std::accumulate(blocks.begin(), blocks.end(), int64_t{0},
+                         [](int64_t sum, const BlockLayout& b) { return sum + b.numel; });
+}
+
+ModelLayout make_layout(const config::ModelSpec& spec) {
+  ModelLayout layout;
+  layout.blocks.push_back(place({embedding_tensor(spec)}));
+  for (int64_t i = 0; i < spec.layers; ++i) layout.blocks.push_back(place(layer_tensors(spec, i)));
+  layout.blocks.push_back(place(head_tensors(spec)));
+  return layout;
+}
+
+at::Tensor param_view(const at::Tensor& flat, const ParamInfo& info) {
+  return flat.narrow(0, info.offset, info.numel).view(info.shape);
+}
+
+LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layout, int64_t layer,
+                         const at::Tensor& flat) {
+  const Viewer view(layout.blocks[layer + 1], flat);
+  LayerParams p;
+  p.input_norm = view.one("input_layernorm.weight");
+  p.qkv = view.joined("q_proj.weight", 3);
+  p.qkv_bias = view.joined("q_proj.bias", 3);
+  p.q_norm = view.one("q_norm.weight");
+  p.k_norm = view.one("k_norm.weight");
+  p.o = view.one("o_proj.weight");
+  p.o_bias = view.one("o_proj.bias");
+  p.post_norm = view.one("post_attention_layernorm.weight");
+  if (!spec.sparse(layer)) {
+    p.gate_up = view.joined("mlp.gate_proj.weight", 2);
+    p.gate_up_bias = view.joined("mlp.gate_proj.bias", 2);
+    p.down = view.one("mlp.down_proj.weight");
+    p.down_bias = view.one("mlp.down_proj.bias");
+    return p;
+  }
+  const int64_t experts = spec.moe->experts, width = spec.moe->intermediate;
+  p.router = view.one("mlp.gate.weight");
+  p.expert_gate_up = view.joined("experts.0.gate_proj.weight", 2 * experts)
+                         .view({experts, 2 * width, spec.hidden});
+  p.expert_down =
+      view.joined("experts.0.down_proj.weight", experts).view({experts, spec.hidden, width});
+  return p;
+}
+
+HeadParams head_params(const config::ModelSpec& spec, const ModelLayout& layout,
+                       const at::Tensor& embed_flat, const at::Tensor& head_flat) {
+  const Viewer head(layout.blocks.back(), head_flat);
+  if (!spec.tied) return {head.one("norm.weight"), head.one("lm_head.weight")};
+  return {head.one("norm.weight"), Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight")};
+}
+
+}  // namespace trireme::model

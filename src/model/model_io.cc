@@ -1,0 +1,153 @@
+#include "model/model_io.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "base/error.h"
+
+namespace trireme::model {
+namespace {
+
+at::ScalarType scalar_type(io::DType dtype, const std::string& name) {
+  switch (dtype) {
+    case io::DType::kF32: return at::kFloat;
+    case io::DType::kBF16: return at::kBFloat16;
+    case io::DType::kF16: return at::kHalf;
+    default: break;
+  }
+  fail("tensor {}: dtype {} is not one of F32, BF16, F16", name, io::dtype_name(dtype));
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+// An expert's matrix inside the fused tensor of its layer: mlp.experts.gate_up_proj [E,2F,C], down_proj [E,C,F].
+struct FusedExpert {
+  std::string name;
+  int64_t expert = 0;
+  bool second = false;  // up, behind gate
+  bool pair = false;    // the fused matrix holds gate and up
+};
+
+std::optional<FusedExpert> fused_expert(const std::string& name) {
+  static const std::string kMarker = ".mlp.experts.";
+  const size_t at = name.find(kMarker);
+  if (at == std::string::npos) return std::nullopt;
+  const size_t digits = at + kMarker.size();
+  const size_t dot = name.find('.', digits);
+  FusedExpert fused;
+  std::from_chars(name.data() + digits, name.data() + dot, fused.expert);
+  fused.pair = !name.ends_with("down_proj.weight");
+  fused.second = name.ends_with("up_proj.weight");
+  fused.name = name.substr(0, digits) + (fused.pair ? "gate_up_proj" : "down_proj");
+  return fused;
+}
+
+// Where a tensor's bytes are: a whole entry, or a slice of a fused one.
+struct Source {
+  const io::Checkpoint::Located* located = nullptr;
+  int64_t first = 0;  // elements into the entry
+  std::string name;   // of the entry
+};
+
+Source find_source(const io::Checkpoint& checkpoint, const ParamInfo& info) {
+  if (const auto* located = checkpoint.find(info.name)) return {located, 0, info.name};
+  const auto fused = fused_expert(info.name);
+  if (!fused) return {};
+  const auto* located = checkpoint.find(fused->name);
+  if (located == nullptr) return {};
+  const int64_t stride = fused->pair ? 2 * info.numel : info.numel;
+  return {located, fused->expert * stride + (fused->second ? info.numel : 0), fused->name};
+}
+
+std::vector<int64_t> expected_shape(const ParamInfo& info, const Source& source, int64_t experts) {
+  if (source.name == info.name) return info.shape;
+  const int64_t rows = info.shape[0] * (source.name.ends_with("gate_up_proj") ? 2 : 1);
+  return {experts, rows, info.shape[1]};
+}
+
+// Tensors that may lie beside the model's without being parameters.
+bool harmless(const config::ModelSpec& spec, const std::string& name) {
+  return name.ends_with("rotary_emb.inv_freq") || (spec.tied && name == "lm_head.weight");
+}
+
+}  // namespace
+
+void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
+                      const io::Checkpoint& checkpoint) {
+  std::set<std::string> used;
+  for (const BlockLayout& block : layout.blocks) {
+    for (const ParamInfo& info : block.params) {
+      const Source source = find_source(checkpoint, info);
+      if (source.located == nullptr) {
+        fail("{}: tensor {} {} is missing: config.json and the weights do not belong together, or a "
+             "shard was not downloaded", checkpoint.folder(), info.name, shape_text(info.shape));
+      }
+      const auto& entry = *source.located->entry;
+      const auto expected = expected_shape(info, source, spec.moe ? spec.moe->experts : 0);
+      if (entry.shape != expected) {
+        fail("{}: tensor {} has shape {}, config.json asks for {}", source.located->file->path(),
+             source.name, shape_text(entry.shape), shape_text(expected));
+      }
+      scalar_type(entry.dtype, source.located->file->path() + ": " + source.name);
+      used.insert(source.name);
+    }
+  }
+  for (const auto& [name, located] : checkpoint.tensors()) {
+    if (!used.contains(name) && !harmless(spec, name)) {
+      fail("{}: tensor {} is not one of a {} model: refused, since leaving it out would change the "
+           "model", located.file->path(), name, config::family_name(spec.family));
+    }
+  }
+}
+
+void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint,
+                     std::vector<at::Tensor>& blocks) {
+  for (size_t b = 0; b < layout.blocks.size(); ++b) {
+    for (const ParamInfo& info : layout.blocks[b].params) {
+      const Source source = find_source(checkpoint, info);
+      const io::TensorEntry& entry = *source.located->entry;
+      const io::SafetensorsFile& file = *source.located->file;
+      const at::ScalarType type = scalar_type(entry.dtype, info.name);
+      const int64_t offset = source.first * io::dtype_bytes(entry.dtype);
+      io::TensorEntry slice = entry;
+      slice.begin += offset;
+      slice.end = slice.begin + info.numel * io::dtype_bytes(entry.dtype);
+      file.will_need(slice);
+      // The mapping is read-only and from_blob wants a mutable pointer; nothing writes through it.
+      void* data = const_cast<std::byte*>(file.bytes(slice).data());
+      param_view(blocks[b], info).copy_(at::from_blob(data, info.shape, at::TensorOptions(type)));
+      file.done_with(slice);
+    }
+  }
+}
+
+std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout,
+                                             const std::vector<at::Tensor>& blocks,
+                                             io::DType dtype) {
+  auto staging = std::make_shared<at::Tensor>();  // holds one converted tensor at a time
+  std::vector<io::TensorSource> sources;
+  for (size_t b = 0; b < layout.blocks.size(); ++b) {
+    for (const ParamInfo& info : layout.blocks[b].params) {
+      const at::Tensor view = param_view(blocks[b], info);
+      auto bytes = [view, staging, type = scalar_type(dtype, info.name)] {
+        *staging = view.to(at::kCPU, type).contiguous();
+        return std::span(static_cast<const std::byte*>(staging->const_data_ptr()),
+                         staging->nbytes());
+      };
+      sources.push_back({info.name, dtype, info.shape, std::move(bytes)});
+    }
+  }
+  return sources;
+}
+
+}  // namespace trireme::model

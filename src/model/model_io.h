@@ -1,0 +1,29 @@
+// Between Hugging Face checkpoints and flat blocks: reading any dtype and either expert layout, writing back.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "config/model_spec.h"
+#include "io/hf_folder.h"
+#include "model/layout.h"
+
+namespace trireme::model {
+
+// Every tensor of the layout is in the checkpoint with its shape, and no unknown one is. UserError that names tensor,
+// found and expected otherwise. Reads headers only: call before allocating anything.
+void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
+                      const io::Checkpoint& checkpoint);
+
+// Fills blocks (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
+void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint,
+                     std::vector<at::Tensor>& blocks);
+
+// The model's tensors as files want them, converted to `dtype` when their turn comes; nothing is held twice.
+std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout,
+                                             const std::vector<at::Tensor>& blocks,
+                                             io::DType dtype);
+
+}  // namespace trireme::model

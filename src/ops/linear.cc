@@ -1,0 +1,66 @@
+#include "ops/linear.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+
+#include "base/error.h"
+
+namespace trireme::ops {
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  if (bias.defined()) return at::addmm(bias, x, w.t());
+  return at::mm(x, w.t());
+}
+
+void linear_add(at::Tensor out, const at::Tensor& base, const at::Tensor& x, const at::Tensor& w,
+                const at::Tensor& bias) {
+  at::addmm_out(out, base, x, w.t());
+  if (bias.defined()) out.add_(bias);
+}
+
+at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& w) {
+  if (x.scalar_type() == at::kFloat) return at::mm(x, w.t());
+  if (x.is_cuda()) return at::mm(x, w.t(), at::kFloat);
+  return at::mm(x.to(at::kFloat), w.to(at::kFloat).t());
+}
+
+void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x) {
+  TRIREME_CHECK(dw.scalar_type() == at::kFloat);
+  if (x.scalar_type() == at::kFloat) {
+    at::addmm_out(dw, dw, dy.t(), x);
+  } else if (x.is_cuda()) {
+    at::addmm_out(dw, dw, dy.t(), x, at::kFloat);
+  } else {
+    at::addmm_out(dw, dw, dy.to(at::kFloat).t(), x.to(at::kFloat));
+  }
+}
+
+void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy) {
+  dbias.add_(dy.sum({0}, false, at::kFloat));
+}
+
+at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens) {
+  return at::index_select(weight, 0, tokens);
+}
+
+void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy, const at::Tensor& tokens) {
+  if (!dy.is_cpu() || dy.scalar_type() != at::kFloat) {
+    dweight.index_add_(0, tokens, dy.to(at::kFloat));
+    return;
+  }
+  // Threads own columns, so that equal tokens never race and the order of additions is the tokens'.
+  const int64_t width = dy.size(1), stride = dy.stride(0);
+  const int64_t* token = tokens.const_data_ptr<int64_t>();
+  at::parallel_for(0, width, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < tokens.size(0); ++t) {
+      float* to = dweight.mutable_data_ptr<float>() + token[t] * width;
+      const float* from = dy.const_data_ptr<float>() + t * stride;
+      for (int64_t c = begin; c < end; ++c) to[c] += from[c];
+    }
+  });
+}
+
+}  // namespace trireme::ops

@@ -1,0 +1,26 @@
+// Matrix products with weights in Hugging Face's [out, in] orientation, and the accumulation of weight gradients in fp32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace trireme::ops {
+
+// x [N,in], w [out,in], optional bias [out] -> [N,out].
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias = {});
+// out = base + x w^T (+ bias); out [N,out] may be a slice and may be base.
+void linear_add(at::Tensor out, const at::Tensor& base, const at::Tensor& x, const at::Tensor& w,
+                const at::Tensor& bias = {});
+// The product in fp32 whatever the inputs' dtype: logits.
+at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& w);
+
+// dw fp32 [out,in] += dy^T x, summed in fp32; dbias fp32 [out] += sum of rows.
+void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x);
+void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy);
+
+// Rows of `weight` [V,C] at tokens [S] -> [S,C]; and its adjoint: dweight fp32 [V,C] gets dy's rows added.
+at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens);
+void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy, const at::Tensor& tokens);
+
+}  // namespace trireme::ops

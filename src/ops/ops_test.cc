@@ -1,0 +1,120 @@
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include "ops/cross_entropy.h"
+#include "ops/grouped.h"
+#include "ops/linear.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+#include "ops/simd.h"
+#include "ops/swiglu.h"
+#include "ops/testing.h"
+
+namespace trireme::ops {
+namespace {
+
+constexpr double kTolerance = 2e-6;   // fp32 sums of up to a few hundred terms
+constexpr double kGradient = 2e-4;    // of a directional derivative, fp32 kernel against double differences
+
+at::Tensor reference_norm(const at::Tensor& x, const at::Tensor& w, double eps) {
+  return x * (x.square().mean(1, true) + eps).rsqrt() * w;
+}
+
+TEST(FastExp, MatchesTheLibraryOverItsRange) {
+  for (float x = -86.9f; x < 88; x += 0.0137f) {
+    EXPECT_NEAR(fast_exp(x) / std::exp(static_cast<double>(x)), 1.0, 3e-7) << x;
+  }
+  EXPECT_EQ(fast_exp(-1e30f), fast_exp(-87.0f));
+}
+
+TEST(RmsNorm, ForwardOnOddAndStridedRows) {
+  const at::Tensor wide = random_tensor({127, 250}, 1), x = wide.narrow(1, 3, 61);
+  const at::Tensor w = random_tensor({61}, 2);
+  EXPECT_LT(relative_error(rms_norm(x, w, 1e-5),
+                           reference_norm(x.to(at::kDouble), w.to(at::kDouble), 1e-5)), kTolerance);
+}
+
+TEST(RmsNorm, BackwardAddsBothGradients) {
+  const at::Tensor x = random_tensor({127, 61}, 1), w = random_tensor({61}, 2);
+  const at::Tensor dy = random_tensor({127, 61}, 3), residual = random_tensor({127, 61}, 4);
+  at::Tensor dx = residual.clone(), dw = at::zeros({61});
+  rms_norm_backward(dy, x, w, 1e-5, dx, dw);
+  const at::Tensor along_x = random_tensor({127, 61}, 5), along_w = random_tensor({61}, 6);
+  const double expected_x = directional_derivative(
+      [&](const at::Tensor& v) { return reference_norm(v, w.to(at::kDouble), 1e-5); }, x, dy, along_x);
+  EXPECT_NEAR(inner(dx - residual, along_x), expected_x, kGradient * std::abs(expected_x) + 1e-4);
+  const double expected_w = directional_derivative(
+      [&](const at::Tensor& v) { return reference_norm(x.to(at::kDouble), v, 1e-5); }, w, dy, along_w);
+  EXPECT_NEAR(inner(dw, along_w), expected_w, kGradient * std::abs(expected_w) + 1e-4);
+}
+
+TEST(Swiglu, ForwardAndBackward) {
+  const auto reference = [](const at::Tensor& x) {
+    const at::Tensor gate = x.narrow(1, 0, 37), up = x.narrow(1, 37, 37);
+    return gate * at::sigmoid(gate) * up;
+  };
+  const at::Tensor x = random_tensor({33, 74}, 1) * 3, da = random_tensor({33, 37}, 2);
+  EXPECT_LT(relative_error(swiglu(x), reference(x.to(at::kDouble))), kTolerance);
+  at::Tensor again;
+  const at::Tensor dx = swiglu_backward(da, x, &again);
+  EXPECT_LT(relative_error(again, reference(x.to(at::kDouble))), kTolerance);
+  const at::Tensor along = random_tensor({33, 74}, 3);
+  const double expected = directional_derivative(reference, x, da, along);
+  EXPECT_NEAR(inner(dx, along), expected, kGradient * std::abs(expected) + 1e-4);
+}
+
+TEST(Rope, InverseUndoesAndNormStays) {
+  const at::Tensor x = random_tensor({5, 3, 10}, 1);
+  const auto [cos, sin] =
+      rope_table(at::tensor({0, 1, 2, 77, 1000}, at::kLong), at::tensor({1.0, 0.5, 0.1, 0.01, 0.001}, at::kFloat));
+  at::Tensor y = x.clone();
+  rope_(y, cos, sin);
+  EXPECT_EQ(relative_error(y.select(0, 0), x.select(0, 0)), 0.0);
+  EXPECT_GT(relative_error(y.select(0, 3), x.select(0, 3)), 0.1);
+  EXPECT_NEAR(y.norm().item<double>(), x.norm().item<double>(), 1e-4);
+  rope_(y, cos, sin, true);
+  EXPECT_LT(relative_error(y, x), kTolerance);
+}
+
+TEST(CrossEntropy, LossAndGradient) {
+  at::Tensor logits = random_tensor({7, 1001}, 1) * 5;
+  const at::Tensor targets = at::tensor({0, 1000, 5, 5, 77, 500, 3}, at::kLong);
+  const at::Tensor reference = at::log_softmax(logits.to(at::kDouble), 1);
+  const double loss = -reference.gather(1, targets.unsqueeze(1)).sum().item<double>();
+  EXPECT_NEAR(cross_entropy(logits, targets).item<double>(), loss, 1e-5 * loss);
+  at::Tensor expected = reference.exp();
+  expected.scatter_add_(1, targets.unsqueeze(1), -at::zeros({7, 1}, at::kDouble).add(1));
+  EXPECT_NEAR(cross_entropy_backward_(logits, targets, 0.25).item<double>(), loss, 1e-5 * loss);
+  EXPECT_LT(relative_error(logits, expected * 0.25), 1e-5);
+}
+
+TEST(Embedding, EqualTokensAdd) {
+  const at::Tensor dy = random_tensor({4, 70}, 1);
+  const at::Tensor tokens = at::tensor({2, 0, 2, 2}, at::kLong);
+  at::Tensor grad = at::zeros({5, 70});
+  accumulate_embedding_grad(grad, dy, tokens);
+  EXPECT_LT(relative_error(grad.select(0, 2), dy.select(0, 0) + dy.select(0, 2) + dy.select(0, 3)), 1e-6);
+  EXPECT_EQ(grad.select(0, 1).norm().item<double>(), 0.0);
+}
+
+TEST(Grouped, EmptyAndUnevenGroups) {
+  const at::Tensor w = random_tensor({4, 9, 6}, 1), x = random_tensor({7, 6}, 2), dy = random_tensor({7, 9}, 3);
+  const at::Tensor ends = group_ends(at::tensor({2, 0, 5, 0}, at::kLong));
+  const std::vector<int64_t> group = {0, 0, 2, 2, 2, 2, 2};
+  const at::Tensor y = grouped_linear(x, w, ends), dx = grouped_linear_backward(dy, w, ends);
+  at::Tensor dw = at::zeros({4, 9, 6}), expected = at::zeros({4, 9, 6});
+  accumulate_grouped_weight_grad(dw, dy, x, ends);
+  for (int64_t r = 0; r < 7; ++r) {
+    const at::Tensor matrix = w.select(0, group[r]);
+    EXPECT_LT(relative_error(y.select(0, r), matrix.mv(x.select(0, r))), kTolerance);
+    EXPECT_LT(relative_error(dx.select(0, r), matrix.t().mv(dy.select(0, r))), kTolerance);
+    expected.select(0, group[r]).add_(dy.select(0, r).outer(x.select(0, r)));
+  }
+  EXPECT_LT(relative_error(dw, expected), kTolerance);
+}
+
+}  // namespace
+}  // namespace trireme::ops

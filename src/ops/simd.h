@@ -1,0 +1,34 @@
+// Row kernels on CPU: compiled for AVX-512, AVX2 and plain x86-64, chosen when the program is loaded. `#pragma omp simd`
+// (-fopenmp-simd) lets reductions be reordered in these loops and nowhere else.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#define TRIREME_SIMD __attribute__((target_clones("avx512f", "arch=x86-64-v3", "default")))
+#else
+#define TRIREME_SIMD
+#endif
+
+namespace trireme::ops {
+
+// e^x to 2 ulp for x in [-87, 88], clamped outside; branch-free, so that loops over it vectorise.
+// Range reduction by ln 2 in two parts, degree-6 polynomial (Cephes expf, S. Moshier).
+inline float fast_exp(float x) {
+  x = std::fmin(std::fmax(x, -87.0f), 88.0f);
+  const float n = std::floor(x * 1.44269504088896341f + 0.5f);
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const auto exponent = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
+  return p * std::bit_cast<float>(exponent);
+}
+
+}  // namespace trireme::ops
