@@ -15,13 +15,12 @@ target_compile_definitions(utf8proc_static INTERFACE UTF8PROC_STATIC)
 trireme_static_library(pcre2_static pcre2.h libpcre2-8.a)
 target_compile_definitions(pcre2_static INTERFACE PCRE2_STATIC PCRE2_CODE_UNIT_WIDTH=8)
 
-# libtorch's headers bundle another fmt (header only, other namespace version); ours is compiled in once.
-add_library(fmt_static INTERFACE)
-target_link_libraries(fmt_static INTERFACE fmt::fmt-header-only)
-
-find_path(CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
-add_library(cli11 INTERFACE)
-target_include_directories(cli11 SYSTEM INTERFACE ${CLI11_INCLUDE})
+# libtorch's headers bundle another fmt; a folder that holds nothing else puts ours before it.
+get_target_property(FMT_INCLUDE fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include)
+file(CREATE_LINK ${FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/include/fmt SYMBOLIC)
+add_library(fmt_static STATIC ${CMAKE_SOURCE_DIR}/cmake/fmt.cc)
+target_include_directories(fmt_static BEFORE PUBLIC ${CMAKE_BINARY_DIR}/include)
 
 if(TRIREME_TESTS)
   find_package(GTest REQUIRED)

@@ -10,4 +10,6 @@ std::optional<std::string> env(const char* name) {
   return std::string(value);
 }
 
+void set_default_env(const char* name, const char* value) { setenv(name, value, /*overwrite=*/0); }
+
 }  // namespace trireme

@@ -1,4 +1,4 @@
-// The only reader of environment variables.
+// The only reader and writer of environment variables.
 #pragma once
 
 #include <optional>
@@ -8,5 +8,8 @@ namespace trireme {
 
 // Unset and empty are the same.
 std::optional<std::string> env(const char* name);
+
+// Sets it where it is unset, for a library that reads it later.
+void set_default_env(const char* name, const char* value);
 
 }  // namespace trireme

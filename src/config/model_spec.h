@@ -1,5 +1,5 @@
-// What a Hugging Face config.json says about a decoder, in the letters of ARCHITECTURE.md, under old and
-// transformers-v5 keys alike.
+// What a Hugging Face config.json says about a decoder, in the letters of ARCHITECTURE.md, under
+// old and transformers-v5 keys alike.
 #pragma once
 
 #include <cstdint>
@@ -30,23 +30,23 @@ struct MoeSpec {
 
 struct ModelSpec {
   Family family = Family::kLlama;
-  std::string architecture;       // "Qwen3MoeForCausalLM"
-  int64_t hidden = 0;             // C
-  int64_t layers = 0;             // L
-  int64_t heads = 0;              // H
-  int64_t kv_heads = 0;           // K
-  int64_t head_dim = 0;           // D
-  int64_t intermediate = 0;       // F of dense layers
-  int64_t vocab = 0;              // V
+  std::string architecture;  // "Qwen3MoeForCausalLM"
+  int64_t hidden = 0;        // C
+  int64_t layers = 0;        // L
+  int64_t heads = 0;         // H
+  int64_t kv_heads = 0;      // K
+  int64_t head_dim = 0;      // D
+  int64_t intermediate = 0;  // F of dense layers
+  int64_t vocab = 0;         // V
   int64_t max_position = 0;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000;
   std::optional<Llama3RopeScaling> rope_scaling;
   bool qkv_bias = false;
-  bool o_bias = false;            // llama's attention_bias covers o_proj too
+  bool o_bias = false;  // llama's attention_bias covers o_proj too
   bool mlp_bias = false;
   bool qk_norm = false;
-  bool tied = false;              // lm_head is embed_tokens
+  bool tied = false;  // lm_head is embed_tokens
   std::optional<MoeSpec> moe;
   std::vector<bool> sparse_layers;  // per layer: experts instead of a dense MLP
   std::vector<int64_t> eos_ids;
@@ -60,8 +60,8 @@ struct ModelSpec {
 
 const char* family_name(Family family);
 
-// Reads folder/config.json. Unknown architectures, rope types, sliding windows in use, activations other than SiLU
-// and impossible sizes are refused by name (UserError).
+// Reads folder/config.json. Unknown architectures, rope types, sliding windows in use, activations
+// other than SiLU and impossible sizes are refused by name (UserError).
 ModelSpec read_model_spec(const std::string& folder);
 ModelSpec parse_model_spec(const Json& json, const std::string& name);
 

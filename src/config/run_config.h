@@ -1,5 +1,6 @@
-// Every option of every verb, as plain values. config/schema.cc lists each once with its flag, JSON key, unit, range and
-// help; the command line, the run config, --help and run.json all come from that list.
+// Every option of every verb, as plain values. The initialisers are the defaults; the schema
+// (config/schema.h) lists each option once with its flag, JSON key, unit, range and help, and the
+// command line, the run config, --help and run.json all come from that list.
 #pragma once
 
 #include <cstdint>
@@ -19,83 +20,86 @@ struct Ablation {
 
 struct RunConfig {
   // files
-  std::string config;          // the run config JSON itself
-  std::string model;           // model folder               (JSON: model.path)
-  std::string tokenizer;       // tokenizer folder; "" = the model folder
-  std::string data_file;       // CSV, CSV folder or JSON    (JSON: data.train_path)
-  std::string test_file;       // optional                   (JSON: data.test_path)
+  std::string config;     // the run config JSON itself
+  std::string model;      // model folder               (JSON: model.path)
+  std::string tokenizer;  // tokenizer folder; "" = the model folder
+  std::string data_file;  // CSV, CSV folder or JSON    (JSON: data.train_path)
+  std::string test_file;  // optional                   (JSON: data.test_path)
   std::string output_dir;
   bool overwrite = false;
 
   // samples
   std::string ablation_config = "profile_and_history";
-  Ablation ablation;           // resolved from ablation_configs or the eight built-in names
-  std::string prompt_style = "simple";      // simple | detailed
+  Ablation ablation;  // resolved from ablation_configs or the eight built-in names
+  std::string prompt_style = "simple";  // simple | detailed
   int64_t max_context_turns = 15;
-  std::string show_ratings = "auto";        // auto | on | off: stars in the history
-  int64_t max_samples_per_user = 0;         // 0 = all
+  std::string show_ratings = "auto";  // auto | on | off: stars in the history
+  int64_t max_samples_per_user = 0;   // 0 = all
   bool one_sample_per_user = false;
-  std::string sample_strategy = "last";     // last | random
+  std::string sample_strategy = "last";  // last | random
   int64_t sample_seed = 42;
   double val_ratio = 0.1;
-  std::string split = "time";               // time | user
-  int64_t max_length = 2048;                // tokens of a packed sequence, and the limit of one sample
+  std::string split = "time";  // time | user
+  int64_t max_length = 2048;   // tokens of a packed sequence, and the limit of one sample
   bool enable_thinking = false;
   bool packing = true;
 
   // training
-  int64_t batch_size = 1;                   // packed sequences (or samples, with packing off) a micro-batch
+  int64_t batch_size = 1;  // packed sequences (or samples, with packing off) a micro-batch
   int64_t eval_batch_size = 1;
   int64_t gradient_accumulation_steps = 1;
   int64_t max_epochs = 50;
-  int64_t max_steps = 0;                    // 0 = by epochs
+  int64_t max_steps = 0;  // 0 = by epochs
   double learning_rate = 1e-5;
-  std::string lr_scheduler_type = "cosine"; // cosine | linear | constant
+  std::string lr_scheduler_type = "cosine";  // cosine | linear | constant
   int64_t warmup_steps = 0;
   double weight_decay = 0.0;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
-  double max_grad_norm = 1.0;               // 0 = no clipping
+  double max_grad_norm = 1.0;  // 0 = no clipping
   int64_t seed = 42;
-  double eval_every = 0.5;                  // epochs between evaluations
-  int64_t early_stopping_patience = 3;      // evaluations; 0 = off
+  double eval_every = 0.5;              // epochs between evaluations
+  int64_t early_stopping_patience = 3;  // evaluations; 0 = off
   double early_stopping_threshold = 0.001;
   int64_t logging_steps = 10;
-  int64_t save_steps = 0;                   // 0 = only best and last
+  int64_t save_steps = 0;  // 0 = only best and last
   int64_t save_total_limit = 3;
-  std::string wandb_project;                // recorded in run.json and metrics.jsonl
+  std::string wandb_project;  // recorded in run.json and metrics.jsonl
   std::string wandb_run_name;
 
   // machine
-  std::string device = "auto";              // auto | cpu | cuda
-  std::string dtype = "auto";               // auto | float32 | bfloat16  (auto: bfloat16 on CUDA, float32 on CPU)
-  int64_t threads = 0;                      // 0 = all cores
-  double memory_gib = 0;                    // 0 = what the device has free
-  std::string keep = "auto";                // auto | all | none: intermediates kept for backward beyond the least
-  int64_t mlp_tile = 0;                     // rows of an MLP tile; 0 = chosen
-  int64_t loss_tile = 0;                    // rows of a head+loss tile; 0 = chosen
+  std::string device = "auto";  // auto | cpu | cuda
+  std::string dtype =
+      "auto";                 // auto | float32 | bfloat16  (auto: bfloat16 on CUDA, float32 on CPU)
+  int64_t threads = 0;        // 0 = all cores
+  int64_t device_memory = 0;  // bytes; 0 = what the device has free
+  std::string keep = "auto";  // auto | all | none: intermediates kept for backward beyond the least
+  int64_t mlp_tile = 0;       // rows of an MLP tile; 0 = chosen
+  int64_t loss_tile = 0;      // rows of a head+loss tile; 0 = chosen
   bool deterministic = false;
   bool disable_flash_attn = false;
-  std::string deepspeed;                    // DeepSpeed JSON
+  std::string deepspeed;  // DeepSpeed JSON
   int64_t local_rank = -1;
 
   // other verbs
-  bool json = false;                        // data: for machines
-  bool decode = false;                      // tokenize: ids -> text
-  std::string prompt;                       // generate
-  std::string user;                         // generate
-  std::string film;                         // generate
+  bool json = false;    // data: for machines
+  bool decode = false;  // tokenize: ids -> text
+  std::string prompt;   // generate
+  std::string user;     // generate
+  std::string film;     // generate
   int64_t max_new_tokens = 256;
-  double temperature = 0.7;                 // 0 = greedy
+  double temperature = 0.7;  // 0 = greedy
   int64_t top_k = 0;
   double top_p = 1.0;
   double repetition_penalty = 1.0;
-  std::string batch;                        // dump: JSON of documents and labels
-  std::string out;                          // dump: safetensors
+  std::string batch;  // dump: JSON of documents and labels
+  std::string out;    // dump: safetensors
   bool logits = false;
   bool grads = false;
-  int64_t steps = 0;                        // dump: time this many training steps on the batch
+  int64_t length = 512;    // bench: tokens of a document
+  int64_t documents = 1;   // bench: documents side by side
+  int64_t steps = 10;      // bench: training steps; 0 = only read the model
 };
 
 }  // namespace trireme::config

@@ -1,5 +1,7 @@
-// The one list of options. An option is its flag name, the JSON key of the user's run config, where its value lives in
-// RunConfig, range, unit, help, the verbs that take it, and whether it changes numbers.
+// The one list of options. An option is its flag name, the JSON key of the user's run config, where
+// its value lives in RunConfig (whose initialiser is its default), range, unit, help, the verbs
+// that take it, and whether it changes numbers. The list itself: schema_options.cc,
+// schema_training.cc.
 #pragma once
 
 #include <limits>
@@ -14,42 +16,67 @@
 
 namespace trireme::config {
 
+// kSame: any value gives the same bits.
 enum class Numerics { kSame, kChanges };
 
-// Verbs an option belongs to, as bits.
-enum Verb : unsigned { kTrain = 1, kData = 2, kTokenize = 4, kGenerate = 8, kDump = 16 };
+// Verbs an option belongs to, as bits. kBench and kDump take whatever kTrain takes.
+enum Verb : unsigned {
+  kTrain = 1,
+  kData = 2,
+  kTokenize = 4,
+  kGenerate = 8,
+  kBench = 16,
+  kDump = 32
+};
 
 using Field = std::variant<std::string RunConfig::*, int64_t RunConfig::*, double RunConfig::*,
                            bool RunConfig::*>;
 
 struct Option {
-  std::string name;               // flag without dashes; also the key in run.json
-  std::string json_key;           // "training.max_length"; "" = not in the user's JSON
+  std::string name;           // flag without dashes; also the key in run.json
+  std::string json_key = "";  // "model.path"; "" = training.<name>, for the options of train
   Field field;
-  std::string unit;               // "tokens", "GiB", ...
+  std::string unit = "";  // "tokens"; "bytes" takes KiB, MiB, GiB, TiB behind the number
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  std::vector<std::string> choices;  // strings only
+  std::vector<std::string> choices = {};  // strings only
   unsigned verbs = kTrain;
   Numerics numerics = Numerics::kSame;
-  std::string help;
+  std::string help = "";
+  std::string group = "";  // heading in --help
 };
 
 std::span<const Option> schema();
+
+const char* verb_name(Verb verb);
+
+// By flag name, dashes or underscores; nullptr if there is none.
 const Option* find_option(std::string_view name);
 
-// Sets one option from text, with range and choice checks. `where` names the origin ("--max_length", "file:line").
+// By a path in the run config: the option's own json_key or training.<name>; nullptr if there is
+// none.
+const Option* find_option_by_key(std::string_view key);
+
+// Sets one option from text, with range and choice checks. `where` names the origin
+// ("--max_length", "file:line:column: training.max_length"). Throws UserError.
 void set_option(RunConfig& run, const Option& option, const std::string& text,
                 const std::string& where);
 
-// argv without the program and the verb -> RunConfig: defaults, then the run config file, then the command line (which
-// wins). Throws UserError for unknown flags or keys (nearest name suggested), bad values, missing ablation.
+// The option's value as text, as set_option reads it.
+std::string option_text(const RunConfig& run, const Option& option);
+
+// "1 to 10", "at least 1", "a, b or c"; "" when anything goes.
+std::string allowed_text(const Option& option);
+
+// argv without the program and the verb -> RunConfig: defaults, then the run config file, then the
+// command line, which wins; `--flag value` or `--flag=value`, the last of several. Throws UserError
+// for unknown flags or keys (nearest name suggested), bad values and unknown ablations.
 RunConfig parse_command_line(Verb verb, std::span<const std::string> arguments);
 
-// Text of `trireme VERB --help`.
+// Text of `trireme VERB --help`, at most 100 columns wide.
 std::string help_text(Verb verb);
 
-// The resolved options of a verb, for run.json.
+// The resolved options of a verb and the ablation, for run.json.
 Json to_json(const RunConfig& run, Verb verb);
 
 }  // namespace trireme::config

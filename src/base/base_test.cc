@@ -1,0 +1,72 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "base/error.h"
+#include "base/host_memory.h"
+#include "base/nearest.h"
+#include "base/rng.h"
+#include "base/units.h"
+
+namespace trireme {
+namespace {
+
+TEST(Units, BytesAndDurations) {
+  EXPECT_EQ(format_bytes(512), "512 B");
+  EXPECT_EQ(format_bytes(int64_t{3} << 20), "3.00 MiB");
+  EXPECT_EQ(format_bytes(int64_t{61} << 30), "61.0 GiB");
+  EXPECT_EQ(format_duration(0.84), "0.8 s");
+  EXPECT_EQ(format_duration(200), "3 min 20 s");
+  EXPECT_EQ(format_duration(7500), "2 h 5 min");
+}
+
+TEST(Nearest, SuggestsOnlyWhatIsNear) {
+  const std::vector<std::string> names = {"max_length", "max_epochs", "seed"};
+  EXPECT_EQ(nearest("max_lenght", names), "max_length");
+  EXPECT_EQ(nearest("sed", names), "seed");
+  EXPECT_EQ(nearest("learning", names), "");
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3u);
+  EXPECT_EQ(did_you_mean("max_epoch", names), " (did you mean 'max_epochs'?)");
+}
+
+TEST(Rng, IsSplitMix64) {
+  // First outputs of the published generator for seed 1234567.
+  Rng rng(1234567);
+  EXPECT_EQ(rng.next(), 6457827717110365317ULL);
+  EXPECT_EQ(rng.next(), 3203168211198807973ULL);
+}
+
+TEST(Rng, ShuffleIsAPermutationAndDrawsStayInRange) {
+  Rng rng(3);
+  std::vector<int> items(100);
+  std::iota(items.begin(), items.end(), 0);
+  const std::vector<int> sorted = items;
+  rng.shuffle(items);
+  EXPECT_NE(items, sorted);
+  std::ranges::sort(items);
+  EXPECT_EQ(items, sorted);
+  std::set<uint64_t> seen;
+  for (int i = 0; i < 1000; ++i) {
+    seen.insert(rng.below(7));
+    const double u = rng.uniform();
+    EXPECT_TRUE(u >= 0 && u < 1);
+  }
+  EXPECT_EQ(seen.size(), 7u);
+  EXPECT_EQ(*seen.rbegin(), 6u);
+}
+
+TEST(HostMemory, PeakCoversResident) {
+  EXPECT_GT(host_available_bytes(), 0);
+  EXPECT_GT(host_resident_bytes(), 0);
+  EXPECT_GE(host_peak_bytes(), host_resident_bytes());
+}
+
+TEST(ErrorDeathTest, ABrokenInvariantNamesItsPlaceAndValues) {
+  EXPECT_DEATH(TRIREME_CHECK(1 + 1 == 3, "sum {}", 2), "base_test.cc.*1 \\+ 1 == 3 sum 2");
+  EXPECT_THROW(fail("{}:{}: no", "file", 3), UserError);
+}
+
+}  // namespace
+}  // namespace trireme

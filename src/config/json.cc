@@ -1,0 +1,235 @@
+// nlohmann's parser does the reading. This file adds what it leaves out: the column in characters,
+// what was expected in words, likely remedies, and the refusal of keys given twice (of which the
+// parser would keep the last without a word).
+#include "config/json.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <unordered_set>
+#include <vector>
+
+#include "base/error.h"
+
+namespace trireme::config {
+namespace {
+
+constexpr auto npos = std::string_view::npos;
+
+std::string place_text(std::string_view text, size_t offset) {
+  const std::string_view before = text.substr(0, offset);
+  const auto line = 1 + std::ranges::count(before, '\n');
+  const std::string_view row = before.substr(before.rfind('\n') + 1);  // npos + 1 == 0
+  const auto starts_character = [](unsigned char c) { return (c & 0xC0) != 0x80; };
+  return fmt::format("{}:{}", line, 1 + std::ranges::count_if(row, starts_character));
+}
+
+// Up to 16 characters of the line from offset on, in quotes.
+std::string excerpt(std::string_view text, size_t offset) {
+  if (offset >= text.size()) return "the end of the file";
+  const std::string_view rest = text.substr(offset, text.find_first_of("\r\n", offset) - offset);
+  if (rest.empty()) return "the end of the line";
+  size_t end = 0;
+  for (size_t characters = 0; end < rest.size(); ++end) {
+    if ((rest[end] & 0xC0) != 0x80 && ++characters > 16) break;
+  }
+  return fmt::format("'{}{}'", rest.substr(0, end), end < rest.size() ? "…" : "");
+}
+
+bool contains(std::string_view text, std::string_view part) { return text.find(part) != npos; }
+
+// What the parser was looking for, from the context in its message.
+std::string expected_text(std::string_view message) {
+  if (message.ends_with("expected end of input")) return "the end of the file";
+  if (contains(message, "parsing object key")) return "a key in double quotes";
+  if (contains(message, "parsing object separator")) return "':' after the key";
+  if (contains(message, "parsing object")) return "',' or '}'";
+  if (contains(message, "parsing array")) return "',' or ']'";
+  return "a value";
+}
+
+// The likeliest cause of what stands at offset, as a remedy; "" when there is none.
+std::string remedy(std::string_view text, size_t offset, const std::string& expected) {
+  const std::string_view before = text.substr(0, offset);
+  const size_t beside = before.find_last_not_of(" \t");
+  const size_t last = before.find_last_not_of(" \t\r\n");
+  const char found = offset < text.size() ? text[offset] : '\0';
+  if (expected.starts_with("','") && found != '\0' && beside != npos && before[beside] == '"') {
+    return ": a quote inside a string is written \\\"";
+  }
+  if ((found == '}' || found == ']') && last != npos && before[last] == ',') {
+    return ": remove the comma before it";
+  }
+  if (found == '\'') return ": strings are written in double quotes";
+  return "";
+}
+
+// The part of the parser's message that says what is wrong inside a token; "" where a whole token
+// is out of place.
+std::string lexical_text(std::string_view message) {
+  const size_t from = message.find(" - invalid ");
+  if (from == npos || contains(message, " - invalid literal")) return "";
+  return std::string(message.substr(from + 3, message.find("; last read") - from - 3));
+}
+
+// Of the opening quote of the string whose closing quote stands at `closing`.
+size_t opening_quote(std::string_view text, size_t closing) {
+  while (true) {
+    closing = text.rfind('"', closing - 1);
+    const size_t before = text.find_last_not_of('\\', closing - 1);
+    if ((closing - 1 - before) % 2 == 0) return closing;  // even: the backslashes escape each other
+  }
+}
+
+// Where the token starts that the parser did not want, after `read` bytes. (The token text that the
+// parser hands over starts too early: at the last string or number.)
+size_t token_start(std::string_view text, size_t read, bool unknown_word) {
+  const auto in_word = [](unsigned char c) {
+    return std::isalnum(c) || c == '-' || c == '+' || c == '.';
+  };
+  size_t at = read - 1;
+  if (at >= text.size() && !unknown_word) return text.size();
+  if (!unknown_word && text[at] == '"') return opening_quote(text, at);
+  if (!unknown_word && !in_word(text[at])) return at;
+  while (at > 0 && in_word(text[at - 1])) --at;
+  return at;
+}
+
+// `read` bytes had been read, the last of them at or in the fault.
+[[noreturn]] void fail_syntax(std::string_view text, const std::string& name, size_t read,
+                              std::string_view message) {
+  if (const std::string lexical = lexical_text(message); !lexical.empty()) {
+    fail("{}:{}: {}", name, place_text(text, std::min(read - 1, text.size())), lexical);
+  }
+  const size_t start = token_start(text, read, contains(message, " - invalid literal"));
+  const std::string place = place_text(text, start);
+  if (contains(message, "number overflow")) {
+    fail("{}:{}: the number {} is too large", name, place, excerpt(text, start));
+  }
+  const std::string expected = expected_text(message);
+  fail("{}:{}: expected {}, found {}{}", name, place, expected, excerpt(text, start),
+       remedy(text, start, expected));
+}
+
+// Walks over the text and leaves word of how far it came: the parser's events carry no positions.
+class TrackedIterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  TrackedIterator(const char* at, const char** reached) : at_(at), reached_(reached) {}
+  reference operator*() const { return *at_; }
+  TrackedIterator& operator++() {
+    *reached_ = ++at_;
+    return *this;
+  }
+  bool operator==(const TrackedIterator& other) const { return at_ == other.at_; }
+
+ private:
+  const char* at_;
+  const char** reached_;
+};
+
+// Listens to the parser: refuses what is wrong, notes where keys stand, builds nothing.
+class Checker : public nlohmann::json_sax<Json> {
+ public:
+  Checker(std::string_view text, const std::string& name, KeyPlaces* places)
+      : text_(text), name_(name), places_(places), reached_(text.data()) {}
+
+  void run() {
+    const char* end = text_.data() + text_.size();
+    Json::sax_parse(TrackedIterator(text_.data(), &reached_), TrackedIterator(end, &reached_), this,
+                    nlohmann::detail::input_format_t::json, true, true);
+  }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+
+  bool start_object(size_t) override {
+    open_.emplace_back();
+    return true;
+  }
+  bool end_object() override {
+    open_.pop_back();
+    return true;
+  }
+
+  bool key(std::string& key) override {
+    Object& object = open_.back();
+    if (!object.keys.insert(key).second) {
+      fail("{}:{}: the key '{}' is given twice in one object: remove one", name_,
+           place_text(text_, key_offset()), key);
+    }
+    object.current = key;
+    if (places_ != nullptr) places_->emplace(path(), place_text(text_, key_offset()));
+    return true;
+  }
+
+  bool parse_error(size_t read, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    fail_syntax(text_, name_, read, error.what());
+  }
+
+ private:
+  struct Object {
+    std::unordered_set<std::string> keys;
+    std::string current;
+  };
+
+  // Of the key that was read last.
+  size_t key_offset() const {
+    return opening_quote(text_, static_cast<size_t>(reached_ - text_.data()) - 1);
+  }
+
+  std::string path() const {
+    std::string path;
+    for (const Object& object : open_) path += (path.empty() ? "" : ".") + object.current;
+    return path;
+  }
+
+  std::string_view text_;
+  const std::string& name_;
+  KeyPlaces* places_;
+  const char* reached_;
+  std::vector<Object> open_;
+};
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& name, KeyPlaces* places) {
+  if (text.find_first_not_of(" \t\r\n") == npos) fail("{}: empty: JSON is expected", name);
+  // The parser takes a NUL for the end of the text and would ignore what follows.
+  if (const size_t nul = text.find('\0'); nul != npos) {
+    fail("{}:{}: a NUL byte: JSON is text", name, place_text(text, nul));
+  }
+  Checker(text, name, places).run();
+  return Json::parse(text, nullptr, true, true);
+}
+
+std::string read_text(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) fail("{}: a folder: a file is expected", path);
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) fail("{}: cannot be opened: {}", path, std::strerror(errno));
+  std::string text{std::istreambuf_iterator<char>(stream), {}};
+  if (stream.bad()) fail("{}: cannot be read: {}", path, std::strerror(errno));
+  return text;
+}
+
+Json read_json(const std::string& path) { return parse_json(read_text(path), path); }
+
+}  // namespace trireme::config

@@ -1,0 +1,100 @@
+#include "config/json.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+
+namespace trireme::config {
+namespace {
+
+std::string error_of(std::string_view text) {
+  try {
+    parse_json(text, "f.json");
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Json, TakesCommentsAndKeepsOrder) {
+  const Json json =
+      parse_json("// top\n{\"b\": 1, /* two\nlines */ \"a\": [\"//no\"]} // end\n", "f");
+  EXPECT_EQ(json.dump(), R"({"b":1,"a":["//no"]})");
+}
+
+TEST(Json, ValuesSurvive) {
+  const Json json = parse_json(R"({"x": 1e-05, "n": -3, "s": "\u5f71\ud83d\ude00\n"})", "f");
+  EXPECT_EQ(json["x"].get<double>(), 1e-5);
+  EXPECT_EQ(json["n"].get<int64_t>(), -3);
+  EXPECT_EQ(json["s"].get<std::string>(), "影😀\n");
+}
+
+TEST(Json, UnescapedQuoteNamesLineColumnInCharactersAndRemedy) {
+  EXPECT_EQ(error_of("[\n  {\"评\": \"片尾的\"后来\"。\"}\n]"),
+            "f.json:2:14: expected ',' or '}', found '后来\"。\"}': a quote inside a string is "
+            "written \\\"");
+}
+
+TEST(Json, WhatWasExpected) {
+  EXPECT_EQ(error_of("{\"a\" 1}"), "f.json:1:6: expected ':' after the key, found '1}'");
+  EXPECT_EQ(error_of("{\"a\": }"), "f.json:1:7: expected a value, found '}'");
+  EXPECT_EQ(error_of("{a: 1}"), "f.json:1:2: expected a key in double quotes, found 'a: 1}'");
+  EXPECT_EQ(error_of("{\"a\": tru\"x\"}"), "f.json:1:7: expected a value, found 'tru\"x\"}'");
+  EXPECT_EQ(error_of("[nul"), "f.json:1:2: expected a value, found 'nul'");
+  EXPECT_EQ(
+      error_of("[\"a\\\\\" \"b\\\"\"]"),
+      "f.json:1:8: expected ',' or ']', found '\"b\\\"\"]': a quote inside a string is written "
+      "\\\"");
+  EXPECT_EQ(error_of("[1 2]"), "f.json:1:4: expected ',' or ']', found '2]'");
+  EXPECT_EQ(error_of("{\"a\": 1\n \"b\": 2}"),
+            "f.json:2:2: expected ',' or '}', found '\"b\": 2}'");
+  EXPECT_EQ(error_of("{} {}"), "f.json:1:4: expected the end of the file, found '{}'");
+  EXPECT_EQ(error_of("{\"a\": 1,\n"),
+            "f.json:2:1: expected a key in double quotes, found the end of the file");
+  EXPECT_EQ(error_of("{\"a\": True}"), "f.json:1:7: expected a value, found 'True}'");
+  EXPECT_EQ(error_of("[1,\n]"),
+            "f.json:2:1: expected a value, found ']': remove the comma before it");
+  EXPECT_EQ(error_of("['a']"),
+            "f.json:1:2: expected a value, found ''a']': strings are written in double quotes");
+}
+
+TEST(Json, FaultsInsideATokenAreNamed) {
+  EXPECT_EQ(error_of("{\"a\": \"x\n\"}"),
+            "f.json:1:9: invalid string: control character U+000A (LF) must be escaped to \\u000A "
+            "or \\n");
+  EXPECT_EQ(error_of("[\"\xB5\xE7\"]"), "f.json:1:3: invalid string: ill-formed UTF-8 byte");
+  EXPECT_EQ(error_of("[1e999]"), "f.json:1:2: the number '1e999]' is too large");
+  EXPECT_EQ(error_of("[1] /* open"), "f.json:1:12: invalid comment; missing closing '*/'");
+}
+
+TEST(Json, DuplicateKeysAreRefusedWhereTheSecondStands) {
+  EXPECT_EQ(error_of("{\"a\": 1,\n  \"a\": 2}"),
+            "f.json:2:3: the key 'a' is given twice in one object: remove one");
+  EXPECT_EQ(error_of("{\"q\\\"\": 1, \"q\\\"\": 2}"),
+            "f.json:1:12: the key 'q\"' is given twice in one object: remove one");
+  EXPECT_EQ(error_of("[{\"a\": {\"a\": 1}}, {\"a\": 1}]"), "no error");
+}
+
+TEST(Json, EmptyAndNul) {
+  EXPECT_EQ(error_of(" \n"), "f.json: empty: JSON is expected");
+  EXPECT_EQ(error_of(std::string_view("{}\n\0x", 5)), "f.json:2:1: a NUL byte: JSON is text");
+}
+
+TEST(Json, KeyPlaces) {
+  KeyPlaces places;
+  parse_json("{\n  \"a\": {\"b\": 1},\n  \"c\": [{\"d\": 2}]}", "f", &places);
+  const KeyPlaces expected = {{"a", "2:3"}, {"a.b", "2:9"}, {"c", "3:3"}, {"c.d", "3:10"}};
+  EXPECT_EQ(places, expected);
+}
+
+TEST(Json, FilesThatCannotBeRead) {
+  const auto folder = std::filesystem::temp_directory_path();
+  EXPECT_THROW(read_json(folder.string()), UserError);
+  EXPECT_THROW(read_json((folder / "trireme_no_such_file.json").string()), UserError);
+}
+
+}  // namespace
+}  // namespace trireme::config

@@ -1,0 +1,282 @@
+// config.json -> ModelSpec. Where a key is absent the value is the one that transformers 5.17 would
+// take, so that both programs see the same model in the same folder. Null counts as absent.
+#include "config/model_spec.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "config/model_spec_keys.h"
+
+namespace trireme::config {
+namespace {
+
+// What transformers' configuration classes say where config.json is silent.
+struct FamilyDefaults {
+  Family family;
+  const char* model_type;
+  const char* architecture;
+  int64_t kv_heads;  // 0: as many as heads
+  int64_t head_dim;  // 0: hidden / heads
+  int64_t max_position;
+  std::vector<int64_t> eos_ids;
+};
+
+const std::vector<FamilyDefaults>& families() {
+  static const std::vector<FamilyDefaults> list = {
+      {Family::kLlama, "llama", "LlamaForCausalLM", 0, 0, 2048, {2}},
+      {Family::kQwen2, "qwen2", "Qwen2ForCausalLM", 32, 0, 32768, {}},
+      {Family::kQwen3, "qwen3", "Qwen3ForCausalLM", 32, 128, 32768, {}},
+      {Family::kQwen3Moe, "qwen3_moe", "Qwen3MoeForCausalLM", 4, 0, 32768, {}},
+  };
+  return list;
+}
+
+[[noreturn]] void refuse_unknown(const Keys& keys, const char* key, const std::string& value) {
+  std::string known;
+  for (const FamilyDefaults& family : families()) {
+    known +=
+        fmt::format("{}{} ({})", known.empty() ? "" : ", ", family.architecture, family.model_type);
+  }
+  fail("{}: {} {} is not supported: trireme knows {}", keys.name(), key, value, known);
+}
+
+const FamilyDefaults& find_family(const Keys& keys) {
+  const Json* architectures = keys.find("architectures");
+  const std::string type = keys.text_or("model_type", "");
+  const FamilyDefaults* found = nullptr;
+  std::string architecture;
+  if (architectures != nullptr && !architectures->empty()) {
+    const Json& first = architectures->front();
+    architecture = first.is_string() ? first.get<std::string>() : first.dump();
+  }
+  if (architecture.empty() && type.empty()) {
+    fail("{}: neither architectures nor model_type: is this a Hugging Face config.json?",
+         keys.name());
+  }
+  for (const FamilyDefaults& family : families()) {
+    if (architecture.empty() ? type == family.model_type : architecture == family.architecture) {
+      found = &family;
+    }
+  }
+  if (found == nullptr && !architecture.empty()) refuse_unknown(keys, "architecture", architecture);
+  if (found == nullptr || (!type.empty() && type != found->model_type)) {
+    refuse_unknown(keys, "model_type", type);
+  }
+  return *found;
+}
+
+void read_sizes(const Keys& keys, const FamilyDefaults& family, ModelSpec& spec) {
+  spec.hidden = keys.size("hidden_size");
+  spec.layers = keys.size("num_hidden_layers", 1 << 16);
+  spec.heads = keys.size("num_attention_heads", 1 << 16);
+  spec.vocab = keys.size("vocab_size");
+  // A null key-head count means "as heads" where a missing one means the class's number.
+  const bool as_heads = family.kv_heads == 0 || keys.has("num_key_value_heads");
+  spec.kv_heads =
+      keys.size_or("num_key_value_heads", as_heads ? spec.heads : family.kv_heads, 1 << 16);
+  if (spec.heads % spec.kv_heads != 0) {
+    fail("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", keys.name(),
+         spec.heads, spec.kv_heads);
+  }
+  spec.head_dim = keys.size_or("head_dim", family.head_dim, 1 << 16);
+  if (spec.head_dim == 0) {
+    if (spec.hidden % spec.heads != 0) {
+      fail("{}: hidden_size {} is not a multiple of num_attention_heads {}, and head_dim is absent",
+           keys.name(), spec.hidden, spec.heads);
+    }
+    spec.head_dim = spec.hidden / spec.heads;
+  }
+  if (spec.head_dim % 2 != 0) {
+    fail("{}: head_dim is {}: rotary embeddings need an even number", keys.name(), spec.head_dim);
+  }
+}
+
+void read_scalars(const Keys& keys, const FamilyDefaults& family, ModelSpec& spec) {
+  spec.max_position = keys.size_or("max_position_embeddings", family.max_position);
+  spec.rms_norm_eps = keys.positive_or("rms_norm_eps", 1e-6);
+  spec.tied = keys.flag_or("tie_word_embeddings", false);
+  const std::string act = keys.text_or("hidden_act", "silu");
+  if (act != "silu" && act != "swish") {
+    fail("{}: hidden_act {} is not supported: trireme knows silu", keys.name(), act);
+  }
+  spec.dtype = keys.text_or("dtype", keys.text_or("torch_dtype", "float32"));
+  if (spec.dtype.starts_with("torch.")) spec.dtype.erase(0, 6);
+  if (spec.dtype != "float32" && spec.dtype != "bfloat16" && spec.dtype != "float16") {
+    fail("{}: dtype {} is not supported: float32, bfloat16 or float16 is expected", keys.name(),
+         spec.dtype);
+  }
+  spec.eos_ids = keys.has("eos_token_id") ? keys.ids("eos_token_id") : family.eos_ids;
+}
+
+void read_biases(const Keys& keys, ModelSpec& spec) {
+  const bool everywhere = keys.flag_or("attention_bias", false);
+  const bool qwen2 = spec.family == Family::kQwen2;
+  spec.qkv_bias = qwen2 || everywhere;
+  spec.o_bias = !qwen2 && everywhere;
+  spec.mlp_bias = spec.family == Family::kLlama && keys.flag_or("mlp_bias", false);
+  spec.qk_norm = spec.family == Family::kQwen3 || spec.family == Family::kQwen3Moe;
+}
+
+// Old files: rope_theta beside rope_scaling; transformers 5: both inside rope_parameters. Where
+// there are both, rope_scaling wins, and an inner rope_theta wins over an outer one.
+void read_rope(const Keys& keys, ModelSpec& spec) {
+  const bool old = keys.find("rope_scaling") != nullptr && !keys.find("rope_scaling")->empty();
+  const Keys rope = keys.object(old ? "rope_scaling" : "rope_parameters");
+  spec.rope_theta = rope.positive_or("rope_theta", keys.positive_or("rope_theta", 10000));
+  const double part =
+      rope.positive_or("partial_rotary_factor", keys.positive_or("partial_rotary_factor", 1));
+  if (part != 1) {
+    fail("{}: partial_rotary_factor {} is not supported: trireme rotates the whole head (1)",
+         keys.name(), part);
+  }
+  const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
+  if (type == "default") return rope.refuse_objects();
+  if (type != "llama3") {
+    fail("{}: rope type {} is not supported: trireme knows default and llama3", keys.name(), type);
+  }
+  Llama3RopeScaling scaling;
+  scaling.factor = rope.positive("factor");
+  scaling.low_freq_factor = rope.positive("low_freq_factor");
+  scaling.high_freq_factor = rope.positive("high_freq_factor");
+  if (scaling.high_freq_factor <= scaling.low_freq_factor) {
+    fail("{}: high_freq_factor {} must exceed low_freq_factor {}", keys.name(),
+         scaling.high_freq_factor, scaling.low_freq_factor);
+  }
+  constexpr auto key = "original_max_position_embeddings";
+  scaling.original_max_position_embeddings =
+      keys.size_or(key, rope.size_or(key, spec.max_position));
+  spec.rope_scaling = scaling;
+}
+
+// layer_types decides in qwen2 and qwen3 where it is given; otherwise layers from max_window_layers
+// on slide. qwen3_moe knows neither key: all its layers slide. llama never does.
+void refuse_sliding_window(const Keys& keys, const ModelSpec& spec) {
+  if (const Json* types = keys.find("layer_types")) {
+    for (const Json& type : *types) {
+      if (type != "full_attention") {
+        fail("{}: layer_types has {}: trireme knows full_attention only", keys.name(), type.dump());
+      }
+    }
+    if (types->size() != static_cast<size_t>(spec.layers)) {
+      fail("{}: layer_types has {} entries for {} layers", keys.name(), types->size(), spec.layers);
+    }
+    if (spec.family != Family::kQwen3Moe) return;
+  }
+  const bool no_window = keys.has("sliding_window") && keys.find("sliding_window") == nullptr;
+  if (spec.family == Family::kLlama || !keys.flag_or("use_sliding_window", false) || no_window) {
+    return;
+  }
+  const int64_t first =
+      spec.family == Family::kQwen3Moe ? 0 : keys.integer_or("max_window_layers", 28, 0);
+  if (first < spec.layers) {
+    fail(
+        "{}: use_sliding_window is true with a window of {} from layer {} on: trireme knows full "
+        "attention only",
+        keys.name(), keys.size_or("sliding_window", 4096), first);
+  }
+}
+
+std::vector<bool> sparse_layers(const Keys& keys, int64_t layers) {
+  const int64_t step = keys.size_or("decoder_sparse_step", 1);
+  const std::vector<int64_t> dense = keys.ids("mlp_only_layers");
+  std::vector<bool> sparse(layers);
+  for (int64_t i = 0; i < layers; ++i) {
+    sparse[i] = std::ranges::find(dense, i) == dense.end() && (i + 1) % step == 0;
+  }
+  return sparse;
+}
+
+int64_t expert_count(const Keys& keys) {
+  constexpr int64_t most = 1 << 16;
+  const int64_t fallback = keys.integer_or("num_local_experts", 128, 0, most);
+  const int64_t experts = keys.integer_or("num_experts", fallback, 0, most);
+  if (keys.find("num_local_experts") != nullptr && experts != fallback) {
+    fail("{}: num_experts {} and num_local_experts {} differ: remove one", keys.name(), experts,
+         fallback);
+  }
+  return experts;
+}
+
+void read_mlp(const Keys& keys, ModelSpec& spec) {
+  spec.sparse_layers.assign(spec.layers, false);
+  const int64_t experts = spec.family == Family::kQwen3Moe ? expert_count(keys) : 0;
+  if (experts > 0) {
+    MoeSpec moe;
+    moe.experts = experts;
+    moe.experts_per_token = keys.size_or("num_experts_per_tok", 8);
+    moe.intermediate = keys.size_or("moe_intermediate_size", 768);
+    moe.norm_topk_prob = keys.flag_or("norm_topk_prob", false);
+    if (moe.experts_per_token > experts) {
+      fail("{}: num_experts_per_tok {} exceeds num_experts {}", keys.name(), moe.experts_per_token,
+           experts);
+    }
+    spec.moe = moe;
+    spec.sparse_layers = sparse_layers(keys, spec.layers);
+  }
+  const bool all_sparse = std::ranges::find(spec.sparse_layers, false) == spec.sparse_layers.end();
+  spec.intermediate =
+      all_sparse ? keys.size_or("intermediate_size", 6144) : keys.size("intermediate_size");
+}
+
+// Sizes that pass one by one may still overflow 64 bits together.
+void refuse_impossible_total(const Keys& keys, const ModelSpec& spec) {
+  const auto c = static_cast<double>(spec.hidden);
+  const auto width = static_cast<double>(
+      spec.moe ? std::max(spec.moe->experts * spec.moe->intermediate, spec.intermediate)
+               : spec.intermediate);
+  const auto attention = static_cast<double>(spec.q_dim() + spec.kv_dim());
+  const double total = 2.0 * static_cast<double>(spec.vocab) * c +
+                       static_cast<double>(spec.layers) * c * (3 * width + 2 * attention);
+  if (total > 1e15) {
+    fail("{}: the sizes make a model of {:.1e} parameters: is one of them wrong?", keys.name(),
+         total);
+  }
+}
+
+}  // namespace
+
+const char* family_name(Family family) {
+  for (const FamilyDefaults& known : families()) {
+    if (known.family == family) return known.model_type;
+  }
+  TRIREME_CHECK(false, "family {}", static_cast<int>(family));
+}
+
+ModelSpec parse_model_spec(const Json& json, const std::string& name) {
+  if (!json.is_object()) fail("{}: {} where an object is expected", name, json.type_name());
+  const Keys keys(json, name);
+  const FamilyDefaults& family = find_family(keys);
+  if (const Json* quantization = keys.find("quantization_config")) {
+    fail("{}: quantization_config {}: trireme reads unquantised checkpoints only", name,
+         quantization->is_object() && quantization->contains("quant_method")
+             ? (*quantization)["quant_method"].dump()
+             : quantization->dump());
+  }
+  ModelSpec spec;
+  spec.family = family.family;
+  spec.architecture = family.architecture;
+  read_sizes(keys, family, spec);
+  read_scalars(keys, family, spec);
+  read_biases(keys, spec);
+  read_rope(keys, spec);
+  refuse_sliding_window(keys, spec);
+  read_mlp(keys, spec);
+  refuse_impossible_total(keys, spec);
+  spec.raw = json;
+  return spec;
+}
+
+ModelSpec read_model_spec(const std::string& folder) {
+  constexpr auto expected =
+      "a Hugging Face model folder (config.json, *.safetensors, tokenizer.json) on this machine is "
+      "expected";
+  std::error_code error;
+  if (!std::filesystem::exists(folder, error)) fail("{}: no such folder: {}", folder, expected);
+  if (!std::filesystem::is_directory(folder, error)) fail("{}: a file: {}", folder, expected);
+  const std::string path = (std::filesystem::path(folder) / "config.json").string();
+  if (!std::filesystem::exists(path, error)) fail("{}: no config.json: {}", folder, expected);
+  return parse_model_spec(read_json(path), path);
+}
+
+}  // namespace trireme::config

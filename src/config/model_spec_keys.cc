@@ -1,0 +1,91 @@
+#include "config/model_spec_keys.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace trireme::config {
+
+const Json* Keys::find(const char* key) const {
+  const auto found = json_.find(key);
+  return found == json_.end() || found->is_null() ? nullptr : &*found;
+}
+
+int64_t Keys::integer_or(const char* key, int64_t fallback, int64_t least, int64_t most) const {
+  const Json* value = find(key);
+  if (value == nullptr) return fallback;
+  // Compared as double: get<int64_t> would wrap an unsigned number above 2^63.
+  const bool fits = value->is_number_integer() &&
+                    value->get<double>() >= static_cast<double>(least) &&
+                    value->get<double>() <= static_cast<double>(most);
+  if (!fits) refuse(key, *value, fmt::format("a whole number from {} to {}", least, most));
+  return value->get<int64_t>();
+}
+
+int64_t Keys::size(const char* key, int64_t most) const {
+  if (find(key) == nullptr) missing(key);
+  return size_or(key, 0, most);
+}
+
+double Keys::positive_or(const char* key, double fallback) const {
+  const Json* value = find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_number() || value->get<double>() <= 0) refuse(key, *value, "a number above 0");
+  return value->get<double>();
+}
+
+double Keys::positive(const char* key) const {
+  if (find(key) == nullptr) missing(key);
+  return positive_or(key, 0);
+}
+
+bool Keys::flag_or(const char* key, bool fallback) const {
+  const Json* value = find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_boolean()) refuse(key, *value, "true or false");
+  return value->get<bool>();
+}
+
+std::string Keys::text_or(const char* key, const std::string& fallback) const {
+  const Json* value = find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_string()) refuse(key, *value, "a string");
+  return value->get<std::string>();
+}
+
+std::vector<int64_t> Keys::ids(const char* key) const {
+  const Json* value = find(key);
+  if (value == nullptr) return {};
+  const Json list = value->is_array() ? *value : Json::array({*value});
+  std::vector<int64_t> ids;
+  for (const Json& id : list) {
+    const bool fits = id.is_number_integer() && id.get<double>() >= 0 &&
+                      id.get<double>() <= static_cast<double>(kMostSize);
+    if (!fits) refuse(key, *value, "a whole number from 0, or a list of them,");
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+Keys Keys::object(const char* key) const {
+  static const Json empty = Json::object();
+  const Json* value = find(key);
+  if (value != nullptr && !value->is_object()) refuse(key, *value, "an object");
+  return Keys(value == nullptr ? empty : *value, name_, prefix_ + key + ".");
+}
+
+void Keys::refuse_objects() const {
+  for (const auto& [key, value] : json_.items()) {
+    if (value.is_object()) refuse(key.c_str(), value, "a number or a string");
+  }
+}
+
+void Keys::refuse(const char* key, const Json& value, const std::string& expected) const {
+  fail("{}: {}{} is {}: {} is expected", name_, prefix_, key, value.dump(), expected);
+}
+
+void Keys::missing(const char* key) const {
+  fail("{}: the key {}{} is missing", name_, prefix_, key);
+}
+
+}  // namespace trireme::config

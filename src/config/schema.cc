@@ -1,0 +1,201 @@
+#include "config/schema.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <type_traits>
+
+#include "base/error.h"
+#include "base/nearest.h"
+#include "config/schema_options.h"
+
+namespace trireme::config {
+namespace {
+
+void append(std::vector<Option>& list, std::vector<Option> part, const char* group) {
+  for (Option& option : part) {
+    option.group = group;
+    if (option.verbs & kTrain) {
+      option.verbs |= kBench | kDump;
+      // A run config cannot name itself.
+      if (option.json_key.empty() && option.name != "config") {
+        option.json_key = "training." + option.name;
+      }
+    }
+    list.push_back(std::move(option));
+  }
+}
+
+std::vector<Option> build_schema() {
+  std::vector<Option> list;
+  append(list, file_options(), "Files");
+  append(list, sample_options(), "Samples");
+  append(list, training_options(), "Training");
+  append(list, machine_options(), "Machine");
+  append(list, generate_options(), "Generation");
+  append(list, bench_options(), "Benchmark");
+  append(list, output_options(), "Output");
+  return list;
+}
+
+// A bound or a default without needless digits: 1, 0.001, 1073741824.
+std::string number_text(double value) { return fmt::format("{}", value); }
+
+void check_range(const Option& option, double value, const std::string& text,
+                 const std::string& where) {
+  if (value >= option.min && value <= option.max) return;
+  fail("{}: {}{}{} is out of range: {} is expected", where, text, option.unit.empty() ? "" : " ",
+       option.unit, allowed_text(option));
+}
+
+double parse_number(const std::string& text, const std::string& where) {
+  double value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc::result_out_of_range)
+    fail("{}: {} is too large or too small", where, text);
+  if (error != std::errc() || stop != end || !std::isfinite(value)) {
+    fail("{}: '{}' is not a number: digits are expected, without a unit or suffix", where, text);
+  }
+  return value;
+}
+
+// Digits, or a float without a fraction: people write 1e9 for integers.
+int64_t parse_integer(const std::string& text, const std::string& where) {
+  int64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc() && stop == end) return value;
+  const double number = parse_number(text, where);
+  if (number != std::floor(number)) fail("{}: {} is not a whole number", where, text);
+  if (std::abs(number) > 0x1p53) fail("{}: {} is too large", where, text);
+  return static_cast<int64_t>(number);
+}
+
+// "80GiB", "512 MiB", or a plain number of bytes.
+int64_t parse_bytes(const std::string& text, const std::string& where) {
+  static constexpr std::array<std::pair<std::string_view, int>, 4> kUnits = {
+      {{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}}};
+  for (const auto& [unit, shift] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    std::string number = text.substr(0, text.size() - unit.size());
+    if (number.ends_with(' ')) number.pop_back();
+    return static_cast<int64_t>(std::ldexp(parse_number(number, where), shift));
+  }
+  return parse_integer(text, where);
+}
+
+bool parse_bool(const std::string& text, const std::string& where) {
+  if (text == "true" || text == "on") return true;
+  if (text == "false" || text == "off") return false;
+  fail("{}: '{}' is none of true, false, on, off", where, text);
+}
+
+void check_choice(const Option& option, const std::string& text, const std::string& where) {
+  if (option.choices.empty() || std::ranges::find(option.choices, text) != option.choices.end()) {
+    return;
+  }
+  fail("{}: '{}' is not known: {} is expected{}", where, text, allowed_text(option),
+       did_you_mean(text, option.choices));
+}
+
+}  // namespace
+
+std::span<const Option> schema() {
+  static const std::vector<Option> list = build_schema();
+  return list;
+}
+
+const char* verb_name(Verb verb) {
+  switch (verb) {
+    case kTrain:
+      return "train";
+    case kData:
+      return "data";
+    case kTokenize:
+      return "tokenize";
+    case kGenerate:
+      return "generate";
+    case kBench:
+      return "bench";
+    case kDump:
+      return "dump";
+  }
+  TRIREME_CHECK(false, "verb {}", static_cast<unsigned>(verb));
+}
+
+const Option* find_option(std::string_view name) {
+  std::string underscored(name);
+  std::ranges::replace(underscored, '-', '_');
+  const auto found = std::ranges::find(schema(), underscored, &Option::name);
+  return found == schema().end() ? nullptr : &*found;
+}
+
+const Option* find_option_by_key(std::string_view key) {
+  for (const Option& option : schema()) {
+    if (option.json_key.empty()) continue;
+    if (option.json_key == key || "training." + option.name == key) return &option;
+  }
+  return nullptr;
+}
+
+void set_option(RunConfig& run, const Option& option, const std::string& text,
+                const std::string& where) {
+  const auto set = [&](auto member) {
+    auto& value = run.*member;
+    using Value = std::remove_reference_t<decltype(value)>;
+    if constexpr (std::is_same_v<Value, bool>) {
+      value = parse_bool(text, where);
+    } else if constexpr (std::is_same_v<Value, std::string>) {
+      check_choice(option, text, where);
+      value = text;
+    } else {
+      Value parsed;
+      if constexpr (std::is_same_v<Value, double>) {
+        parsed = parse_number(text, where);
+      } else {
+        parsed = option.unit == "bytes" ? parse_bytes(text, where) : parse_integer(text, where);
+      }
+      check_range(option, static_cast<double>(parsed), text, where);
+      value = parsed;
+    }
+  };
+  std::visit(set, option.field);
+}
+
+std::string option_text(const RunConfig& run, const Option& option) {
+  return std::visit([&](auto member) { return fmt::format("{}", run.*member); }, option.field);
+}
+
+std::string allowed_text(const Option& option) {
+  if (!option.choices.empty()) {
+    std::string text;
+    for (size_t i = 0; i < option.choices.size(); ++i) {
+      if (i > 0) text += i + 1 == option.choices.size() ? " or " : ", ";
+      text += option.choices[i];
+    }
+    return text;
+  }
+  const bool low = std::isfinite(option.min), high = std::isfinite(option.max);
+  if (low && high) return number_text(option.min) + " to " + number_text(option.max);
+  if (low) return "at least " + number_text(option.min);
+  return high ? "at most " + number_text(option.max) : "";
+}
+
+Json to_json(const RunConfig& run, Verb verb) {
+  Json json = Json::object();
+  for (const Option& option : schema()) {
+    if ((option.verbs & verb) == 0) continue;
+    std::visit([&](auto member) { json[option.name] = run.*member; }, option.field);
+  }
+  if (json.contains("ablation_config")) {
+    json["ablation"] = {{"name", run.ablation.name},
+                        {"use_profile", run.ablation.use_profile},
+                        {"use_history", run.ablation.use_history},
+                        {"use_context", run.ablation.use_context}};
+  }
+  return json;
+}
+
+}  // namespace trireme::config

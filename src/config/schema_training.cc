@@ -1,0 +1,215 @@
+// The options of training and of the machine.
+#include "config/schema_options.h"
+
+namespace trireme::config {
+namespace {
+
+constexpr auto kChanges = Numerics::kChanges;
+constexpr unsigned kModelVerbs = kTrain | kGenerate;
+
+std::vector<Option> optimizer_options() {
+  std::vector<Option> options = {
+      {.name = "learning_rate",
+       .field = &RunConfig::learning_rate,
+       .min = 0,
+       .max = 1,
+       .help = "peak learning rate of AdamW"},
+      {.name = "lr_scheduler_type",
+       .field = &RunConfig::lr_scheduler_type,
+       .choices = {"cosine", "linear", "constant"},
+       .help = "course of the learning rate after the warm-up"},
+      {.name = "warmup_steps",
+       .field = &RunConfig::warmup_steps,
+       .unit = "steps",
+       .min = 0,
+       .help = "steps of linear warm-up"},
+      {.name = "weight_decay",
+       .field = &RunConfig::weight_decay,
+       .min = 0,
+       .max = 1,
+       .help = "decoupled weight decay"},
+      {.name = "adam_beta1",
+       .field = &RunConfig::adam_beta1,
+       .min = 0,
+       .max = 0.999999,
+       .help = "decay of the first moment"},
+      {.name = "adam_beta2",
+       .field = &RunConfig::adam_beta2,
+       .min = 0,
+       .max = 0.999999,
+       .help = "decay of the second moment"},
+      {.name = "adam_epsilon",
+       .field = &RunConfig::adam_epsilon,
+       .min = 1e-20,
+       .max = 1,
+       .help = "added to the root of the second moment"},
+      {.name = "max_grad_norm",
+       .field = &RunConfig::max_grad_norm,
+       .min = 0,
+       .help = "gradients are scaled down to this norm; 0 = never"},
+  };
+  for (Option& option : options) option.numerics = kChanges;
+  return options;
+}
+
+std::vector<Option> loop_options() {
+  return {
+      {.name = "batch_size",
+       .field = &RunConfig::batch_size,
+       .unit = "sequences",
+       .min = 1,
+       .numerics = kChanges,
+       .help = "sequences of a micro-batch; samples with --packing off"},
+      {.name = "eval_batch_size",
+       .field = &RunConfig::eval_batch_size,
+       .unit = "sequences",
+       .min = 1,
+       .numerics = kChanges,
+       .help = "the same in evaluation"},
+      {.name = "gradient_accumulation_steps",
+       .field = &RunConfig::gradient_accumulation_steps,
+       .unit = "micro-batches",
+       .min = 1,
+       .numerics = kChanges,
+       .help = "micro-batches of a step"},
+      {.name = "max_epochs",
+       .field = &RunConfig::max_epochs,
+       .unit = "epochs",
+       .min = 1,
+       .numerics = kChanges,
+       .help = "passes over the training samples"},
+      {.name = "max_steps",
+       .field = &RunConfig::max_steps,
+       .unit = "steps",
+       .min = 0,
+       .numerics = kChanges,
+       .help = "stop after this many steps; 0 = by epochs"},
+      {.name = "seed",
+       .field = &RunConfig::seed,
+       .min = 0,
+       .verbs = kTrain | kData | kGenerate,
+       .numerics = kChanges,
+       .help = "seed of the order of the samples, and of the choice of tokens in generate"},
+      {.name = "eval_every",
+       .field = &RunConfig::eval_every,
+       .unit = "epochs",
+       .min = 1e-6,
+       .numerics = kChanges,
+       .help = "training between two evaluations"},
+      {.name = "early_stopping_patience",
+       .field = &RunConfig::early_stopping_patience,
+       .unit = "evaluations",
+       .min = 0,
+       .numerics = kChanges,
+       .help = "stop after so many evaluations without improvement; 0 = never"},
+      {.name = "early_stopping_threshold",
+       .field = &RunConfig::early_stopping_threshold,
+       .min = 0,
+       .numerics = kChanges,
+       .help = "fall of the validation loss that counts as improvement"},
+  };
+}
+
+std::vector<Option> record_options() {
+  return {
+      {.name = "logging_steps",
+       .field = &RunConfig::logging_steps,
+       .unit = "steps",
+       .min = 1,
+       .help = "steps between two lines of progress"},
+      {.name = "save_steps",
+       .field = &RunConfig::save_steps,
+       .unit = "steps",
+       .min = 0,
+       .help = "steps between two checkpoints; 0 = only the best and the last"},
+      {.name = "save_total_limit",
+       .field = &RunConfig::save_total_limit,
+       .unit = "checkpoints",
+       .min = 1,
+       .help = "checkpoints that are kept"},
+      {.name = "wandb_project",
+       .field = &RunConfig::wandb_project,
+       .help = "recorded in run.json and metrics.jsonl"},
+      {.name = "wandb_run_name",
+       .field = &RunConfig::wandb_run_name,
+       .help = "recorded in run.json and metrics.jsonl"},
+  };
+}
+
+}  // namespace
+
+std::vector<Option> training_options() {
+  std::vector<Option> options = loop_options();
+  for (const auto& part : {optimizer_options(), record_options()}) {
+    options.insert(options.end(), part.begin(), part.end());
+  }
+  return options;
+}
+
+std::vector<Option> machine_options() {
+  return {
+      {.name = "device",
+       .field = &RunConfig::device,
+       .choices = {"auto", "cpu", "cuda"},
+       .verbs = kModelVerbs,
+       .numerics = kChanges,
+       .help = "auto = cuda where there is a GPU"},
+      {.name = "dtype",
+       .field = &RunConfig::dtype,
+       .choices = {"auto", "float32", "bfloat16"},
+       .verbs = kModelVerbs,
+       .numerics = kChanges,
+       .help = "of weights and activations; auto = bfloat16 on cuda, float32 on cpu"},
+      {.name = "threads",
+       .field = &RunConfig::threads,
+       .unit = "threads",
+       .min = 0,
+       .max = 4096,
+       .verbs = kModelVerbs,
+       .numerics = kChanges,
+       .help = "0 = all cores"},
+      {.name = "device_memory",
+       .field = &RunConfig::device_memory,
+       .unit = "bytes",
+       .min = 0,
+       .verbs = kModelVerbs,
+       .help = "memory that may be used, as 80GiB or 512MiB; 0 = what the device has free"},
+      {.name = "keep",
+       .field = &RunConfig::keep,
+       .choices = {"auto", "all", "none"},
+       .help = "intermediates kept for the backward pass, rather than computed again; auto = what "
+               "fits"},
+      {.name = "mlp_tile",
+       .field = &RunConfig::mlp_tile,
+       .unit = "tokens",
+       .min = 0,
+       .numerics = kChanges,
+       .help = "rows of an MLP tile; 0 = chosen"},
+      {.name = "loss_tile",
+       .field = &RunConfig::loss_tile,
+       .unit = "tokens",
+       .min = 0,
+       .numerics = kChanges,
+       .help = "rows of a tile of the head and loss; 0 = chosen"},
+      {.name = "deterministic",
+       .field = &RunConfig::deterministic,
+       .verbs = kModelVerbs,
+       .numerics = kChanges,
+       .help = "only kernels that repeat bit for bit, where that costs"},
+      {.name = "disable_flash_attn",
+       .field = &RunConfig::disable_flash_attn,
+       .verbs = kModelVerbs,
+       .help = "accepted without effect: no flash-attn package is used"},
+      {.name = "deepspeed",
+       .field = &RunConfig::deepspeed,
+       .numerics = kChanges,
+       .help = "DeepSpeed JSON"},
+      {.name = "local_rank",
+       .field = &RunConfig::local_rank,
+       .min = -1,
+       .verbs = kModelVerbs,
+       .help = "set by launchers"},
+  };
+}
+
+}  // namespace trireme::config
