@@ -1,4 +1,5 @@
-// Files behind an interface, so that tests can inject a full disk, a short write or a crash between two operations.
+// Files behind an interface, so that tests can inject a full disk, a short write or a crash between
+// two operations. Only writing goes through it: a reader cannot damage anything.
 #pragma once
 
 #include <cstddef>
@@ -9,29 +10,46 @@
 
 namespace trireme::io {
 
-// A file being written. Every operation throws UserError with path and errno text.
+// A file being written. Every operation throws UserError with path and errno text. Destroyed before
+// sync_and_close, it is closed and its content is undefined.
 class WritableFile {
  public:
   virtual ~WritableFile() = default;
-  virtual void write(std::span<const std::byte> bytes) = 0;
+  virtual void write(std::span<const std::byte> bytes) = 0;  // all of them
+  // Returns once the bytes would survive a power failure; the name does after sync_folder of its
+  // folder.
   virtual void sync_and_close() = 0;
 };
 
+// Every operation throws UserError that names path, reason and remedy.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  virtual std::unique_ptr<WritableFile> create(const std::string& path) = 0;
-  virtual void make_folder(const std::string& path) = 0;  // with parents
+  virtual std::unique_ptr<WritableFile> create(
+      const std::string& path) = 0;  // truncates; mode 0644
+  virtual void make_folder(
+      const std::string& path) = 0;  // with parents, which are synced; mode 0755
   virtual void rename(const std::string& from, const std::string& to) = 0;
-  virtual void remove_all(const std::string& path) = 0;
+  // Swaps two names that exist, in one step. False, and nothing done, where the file system cannot
+  // (NFS).
+  virtual bool exchange(const std::string& one, const std::string& other) = 0;
+  virtual void remove_all(const std::string& path) = 0;  // fine when there is nothing
   virtual void sync_folder(const std::string& path) = 0;
+  // Bytes an ordinary user may still write at `path`, which need not exist yet.
   virtual uint64_t free_bytes(const std::string& path) = 0;
 };
 
+// The operating system's files.
 FileSystem& posix();
 
+// The whole file (or pipe). UserError: missing, a folder, not permitted.
 std::string read_text(const std::string& path);
+
+// Creates or replaces a file, synced.
 void write_text(FileSystem& files, const std::string& path, const std::string& text);
-void append_line(const std::string& path, const std::string& line);  // flushed
+
+// Appends line and line break in one write, so that lines of several processes do not mix. It
+// reaches the kernel, not necessarily the disk: for logs.
+void append_line(const std::string& path, const std::string& line);
 
 }  // namespace trireme::io

@@ -1,21 +1,29 @@
-// safetensors: u64 header length (little endian), JSON header {name: {dtype, shape, data_offsets}}, then bytes.
-// Reading is hostile-input safe: header over 100 MB, overlap, hole, overflow, duplicate key, trailing or missing bytes,
-// size != shape * dtype are each one UserError that names the file and the tensor.
+// safetensors: u64 header length (little endian), JSON header {name: {dtype, shape, data_offsets}},
+// then bytes. Reading is hostile-input safe: header over 100 MB, overlap, hole, overflow, duplicate
+// key, trailing or missing bytes, size != shape * dtype are each one UserError that names the file
+// and the tensor.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "io/fd.h"
+#include "io/file.h"
 
 namespace trireme::io {
 
 enum class DType { kF32, kF16, kBF16, kI64, kI32, kU8, kF64, kI8, kI16, kBool };
 int64_t dtype_bytes(DType dtype);
 const char* dtype_name(DType dtype);  // "F32", as in the header
+std::optional<DType> dtype_of(std::string_view name);
 
 struct TensorEntry {
   DType dtype = DType::kF32;
@@ -24,39 +32,60 @@ struct TensorEntry {
   uint64_t end = 0;
 };
 
-// A mapped file: reading touches only the pages asked for.
+// A mapped file: reading touches only the pages asked for. Its names, shapes and ranges are
+// checked; a file that another process shortens later is not, read and will_need find
+// that, touching bytes() faults.
 class SafetensorsFile {
  public:
+  // Throws UserError for a file that cannot be read or whose header lies.
   explicit SafetensorsFile(const std::string& path);
-  ~SafetensorsFile();
-  SafetensorsFile(SafetensorsFile&&) noexcept;
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
+  SafetensorsFile(SafetensorsFile&&) noexcept = default;
   SafetensorsFile& operator=(SafetensorsFile&&) = delete;
 
   const std::string& path() const { return path_; }
   const std::map<std::string, TensorEntry>& entries() const { return entries_; }
-  // The tensor's bytes in the mapping; valid while this object lives.
+  // The tensor's bytes in the mapping; valid while this object lives. A part of an entry will do.
   std::span<const std::byte> bytes(const TensorEntry& entry) const;
-  // Tells the kernel that these bytes are needed soon / no longer needed, so that loading a checkpoint neither waits
-  // page by page nor holds the file in this process's memory.
+  // Copies the bytes of an entry, or of a part of one, to memory of that size: at the speed of
+  // reading the file in any order, warm or cold, where touching the mapping cold takes about twice
+  // as long (it reads and maps page by page). Throws UserError when the disk fails or the file has
+  // become shorter.
+  void read(const TensorEntry& entry, std::span<std::byte> into) const;
+  // Tells the kernel that these bytes are needed soon / no longer needed, so that loading a
+  // checkpoint neither waits page by page nor holds the file in this process's memory. will_need
+  // returns with the bytes in memory where the kernel can do that (Linux 5.14), and throws
+  // UserError when the disk fails or the file has become shorter.
   void will_need(const TensorEntry& entry) const;
   void done_with(const TensorEntry& entry) const;
 
  private:
+  struct Unmap {
+    size_t size;
+    void operator()(const std::byte* data) const;
+  };
+
   std::string path_;
+  Fd fd_;
+  std::unique_ptr<const std::byte[], Unmap> data_;
   std::map<std::string, TensorEntry> entries_;
-  const std::byte* data_ = nullptr;
-  size_t size_ = 0;
 };
 
-// A tensor to write; bytes stay the caller's until write returns. `bytes` is called once, in order, so that a tensor
-// can be produced (copied from a device, converted) just when its turn comes.
+// A tensor to write; bytes stay the caller's until the next tensor's turn. `bytes` is called once,
+// when the turn of the tensor comes, so that it can be produced (copied from a device, converted)
+// just then.
 struct TensorSource {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
   std::function<std::span<const std::byte>()> bytes;
 };
+
+// Size of a tensor to write.
+int64_t byte_count(const TensorSource& tensor);
+
+// Writes one safetensors file, synced: header first, then each source in the order given; wider
+// dtypes go before narrower ones, so that every tensor is aligned as torch's readers demand.
+void write_safetensors(FileSystem& files, const std::string& path,
+                       const std::vector<TensorSource>& tensors);
 
 }  // namespace trireme::io

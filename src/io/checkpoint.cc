@@ -1,0 +1,154 @@
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "base/error.h"
+#include "config/json.h"
+#include "io/hf_folder.h"
+#include "io/posix.h"
+
+namespace trireme::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kSingle = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+std::string join(const std::string& folder, const std::string& name) {
+  return (fs::path(folder) / name).string();
+}
+
+void check_model_folder(const std::string& folder) {
+  const Kind kind = kind_of(folder);
+  if (kind == Kind::kNothing) {
+    fail("{}: no such folder: give the path of a downloaded Hugging Face model", folder);
+  }
+  if (kind != Kind::kFolder) fail("{}: a file: give the folder of a Hugging Face model", folder);
+  if (kind_of(join(folder, "config.json")) != Kind::kFile) {
+    fail("{}: not a Hugging Face model folder: it has no config.json", folder);
+  }
+}
+
+// The first name in the folder, in alphabetical order, that ends so; "" when none does.
+std::string first_ending(const std::string& folder, std::string_view ending) {
+  std::set<std::string> names;
+  std::error_code error;
+  for (const auto& item : fs::directory_iterator(folder, error)) {
+    const std::string name = item.path().filename().string();
+    if (name.ends_with(ending)) names.insert(name);
+  }
+  if (error) fail_errno(folder, "list it", error.value());
+  return names.empty() ? "" : *names.begin();
+}
+
+[[noreturn]] void fail_without_weights(const std::string& folder) {
+  if (const std::string shard = first_ending(folder, ".safetensors"); !shard.empty()) {
+    fail("{}: has {} but neither {} nor {}: download the missing file", folder, shard, kSingle,
+         kIndex);
+  }
+  for (const char* ending : {".bin", ".pth", ".pt", ".gguf"}) {
+    const std::string other = first_ending(folder, ending);
+    if (other.empty()) continue;
+    fail(
+        "{}: its weights are in {}, which is not read: convert the model to safetensors "
+        "(save_pretrained of transformers does)",
+        folder, other);
+  }
+  fail("{}: no weights: neither {} nor {} is there", folder, kSingle, kIndex);
+}
+
+// A shard must be a file of the folder: an index must not make us read others.
+void check_shard_name(const std::string& index, const std::string& tensor,
+                      const std::string& name) {
+  const bool plain = name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+  if (plain && name.ends_with(".safetensors")) return;
+  fail("{}: weight_map: tensor {}: {} is not a plain name of a .safetensors file", index,
+       printable(tensor), printable(name));
+}
+
+std::map<std::string, std::string> read_weight_map(const std::string& path) {
+  const config::Json index = config::read_json(path);
+  const auto found = index.is_object() ? index.find("weight_map") : index.end();
+  if (found == index.end() || !found->is_object() || found->empty()) {
+    fail("{}: no weight_map {{tensor: file}} in it: download the file again", path);
+  }
+  std::map<std::string, std::string> weight_map;
+  for (const auto& [tensor, file] : found->items()) {
+    if (!file.is_string()) {
+      fail("{}: weight_map: tensor {}: {} is not a file name", path, printable(tensor),
+           printable(file.dump()));
+    }
+    check_shard_name(path, tensor, file.get<std::string>());
+    weight_map.emplace(tensor, file.get<std::string>());
+  }
+  return weight_map;
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(const std::string& folder) : folder_(folder) {
+  check_model_folder(folder);
+  if (kind_of(join(folder, kSingle)) == Kind::kFile) {
+    files_.emplace_back(join(folder, kSingle));
+    add_tensors(files_.front());
+    return;
+  }
+  const std::string index = join(folder, kIndex);
+  if (kind_of(index) != Kind::kFile) fail_without_weights(folder);
+  const WeightMap weight_map = read_weight_map(index);
+  open_shards(weight_map);
+  for (const SafetensorsFile& file : files_) add_tensors(file);
+  check_index(weight_map);
+}
+
+void Checkpoint::open_shards(const WeightMap& weight_map) {
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
+  for (const std::string& shard : shards) {
+    if (kind_of(join(folder_, shard)) == Kind::kNothing) {
+      fail("{}: shard {} is missing, {} names it: download it", folder_, printable(shard), kIndex);
+    }
+  }
+  files_.reserve(shards.size());
+  for (const std::string& shard : shards) files_.emplace_back(join(folder_, shard));
+}
+
+void Checkpoint::add_tensors(const SafetensorsFile& file) {
+  for (const auto& [name, entry] : file.entries()) {
+    const auto [at, added] = tensors_.emplace(name, Located{&file, &entry});
+    if (!added) {
+      fail("{}: tensor {} is in {} too: remove one of them", file.path(), printable(name),
+           at->second.file->path());
+    }
+  }
+}
+
+void Checkpoint::check_index(const WeightMap& weight_map) const {
+  for (const auto& [name, shard] : weight_map) {
+    const Located* located = find(name);
+    if (located == nullptr || located->file->path() != join(folder_, shard)) {
+      fail("{}: tensor {} is not in shard {}, where {} has it: download both again", folder_,
+           printable(name), printable(shard), kIndex);
+    }
+  }
+  for (const auto& [name, located] : tensors_) {
+    if (!weight_map.contains(name)) {
+      fail("{}: tensor {} is not in {}: download both again", located.file->path(), printable(name),
+           kIndex);
+    }
+  }
+}
+
+const Checkpoint::Located* Checkpoint::find(const std::string& name) const {
+  const auto at = tensors_.find(name);
+  return at == tensors_.end() ? nullptr : &at->second;
+}
+
+int64_t Checkpoint::total_bytes() const {
+  uint64_t total = 0;
+  for (const auto& [name, located] : tensors_) total += located.entry->end - located.entry->begin;
+  return static_cast<int64_t>(total);
+}
+
+}  // namespace trireme::io

@@ -1,0 +1,166 @@
+#include "io/safetensors.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "io/posix.h"
+#include "io/safetensors_header.h"
+
+namespace trireme::io {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors is little endian");
+
+struct DTypeRow {
+  DType dtype;
+  const char* name;
+  int64_t bytes;
+};
+
+constexpr std::array<DTypeRow, 10> kDTypes = {{{DType::kF32, "F32", 4},
+                                               {DType::kF16, "F16", 2},
+                                               {DType::kBF16, "BF16", 2},
+                                               {DType::kI64, "I64", 8},
+                                               {DType::kI32, "I32", 4},
+                                               {DType::kU8, "U8", 1},
+                                               {DType::kF64, "F64", 8},
+                                               {DType::kI8, "I8", 1},
+                                               {DType::kI16, "I16", 2},
+                                               {DType::kBool, "BOOL", 1}}};
+
+const DTypeRow& row_of(DType dtype) {
+  for (const DTypeRow& row : kDTypes) {
+    if (row.dtype == dtype) return row;
+  }
+  TRIREME_CHECK(false, "dtype {}", static_cast<int>(dtype));
+  __builtin_unreachable();
+}
+
+constexpr size_t kPrefix = 8;          // the header's length
+constexpr int kMadvPopulateRead = 22;  // Linux 5.14; older C libraries do not name it
+
+size_t regular_file_size(const Fd& fd, const std::string& path) {
+  struct stat status;
+  if (::fstat(fd.get(), &status) != 0) fail_errno(path, "read", errno);
+  if (!S_ISREG(status.st_mode)) fail("{}: not a regular file: name a safetensors file", path);
+  const auto size = static_cast<size_t>(status.st_size);
+  if (size < kPrefix) {
+    fail("{}: {} bytes are too few for a safetensors file: download it again", path, size);
+  }
+  return size;
+}
+
+// The header's text, its length checked against the file's.
+std::string_view header_text(std::span<const std::byte> file, const std::string& path) {
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+  if (text.starts_with("version https://git-lfs")) {
+    fail("{}: a Git LFS pointer, not the file itself: run `git lfs pull` in its folder", path);
+  }
+  uint64_t length = 0;
+  std::memcpy(&length, file.data(), sizeof length);
+  if (length > kLongestHeader) {
+    fail("{}: a header of {} bytes (at most {} are allowed): not a safetensors file", path, length,
+         kLongestHeader);
+  }
+  if (length > file.size() - kPrefix) {
+    fail("{}: the file is truncated: a header of {} bytes expected, {} found: download it again",
+         path, length, file.size() - kPrefix);
+  }
+  return text.substr(kPrefix, length);
+}
+
+std::pair<uintptr_t, uintptr_t> range_of(std::span<const std::byte> bytes) {
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
+  return {begin, begin + bytes.size()};
+}
+
+uintptr_t page_size() {
+  static const auto size = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+}  // namespace
+
+int64_t dtype_bytes(DType dtype) { return row_of(dtype).bytes; }
+const char* dtype_name(DType dtype) { return row_of(dtype).name; }
+
+std::optional<DType> dtype_of(std::string_view name) {
+  for (const DTypeRow& row : kDTypes) {
+    if (row.name == name) return row.dtype;
+  }
+  return std::nullopt;
+}
+
+void SafetensorsFile::Unmap::operator()(const std::byte* data) const {
+  ::munmap(const_cast<std::byte*>(data), size);
+}
+
+SafetensorsFile::SafetensorsFile(const std::string& path)
+    : path_(path), fd_(open_for_reading(path)) {
+  const size_t size = regular_file_size(fd_, path);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_.get(), 0);
+  if (data == MAP_FAILED) fail_errno(path, "map", errno);
+  data_ = {static_cast<const std::byte*>(data), Unmap{size}};
+  const std::string_view header = header_text({data_.get(), size}, path);
+  const uint64_t start = kPrefix + header.size();
+  entries_ = parse_header(header, size - start, path);
+  for (auto& [name, entry] : entries_) {
+    entry.begin += start;
+    entry.end += start;
+  }
+}
+
+std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) const {
+  TRIREME_CHECK(entry.begin <= entry.end && entry.end <= data_.get_deleter().size, "{}: [{}, {})",
+                path_, entry.begin, entry.end);
+  return {data_.get() + entry.begin, entry.end - entry.begin};
+}
+
+void SafetensorsFile::read(const TensorEntry& entry, std::span<std::byte> into) const {
+  TRIREME_CHECK(into.size() == bytes(entry).size(), "{} bytes for {}", into.size(),
+                bytes(entry).size());
+  uint64_t at = entry.begin;
+  while (!into.empty()) {
+    const ssize_t count = ::pread(fd_.get(), into.data(), into.size(), static_cast<off_t>(at));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_errno(path_, "read", errno);
+    if (count == 0) fail("{}: ends at byte {}: the file was shortened meanwhile", path_, at);
+    into = into.subspan(static_cast<size_t>(count));
+    at += static_cast<uint64_t>(count);
+  }
+}
+
+void SafetensorsFile::will_need(const TensorEntry& entry) const {
+  if (entry.begin == entry.end) return;
+  const auto [begin, end] = range_of(bytes(entry));
+  const uintptr_t first = begin & ~(page_size() - 1);
+  void* start = reinterpret_cast<void*>(first);
+  // The first starts reading the whole range at once; the second waits for it and maps the pages,
+  // 64 KB at a fault otherwise. Both are advice: a kernel that does not know them reads when the
+  // bytes are touched.
+  ::madvise(start, end - first, MADV_WILLNEED);
+  if (::madvise(start, end - first, kMadvPopulateRead) == 0) return;
+  if (errno == EFAULT || errno == EHWPOISON) {
+    fail("{}: cannot read bytes {} to {}: the file was shortened meanwhile, or the disk fails",
+         path_, entry.begin, entry.end);
+  }
+}
+
+void SafetensorsFile::done_with(const TensorEntry& entry) const {
+  const auto [begin, end] = range_of(bytes(entry));
+  // Whole pages only: the neighbours on the first and last page may be in use.
+  const uintptr_t first = (begin + page_size() - 1) & ~(page_size() - 1);
+  const uintptr_t last = end & ~(page_size() - 1);
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+}  // namespace trireme::io
