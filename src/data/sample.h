@@ -35,7 +35,7 @@ struct TokenizedSample {
 
 struct SampleSet {
   std::vector<TokenizedSample> samples;
-  std::vector<std::pair<std::string, int64_t>> dropped;  // reason -> count
+  Tally dropped;
 };
 
 // Tokenizes with the length budget: oldest history goes first, the target is never cut; O(total tokens).

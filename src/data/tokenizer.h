@@ -1,4 +1,5 @@
-// Byte-level BPE of tokenizer.json (Qwen, Llama-3, GPT-2/SmolLM families), identical in ids to the `tokenizers` package.
+// Byte-level BPE of tokenizer.json (Qwen, Llama-3, GPT-2/SmolLM families), identical in ids to the
+// `tokenizers` package.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +13,19 @@ namespace trireme::data {
 
 class Tokenizer {
  public:
-  // Reads folder/tokenizer.json. UserError for missing file, unsupported model or pre-tokenizer (named).
+  // Reads folder/tokenizer.json. UserError for missing file, unsupported model or pre-tokenizer
+  // (named).
   explicit Tokenizer(const std::string& folder);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
-  // With added tokens ("<|im_end|>") recognised, as `tokenizers` does with add_special_tokens=False. Thread-safe.
+  // With added tokens ("<|im_end|>") recognised, as `tokenizers` does with
+  // add_special_tokens=False. Thread-safe.
   std::vector<int32_t> encode(std::string_view text) const;
   // Text from users: "<|im_end|>" in it becomes ordinary tokens, never a control token.
   std::vector<int32_t> encode_plain(std::string_view text) const;
-  // Invalid UTF-8 becomes U+FFFD, as in the reference. skip_special: leaves special added tokens out.
+  // Invalid UTF-8 becomes U+FFFD, as in the reference. skip_special: leaves special added tokens
+  // out.
   std::string decode(const std::vector<int32_t>& ids, bool skip_special = false) const;
 
   std::optional<int32_t> token_id(std::string_view token) const;

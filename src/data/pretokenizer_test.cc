@@ -1,0 +1,92 @@
+#include "data/pretokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "data/tokenizer_testing.h"
+
+namespace trireme::data {
+namespace {
+
+using config::Json;
+using namespace testing_tools;
+using Pieces = std::vector<std::string_view>;
+
+Pieces split(const Json& json, std::string_view text) {
+  const PreTokenizer pre_tokenizer(json, "t.json");
+  PieceRegex::Scratch scratch;
+  Pieces pieces;
+  pre_tokenizer.split(text, pieces, scratch);
+  return pieces;
+}
+
+Json sequence(std::initializer_list<Json> steps) {
+  Json list = Json::array();
+  for (const Json& step : steps) list.push_back(step);
+  return {{"type", "Sequence"}, {"pretokenizers", list}};
+}
+
+std::string complaint(const Json& json) {
+  try {
+    PreTokenizer(json, "t.json");
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(PreTokenizer, QwenPieces) {
+  const Json qwen = sequence({split_step(kQwenPattern), byte_level(false)});
+  EXPECT_EQ(split(qwen, "I'm 12 好看！\n\n  x"),
+            (Pieces{"I", "'m", " ", "1", "2", " 好看", "！\n\n", " ", " x"}));
+  EXPECT_EQ(split(qwen, "'ſa"), (Pieces{"'ſ", "a"}));  // long s folds to s, as in the reference
+  EXPECT_EQ(split(qwen, ""), Pieces{});
+}
+
+TEST(PreTokenizer, MongolianVowelSeparatorIsNoWhiteSpace) {
+  const Json qwen = sequence({split_step(kQwenPattern), byte_level(false)});
+  EXPECT_EQ(split(qwen, "a\u180E b"), (Pieces{"a", "\u180E", " b"}));
+  EXPECT_EQ(split(qwen, "a\u0085\u3000b"), (Pieces{"a", "\u0085", "\u3000b"}));
+}
+
+TEST(PreTokenizer, Gpt2PiecesAfterDigits) {
+  const Json digits = {{"type", "Digits"}, {"individual_digits", true}};
+  EXPECT_EQ(split(sequence({digits, byte_level(true)}), "a 12 don't"),
+            (Pieces{"a", " ", "1", "2", " don", "'t"}));
+  EXPECT_EQ(split(byte_level(true), "a 12 don't"), (Pieces{"a", " 12", " don", "'t"}));
+}
+
+TEST(PreTokenizer, AMegabyteOfSpacesIsNoError) {
+  const Json qwen = sequence({split_step(kQwenPattern), byte_level(false)});
+  const std::string text = std::string(1 << 20, ' ') + "x";
+  EXPECT_EQ(split(qwen, text).size(), 2u);
+}
+
+TEST(PreTokenizer, RefusesByName) {
+  EXPECT_EQ(complaint({{"type", "Metaspace"}}),
+            "t.json: pre_tokenizer Metaspace is not supported: known are Split, Digits, ByteLevel, "
+            "Sequence");
+  EXPECT_NE(complaint(nullptr).find("pre_tokenizer null"), std::string::npos);
+  EXPECT_NE(complaint(sequence({split_step("a")})).find("no ByteLevel"), std::string::npos);
+  Json removed = split_step("a");
+  removed["behavior"] = "Removed";
+  EXPECT_NE(complaint(sequence({removed})).find("behavior Removed"), std::string::npos);
+  Json prefix = byte_level(true);
+  prefix["add_prefix_space"] = true;
+  EXPECT_NE(complaint(prefix).find("add_prefix_space"), std::string::npos);
+  EXPECT_NE(complaint(sequence({split_step("(a"), byte_level(false)}))
+                .find("not a valid regular expression"),
+            std::string::npos);
+}
+
+TEST(PreTokenizer, RefusesSyntaxThatTheTwoLibrariesReadDifferently) {
+  for (const char* pattern : {"\\h", "\\w", "[a&&b]", "[[:alpha:]]", "(?<n>a)", "^a", "a.",
+                              "\\p{Han}", "a{2}+", "[^\\S]", "\\x41", "(?i)a"}) {
+    EXPECT_THROW(to_pcre2(pattern, "t.json"), UserError) << pattern;
+  }
+  EXPECT_EQ(to_pcre2("[^\\s\\p{L}]++\\.|\\S{1,3}", "t.json"),
+            "[^\\x09-\\x0d\\x20\\x{85}\\p{Z}\\p{L}]++\\.|[^\\x09-\\x0d\\x20\\x{85}\\p{Z}]{1,3}");
+}
+
+}  // namespace
+}  // namespace trireme::data

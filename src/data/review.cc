@@ -1,0 +1,68 @@
+#include "data/review.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <tuple>
+
+#include "base/error.h"
+#include "data/review_formats.h"
+#include "data/review_text.h"
+#include "io/file.h"
+
+namespace trireme::data {
+namespace {
+
+std::string ratings_of(const std::string& folder) {
+  const std::string ratings = (std::filesystem::path(folder) / "ratings.csv").string();
+  if (std::filesystem::exists(ratings)) return ratings;
+  const std::string dmsc = (std::filesystem::path(folder) / "DMSC.csv").string();
+  if (std::filesystem::exists(dmsc)) return dmsc;
+  fail("{}: no ratings.csv (with movies.csv) or DMSC.csv in this folder: give the data file itself",
+       folder);
+}
+
+bool is_json(std::string_view text, const std::string& path) {
+  if (path.ends_with(".json")) return true;
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first != text.npos && (text[first] == '[' || text[first] == '{' || text[first] == '/');
+}
+
+void sort_by_time(User& user) {
+  const auto key = [](const Review& review) { return std::tie(review.date, review.position); };
+  const auto earlier = [&](const Review& a, const Review& b) { return key(a) < key(b); };
+  if (!std::ranges::is_sorted(user.reviews, earlier)) {
+    std::ranges::stable_sort(user.reviews, earlier);
+  }
+}
+
+}  // namespace
+
+void count(Tally& tally, std::string_view reason, int64_t times) {
+  const auto known = std::ranges::find(tally, reason, &Tally::value_type::first);
+  if (known == tally.end()) {
+    tally.emplace_back(reason, times);
+  } else {
+    known->second += times;
+  }
+}
+
+ReviewSet read_reviews(const std::string& path) {
+  const std::string file = std::filesystem::is_directory(path) ? ratings_of(path) : path;
+  const std::string bytes = io::read_text(file);
+  require_utf8(bytes, file);
+  const std::string_view text = without_bom(bytes);
+  if (is_blank(text)) fail("{}:1:1: the file is empty: no header, no reviews", file);
+  ReviewSet set =
+      is_json(text, file) ? read_json_reviews(text, file) : read_csv_reviews(text, file);
+  std::erase_if(set.users, [](const User& user) { return user.reviews.empty(); });
+  if (set.users.empty()) {
+    std::string reasons;
+    for (const auto& [reason, times] : set.dropped)
+      reasons += fmt::format(", {} dropped: {}", times, reason);
+    fail("{}: no reviews in this file{}", file, reasons);
+  }
+  for (User& user : set.users) sort_by_time(user);
+  return set;
+}
+
+}  // namespace trireme::data

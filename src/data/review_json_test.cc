@@ -1,0 +1,110 @@
+#include "data/review.h"
+#include "data/review_testing.h"
+
+namespace trireme::data {
+namespace {
+
+// One item of data[].
+std::string item(const std::string& text, const std::string& prefix, const std::string& day,
+                 const std::string& context = "[]") {
+  return fmt::format(
+      R"({{"context": {}, "continuation": "{}", "continuation_prefix": "{}", "timestamp": "{}"}})",
+      context, text, prefix, day);
+}
+
+std::string user(const std::string& profile, const std::string& items) {
+  return fmt::format(
+      R"({{"user": {{"profile": {}}}, "task": {{"description": "任务", "task_behavior_collections": [)"
+      R"({{"type": "dialogue", "data": [1, 2]}}, {{"type": "movie_review", "type_desc": "x", "data": [{}]}}]}}}})",
+      profile, items);
+}
+
+ReviewSet read(const std::string& text) {
+  const TestFolder folder;
+  return read_reviews(folder.write("train.json", text));
+}
+
+std::string error_of(const std::string& text) {
+  const std::string error = user_error([&] { read(text); });
+  const size_t name = error.find("train.json");
+  return name == error.npos ? error : error.substr(name);
+}
+
+TEST(ReviewJson, ListOfUsersOrOne) {
+  const std::string one = user(R"({"name": "Y"})", item("b", "乙: ", "2015-02-01") + "," +
+                                                       item("a", "甲：: ", "2015-01-01"));
+  for (const std::string& text : {one, "[" + one + "]"}) {
+    const ReviewSet set = read(text);
+    ASSERT_EQ(set.users.size(), 1);
+    EXPECT_EQ(set.users[0].name, "Y");
+    EXPECT_EQ(set.users[0].task, "任务");
+    EXPECT_EQ(set.users[0].reviews[0].text, "a");
+    EXPECT_EQ(set.users[0].reviews[0].film, "甲：") << "only the last \": \" goes";
+    EXPECT_FALSE(set.has_stars);
+    EXPECT_EQ(set.dropped, (Tally{{"collection of type 'dialogue'", 2}}));
+  }
+  EXPECT_EQ(read("[" + one + "," + one + "]").users.size(), 2) << "one name, two people";
+}
+
+TEST(ReviewJson, FurtherProfileFieldsInFileOrder) {
+  const ReviewSet set = read(user(
+      R"({"profession": "x", "name": "Y", "age": 30, "dimensions": {"a": [1, "b"], "c": {"d": true}}, "unstructured": null})",
+      item("b", "乙: ", "2015-02-01")));
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"profession", "x"}, {"age", "30"}, {"dimensions", "a: (1、b)；c: (d: true)"}};
+  EXPECT_EQ(set.users[0].profile, expected);
+}
+
+TEST(ReviewJson, ContextTurnsInTheirSeveralForms) {
+  const ReviewSet set =
+      read(user(R"({"name": "Y"})",
+                item("b", "乙: ", "2015-02-01 10:00:00",
+                     R"([{"source": "A", "content": "c"}, {"role": "B", "text": "d"}, "e"])")));
+  const std::vector<Turn>& context = set.users[0].reviews[0].context;
+  ASSERT_EQ(context.size(), 3);
+  EXPECT_EQ(context[0].role + context[0].content, "Ac");
+  EXPECT_EQ(context[1].role + context[1].content, "Bd");
+  EXPECT_EQ(context[2].role + context[2].content, "e");
+}
+
+TEST(ReviewJson, EmptyReviewsAreCounted) {
+  const std::string profile = R"({"name": "Y"})";
+  const ReviewSet set = read(
+      "[" + user(profile, item("", "乙: ", "2015-02-01") + "," + item("b", "乙: ", "2015-02-01")) +
+      "," + user(profile, "") + "]");
+  EXPECT_EQ(set.users.size(), 1);
+  EXPECT_EQ(set.dropped, (Tally{{"collection of type 'dialogue'", 4},
+                                {"empty comment", 1},
+                                {"user without reviews", 1}}));
+}
+
+TEST(ReviewJson, MistakesNameTheirJsonPath) {
+  const std::string profile = R"({"name": "Y"})", good = item("b", "乙: ", "2015-02-01");
+  EXPECT_EQ(
+      error_of("[" + user(profile, good) + "," + user(profile, good + R"(,{"context": []})") + "]"),
+      "train.json: [1].task.task_behavior_collections[1].data[1].continuation: missing");
+  EXPECT_EQ(error_of(user(profile, R"({"continuation": 5})")),
+            "train.json: task.task_behavior_collections[1].data[0].continuation: a string is "
+            "expected, not number '5'");
+  EXPECT_EQ(error_of(user("{}", good)), "train.json: user.profile.name: missing");
+  EXPECT_EQ(error_of("[{}]"), "train.json: [0].user: missing");
+  EXPECT_TRUE(error_of("[3]").starts_with("train.json: [0]: "));
+  EXPECT_EQ(error_of(user(profile, item("b", "乙: ", "2015/02/01"))),
+            "train.json: task.task_behavior_collections[1].data[0].timestamp: '2015/02/01': a day "
+            "as YYYY-MM-DD is expected");
+  EXPECT_TRUE(error_of(user(profile, item("b", ": ", "2015-02-01"))).find("no film") !=
+              std::string::npos);
+  EXPECT_TRUE(error_of(user(profile, item("b", "乙: ", "2015-02-01", "[7]")))
+                  .find("context[0]: a string or an object") != std::string::npos);
+  EXPECT_TRUE(error_of("[]").find("no reviews") != std::string::npos);
+  EXPECT_TRUE(error_of("\"x\"").find("a list of users") != std::string::npos);
+}
+
+TEST(ReviewJson, InvalidJsonNamesLineAndColumn) {
+  // The quotes around the word are not escaped, as seen in real files.
+  const std::string error = error_of("[\n{\"user\": \"不喜欢片尾的\"后来\"。\"}]");
+  EXPECT_TRUE(error.starts_with("train.json:2:")) << error;
+}
+
+}  // namespace
+}  // namespace trireme::data

@@ -1,0 +1,92 @@
+#include "data/tokenizer_added.h"
+
+#include <algorithm>
+
+#include "data/unicode.h"
+
+namespace trireme::data {
+namespace {
+
+// Bytes of white space at the end of text.
+size_t space_at_end(std::string_view text) {
+  size_t end = text.size();
+  while (end > 0) {
+    size_t start = end - 1;
+    while (start > 0 && (text[start] & 0xC0) == 0x80) --start;
+    size_t position = start;
+    if (!is_white_space(next_code_point(text, position))) break;
+    end = start;
+  }
+  return text.size() - end;
+}
+
+size_t space_at_start(std::string_view text) {
+  size_t length = 0;
+  for (size_t next = 0; next < text.size(); length = next) {
+    if (!is_white_space(next_code_point(text, next))) break;
+  }
+  return length;
+}
+
+}  // namespace
+
+void AddedTokenMatcher::insert(const AddedToken& token, std::string_view content) {
+  int32_t node = 0;
+  for (char byte : content) {
+    int32_t next = child(node, byte);
+    if (next < 0) {
+      next = static_cast<int32_t>(nodes_.size());
+      nodes_[node].children.emplace_back(byte, next);
+      nodes_.emplace_back();
+    }
+    node = next;
+  }
+  nodes_[node].token = static_cast<int32_t>(tokens_.size());
+  tokens_.push_back(token);
+}
+
+int32_t AddedTokenMatcher::child(int32_t node, char byte) const {
+  for (const auto& [key, next] : nodes_[node].children) {
+    if (key == byte) return next;
+  }
+  return -1;
+}
+
+int32_t AddedTokenMatcher::longest(std::string_view text, size_t& length) const {
+  int32_t token = -1;
+  int32_t node = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    node = child(node, text[i]);
+    if (node < 0) break;
+    if (nodes_[node].token < 0) continue;
+    token = nodes_[node].token;
+    length = i + 1;
+  }
+  return token;
+}
+
+std::vector<AddedSpan> AddedTokenMatcher::split(std::string_view text) const {
+  std::vector<AddedSpan> spans;
+  size_t done = 0;
+  for (size_t i = 0; i < text.size();) {
+    size_t length = 0;
+    const int32_t found = longest(text.substr(i), length);
+    if (found < 0) {
+      ++i;
+      continue;
+    }
+    const AddedToken& token = tokens_[found];
+    size_t begin = i, end = i + length;
+    if (token.lstrip) begin -= space_at_end(text.substr(0, i));
+    begin = std::max(begin, done);
+    if (token.rstrip) end += space_at_start(text.substr(end));
+    if (begin > done) spans.push_back({-1, text.substr(done, begin - done)});
+    spans.push_back({token.id, text.substr(begin, end - begin)});
+    done = end;
+    i = std::max(i + length, end);
+  }
+  if (done < text.size()) spans.push_back({-1, text.substr(done)});
+  return spans;
+}
+
+}  // namespace trireme::data

@@ -1,0 +1,178 @@
+#include "data/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <thread>
+
+#include "base/error.h"
+#include "data/tokenizer_testing.h"
+
+namespace trireme::data {
+namespace {
+
+using config::Json;
+using namespace testing_tools;
+using Ids = std::vector<int32_t>;
+
+const Merges kMerges = {{"h", "e"}, {"l", "l"}, {"he", "ll"}, {"hell", "o"}, {"\xC3", "\xA9"}};
+constexpr int32_t kHello = 259, kEAcute = 260, kStart = 261, kEnd = 262, kEnding = 263;
+const std::vector<std::string> kAdded = {"<|start|>", "<|end|>", "<|end|>ing"};
+
+class TokenizerTest : public ::testing::Test {
+ protected:
+  // A folder with small_tokenizer, changed.
+  std::string folder(const std::function<void(Json&)>& change = [](Json&) {}) {
+    Json json = small_tokenizer(kMerges, kAdded);
+    change(json);
+    return folder_of(json.dump());
+  }
+  std::string folder_of(const std::string& text) {
+    const std::string name = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    const std::string path = ::testing::TempDir() + "/trireme_tokenizer_" + name;
+    write_file(path + "/tokenizer.json", text);
+    return path;
+  }
+  // The complaint without the folder.
+  std::string complaint(const std::string& folder) {
+    try {
+      Tokenizer{folder};
+    } catch (const UserError& error) {
+      const std::string text = error.what();
+      return text.starts_with(folder) ? text.substr(folder.size() + 1) : text;
+    }
+    return "";
+  }
+};
+
+TEST_F(TokenizerTest, EncodesAndDecodes) {
+  const Tokenizer tokenizer(folder());
+  EXPECT_EQ(tokenizer.encode("hello"), Ids{kHello});
+  EXPECT_EQ(tokenizer.encode("he\u0301"), (Ids{'h', kEAcute}));  // NFC
+  EXPECT_EQ(tokenizer.decode({kHello, ' ', kEAcute}), "hello é");
+  EXPECT_EQ(tokenizer.decode({0xE4, 'a'}), "\uFFFDa");
+  EXPECT_EQ(tokenizer.size(), 264);
+  EXPECT_EQ(tokenizer.encode(""), Ids{});
+  EXPECT_EQ(tokenizer.decode({}), "");
+}
+
+TEST_F(TokenizerTest, InvalidInputEncodesAsReplacement) {
+  const Tokenizer tokenizer(folder());
+  EXPECT_EQ(tokenizer.encode("a\xFFhello"), tokenizer.encode("a\uFFFDhello"));
+  EXPECT_EQ(tokenizer.encode_plain("a\xFFhello"), tokenizer.encode_plain("a\uFFFDhello"));
+}
+
+TEST_F(TokenizerTest, AddedTokensAreFoundLongestFirst) {
+  const Tokenizer tokenizer(folder());
+  EXPECT_EQ(tokenizer.encode("<|start|>hello<|end|><|end|>ing<|end|"),
+            (Ids{kStart, kHello, kEnd, kEnding, '<', '|', 'e', 'n', 'd', '|'}));
+  EXPECT_EQ(tokenizer.token_id("<|end|>"), kEnd);
+  EXPECT_EQ(tokenizer.token_id("hello"), kHello);
+  EXPECT_EQ(tokenizer.token_id("nothing"), std::nullopt);
+}
+
+TEST_F(TokenizerTest, PlainTextNeverHoldsAddedTokens) {
+  // Even where the vocabulary and the merges would lead to them.
+  const Tokenizer tokenizer(folder([](Json& json) {
+    json["model"]["ignore_merges"] = true;
+    json["added_tokens"].push_back(added_token(kHello, "hello"));
+  }));
+  EXPECT_EQ(tokenizer.encode("hello"), Ids{kHello});
+  EXPECT_EQ(tokenizer.encode_plain("hello"), (Ids{258, 'o'}));
+  EXPECT_EQ(tokenizer.encode_plain("<|end|>"), (Ids{'<', '|', 'e', 'n', 'd', '|', '>'}));
+}
+
+TEST_F(TokenizerTest, AddedTokensTakeSpacesAndNormalisedText) {
+  const Tokenizer tokenizer(folder([](Json& json) {
+    json["added_tokens"][0]["lstrip"] = true;
+    json["added_tokens"][1]["rstrip"] = true;
+    json["added_tokens"].push_back(added_token(264, "e\u0301toile"));
+    json["added_tokens"][3]["normalized"] = true;
+  }));
+  EXPECT_EQ(tokenizer.encode("a \u3000<|start|> b"), (Ids{'a', kStart, ' ', 'b'}));
+  EXPECT_EQ(tokenizer.encode("a <|end|> \n b"), (Ids{'a', ' ', kEnd, 'b'}));
+  EXPECT_EQ(tokenizer.encode("étoile"), Ids{264});
+  EXPECT_EQ(tokenizer.encode("e\u0301toile"), Ids{264});
+}
+
+TEST_F(TokenizerTest, SpecialTokensCanBeLeftOut) {
+  const Tokenizer tokenizer(folder([](Json& json) { json["added_tokens"][1]["special"] = false; }));
+  EXPECT_EQ(tokenizer.decode({kStart, kHello, kEnd}), "<|start|>hello<|end|>");
+  EXPECT_EQ(tokenizer.decode({kStart, kHello, kEnd}, true), "hello<|end|>");
+  EXPECT_EQ(tokenizer.decode({kHello, 100000, -1}), "hello");  // padded embedding rows
+}
+
+TEST_F(TokenizerTest, MergesMayBeStrings) {
+  const Tokenizer tokenizer(folder([](Json& json) {
+    Json strings = Json::array();
+    for (const Json& merge : json["model"]["merges"]) {
+      strings.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+    }
+    json["model"]["merges"] = strings;
+  }));
+  EXPECT_EQ(tokenizer.encode("hello"), Ids{kHello});
+}
+
+TEST_F(TokenizerTest, ThreadsShareOneTokenizer) {
+  const Tokenizer tokenizer(folder());
+  std::string text;
+  for (int i = 0; i < 2000; ++i)
+    text += "hello 好看" + std::to_string(i * 7919) + (i % 3 ? " " : "\n");
+  const Ids expected = tokenizer.encode(text);
+  std::vector<Ids> results(4);
+  std::vector<std::thread> threads;
+  for (Ids& result : results) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 5; ++i) result = tokenizer.encode(text);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Ids& result : results) EXPECT_EQ(result, expected);
+}
+
+TEST_F(TokenizerTest, RefusesWhatItDoesNotKnow) {
+  const auto with = [&](const char* key, const Json& value) {
+    return complaint(folder([&](Json& json) { json[key] = value; }));
+  };
+  EXPECT_EQ(with("normalizer", {{"type", "NFKC"}}),
+            "tokenizer.json: normalizer 'NFKC' is not supported: only NFC is");
+  EXPECT_EQ(with("decoder", {{"type", "Metaspace"}}),
+            "tokenizer.json: decoder 'Metaspace' is not supported: only ByteLevel is");
+  EXPECT_EQ(with("model", {{"type", "Unigram"}}),
+            "tokenizer.json: model type 'Unigram' is not supported: only BPE is");
+  EXPECT_NE(with("added_tokens", Json::array({{{"id", "x"}}})).find("invalid entry"),
+            std::string::npos);
+  EXPECT_NE(
+      with("pre_tokenizer", {{"type", 5}}).find("tokenizer.json: a field has an unexpected type"),
+      std::string::npos);
+  Json word = added_token(264, "x");
+  word["single_word"] = true;
+  EXPECT_EQ(with("added_tokens", Json::array({word})),
+            "tokenizer.json: added token 'x' is single_word, which is not supported");
+}
+
+TEST_F(TokenizerTest, NamesTheFaultyPlace) {
+  EXPECT_TRUE(complaint(folder_of("{\n \"model\": {,"))
+                  .starts_with("tokenizer.json:2:12: not valid JSON: "))
+      << complaint(folder_of("{\n \"model\": {,"));
+  EXPECT_NE(complaint(folder_of("[]")), "");
+  EXPECT_NE(complaint(::testing::TempDir() + "/no_such_folder"), "");
+  const auto model = [&](const std::string& text) {
+    return complaint(folder_of("{\"model\": {\"type\": \"BPE\", " + text + "}}"));
+  };
+  EXPECT_EQ(model(R"("vocab": {"a": -1})"),
+            "tokenizer.json: model.vocab: 'a' has the id -1: ids are integers from 0");
+  EXPECT_EQ(model(R"("vocab": {"a": 1, "a": 2})"),
+            "tokenizer.json: model.vocab: 'a' is there twice");
+  EXPECT_EQ(model(R"("vocab": {"a": [1]})"),
+            "tokenizer.json: model.vocab: 'a' has the id <discarded>: ids are integers from 0");
+  EXPECT_EQ(model(R"("merges": [["a", "b"], ["a"]])"),
+            "tokenizer.json: model.merges: entry 1 has 1 parts: expected two strings");
+  EXPECT_EQ(model(R"("merges": ["a b c"])"),
+            "tokenizer.json: model.merges: entry 0 'a b c': expected two strings");
+  EXPECT_NE(model(R"("merges": [{"a": "b"}])"), "");
+  EXPECT_NE(model(R"("vocab": {"a": 2000000000})"), "");
+}
+
+}  // namespace
+}  // namespace trireme::data

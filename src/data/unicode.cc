@@ -1,0 +1,158 @@
+#include "data/unicode.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "base/error.h"
+
+namespace trireme::data {
+namespace {
+
+uint8_t byte_at(std::string_view text, size_t i) { return static_cast<uint8_t>(text[i]); }
+
+// Bytes that may follow the lead byte (table 3-7 of the Unicode standard).
+struct Lead {
+  int length;
+  uint8_t low, high;
+};
+
+Lead classify(uint8_t byte) {
+  if (byte < 0x80) return {1, 0, 0};
+  if (byte < 0xC2) return {0, 0, 0};
+  if (byte < 0xE0) return {2, 0x80, 0xBF};
+  if (byte == 0xE0) return {3, 0xA0, 0xBF};
+  if (byte == 0xED) return {3, 0x80, 0x9F};
+  if (byte < 0xF0) return {3, 0x80, 0xBF};
+  if (byte == 0xF0) return {4, 0x90, 0xBF};
+  if (byte < 0xF4) return {4, 0x80, 0xBF};
+  if (byte == 0xF4) return {4, 0x80, 0x8F};
+  return {0, 0, 0};
+}
+
+size_t ascii_prefix(std::string_view text, size_t from) {
+  size_t i = from;
+  for (uint64_t word; i + 8 <= text.size(); i += 8) {
+    std::memcpy(&word, text.data() + i, 8);
+    if (word & 0x8080808080808080ULL) break;
+  }
+  while (i < text.size() && byte_at(text, i) < 0x80) ++i;
+  return i;
+}
+
+bool is_python_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
+
+}  // namespace
+
+size_t utf8_sequence(std::string_view text, size_t& bad) {
+  const Lead lead = classify(byte_at(text, 0));
+  bad = 1;
+  if (lead.length == 0) return 0;
+  for (int i = 1; i < lead.length; ++i) {
+    const uint8_t low = i == 1 ? lead.low : 0x80;
+    const uint8_t high = i == 1 ? lead.high : 0xBF;
+    if (static_cast<size_t>(i) >= text.size() || byte_at(text, i) < low ||
+        byte_at(text, i) > high) {
+      bad = i;
+      return 0;
+    }
+  }
+  return lead.length;
+}
+
+size_t valid_utf8_prefix(std::string_view text) {
+  size_t i = ascii_prefix(text, 0);
+  while (i < text.size()) {
+    size_t bad = 0;
+    const size_t length = utf8_sequence(text.substr(i), bad);
+    if (length == 0) break;
+    i += length;
+    if (length == 1) i = ascii_prefix(text, i);
+  }
+  return i;
+}
+
+std::string to_valid_utf8(std::string_view text) {
+  std::string out;
+  while (true) {
+    const size_t valid = valid_utf8_prefix(text);
+    out.append(text.substr(0, valid));
+    text.remove_prefix(valid);
+    if (text.empty()) return out;
+    size_t bad = 0;
+    utf8_sequence(text, bad);
+    append_utf8(out, kReplacement);
+    text.remove_prefix(bad);
+  }
+}
+
+char32_t next_code_point(std::string_view text, size_t& position) {
+  const uint8_t lead = byte_at(text, position);
+  const int whole = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  const int length = static_cast<int>(std::min<size_t>(whole, text.size() - position));
+  char32_t value = length == 1 ? lead : lead & (0x7F >> length);
+  for (int i = 1; i < length; ++i) value = (value << 6) | (byte_at(text, position + i) & 0x3F);
+  position += length;
+  return value;
+}
+
+void append_utf8(std::string& out, char32_t c) {
+  if (c < 0x80) {
+    out += static_cast<char>(c);
+    return;
+  }
+  const int length = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  out += static_cast<char>((0xF00 >> length) | (c >> (6 * (length - 1))));
+  for (int i = length - 2; i >= 0; --i) out += static_cast<char>(0x80 | ((c >> (6 * i)) & 0x3F));
+}
+
+bool is_surely_nfc(std::string_view text) {
+  size_t i = ascii_prefix(text, 0);
+  while (i < text.size()) {
+    const char32_t c = next_code_point(text, i);
+    const bool safe =
+        c < 0x300                           // Latin, none of it combining
+        || (c >= 0x2010 && c <= 0x2027)     // dashes, quotes, ellipsis
+        || (c >= 0x3000 && c <= 0x3029)     // CJK punctuation
+        || (c >= 0x3400 && c <= 0x9FFF)     // CJK ideographs
+        || (c >= 0xAC00 && c <= 0xD7A3)     // Hangul: composes with jamo only, which are not here
+        || (c >= 0xFF00 && c <= 0xFFEF)     // full-width and half-width forms
+        || (c >= 0x1F300 && c <= 0x1FAFF);  // emoji
+    if (!safe) return false;
+  }
+  return true;
+}
+
+std::string nfc(std::string_view text) {
+  if (is_surely_nfc(text)) return std::string(text);
+  utf8proc_uint8_t* mapped = nullptr;
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+  const utf8proc_ssize_t length =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &mapped, options);
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, &std::free);
+  TRIREME_CHECK(length >= 0, "NFC: {}", utf8proc_errmsg(length));
+  return std::string(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length));
+}
+
+bool is_white_space(char32_t c) {
+  return (c >= 0x9 && c <= 0xD) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
+}
+
+std::string_view strip(std::string_view text) {
+  size_t first = text.size(), last = 0;  // of what is not white space
+  for (size_t i = 0; i < text.size();) {
+    const size_t start = i;
+    if (is_python_space(next_code_point(text, i))) continue;
+    if (first == text.size()) first = start;
+    last = i;
+  }
+  return first == text.size() ? text.substr(0, 0) : text.substr(first, last - first);
+}
+
+}  // namespace trireme::data
