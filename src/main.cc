@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ const std::vector<VerbEntry>& verbs() {
       {"data", trireme::cli::run_data, "count, measure and show the samples of a data file"},
       {"tokenize", trireme::cli::run_tokenize, "text to token ids and back, a line each"},
       {"generate", trireme::cli::run_generate, "write a review, or continue a prompt"},
+      {"bench", trireme::cli::run_bench, "time the training step of a model on random tokens"},
       {"dump", trireme::cli::run_dump, "one forward and backward: loss, logits, gradients to a file"},
   };
   return list;
@@ -52,6 +54,9 @@ int main(int argc, char** argv) {
   try {
     return run(std::vector<std::string>(argv + 1, argv + argc));
   } catch (const trireme::UserError& error) {
+    fmt::print(stderr, "trireme: {}\n", error.what());
+    return 2;
+  } catch (const std::filesystem::filesystem_error& error) {
     fmt::print(stderr, "trireme: {}\n", error.what());
     return 2;
   } catch (const std::exception& error) {

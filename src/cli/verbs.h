@@ -13,6 +13,7 @@ int run_train(Arguments arguments);
 int run_data(Arguments arguments);
 int run_tokenize(Arguments arguments);
 int run_generate(Arguments arguments);
+int run_bench(Arguments arguments);
 int run_dump(Arguments arguments);
 
 }  // namespace trireme::cli

@@ -1,16 +1,30 @@
 #include "engine/stores.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+
+#include "model/model_io.h"
 
 namespace trireme::engine {
 namespace {
 
-// Zeros, so that the gaps between tensors hold numbers: the optimizer passes over whole buffers.
+// Zeroes what lies between tensors, and leaves the rest for load() to fill: a pass over the whole would cost as much as
+// reading a checkpoint that the system has cached.
+void zero_gaps(const model::BlockLayout& block, at::Tensor& flat) {
+  int64_t end = 0;
+  for (const model::ParamInfo& info : block.params) {
+    flat.narrow(0, end, info.offset - end).zero_();
+    end = info.offset + info.numel;
+  }
+  flat.narrow(0, end, block.numel - end).zero_();
+}
+
 std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarType dtype,
                                  const at::Device& device) {
   std::vector<at::Tensor> blocks;
   for (const model::BlockLayout& block : layout.blocks) {
-    blocks.push_back(at::zeros({block.numel}, at::TensorOptions(dtype).device(device)));
+    blocks.push_back(at::empty({block.numel}, at::TensorOptions(dtype).device(device)));
+    zero_gaps(block, blocks.back());
   }
   return blocks;
 }
@@ -18,11 +32,27 @@ std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarTyp
 }  // namespace
 
 ResidentParams::ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype,
-                               const at::Device& device)
-    : blocks_(allocate(layout, dtype, device)) {}
+                               const at::Device& device, bool trained)
+    : layout_(layout),
+      compute_(allocate(layout, dtype, device)),
+      master_(trained && dtype != at::kFloat ? allocate(layout, at::kFloat, device) : compute_) {}
 
-ResidentGrads::ResidentGrads(const model::ModelLayout& layout, const at::Device& device)
-    : blocks_(allocate(layout, at::kFloat, device)) {}
+void ResidentParams::load(const io::Checkpoint& checkpoint) {
+  model::load_checkpoint(layout_, checkpoint, master_);
+  refresh();
+}
+
+void ResidentParams::refresh() {
+  for (size_t b = 0; b < compute_.size(); ++b) {
+    if (!compute_[b].is_same(master_[b])) compute_[b].copy_(master_[b]);
+  }
+}
+
+ResidentGrads::ResidentGrads(const model::ModelLayout& layout, const at::Device& device) {
+  for (const model::BlockLayout& block : layout.blocks) {
+    blocks_.push_back(at::zeros({block.numel}, at::TensorOptions(at::kFloat).device(device)));
+  }
+}
 
 void ResidentGrads::zero() {
   for (at::Tensor& block : blocks_) block.zero_();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "io/hf_folder.h"
 #include "model/layout.h"
 
 namespace trireme::engine {
@@ -35,15 +36,25 @@ class GradStore {
   virtual void zero() = 0;
 };
 
-// Everything on one device, allocated once.
+// Everything on one device, allocated once. Gaps between tensors are zero: the optimizer passes over whole buffers.
 class ResidentParams : public ParamStore {
  public:
-  ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device);
-  Lease lease(int64_t block) override { return Lease(blocks_[block]); }
-  std::vector<at::Tensor>& blocks() { return blocks_; }
+  // With `trained`, fp32 master weights stand beside weights of another dtype.
+  ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
+                 bool trained);
+  Lease lease(int64_t block) override { return Lease(compute_[block]); }
+
+  // Reads every tensor, one at a time.
+  void load(const io::Checkpoint& checkpoint);
+
+  // What the optimizer updates and checkpoints are written from; call refresh() after a change.
+  std::vector<at::Tensor>& master() { return master_; }
+  void refresh();
 
  private:
-  std::vector<at::Tensor> blocks_;
+  const model::ModelLayout& layout_;
+  std::vector<at::Tensor> compute_;
+  std::vector<at::Tensor> master_;  // the same tensors where no other copy is needed
 };
 
 class ResidentGrads : public GradStore {

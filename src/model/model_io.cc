@@ -1,7 +1,7 @@
 #include "model/model_io.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 
 #include <fmt/ranges.h>
 
@@ -75,6 +75,29 @@ std::vector<int64_t> expected_shape(const ParamInfo& info, const Source& source,
   return {experts, rows, info.shape[1]};
 }
 
+// The bytes of `info` inside its entry.
+io::TensorEntry slice_of(const Source& source, const ParamInfo& info) {
+  const int64_t each = io::dtype_bytes(source.located->entry->dtype);
+  io::TensorEntry slice = *source.located->entry;
+  slice.begin += source.first * each;
+  slice.end = slice.begin + info.numel * each;
+  return slice;
+}
+
+// Several threads read pieces of a tensor's bytes into `to` (contiguous, on the host): one thread does not fill the bus.
+void read_parallel(const io::SafetensorsFile& file, const io::TensorEntry& slice, at::Tensor& to) {
+  constexpr int64_t kPiece = 8 << 20;
+  const auto size = static_cast<int64_t>(slice.end - slice.begin);
+  const std::span bytes(static_cast<std::byte*>(to.mutable_data_ptr()), size);
+  at::parallel_for(0, (size + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kPiece, last = std::min(size, end * kPiece);
+    io::TensorEntry piece = slice;
+    piece.begin = slice.begin + first;
+    piece.end = slice.begin + last;
+    file.read(piece, bytes.subspan(first, last - first));
+  });
+}
+
 // Tensors that may lie beside the model's without being parameters.
 bool harmless(const config::ModelSpec& spec, const std::string& name) {
   return name.ends_with("rotary_emb.inv_freq") || (spec.tied && name == "lm_head.weight");
@@ -112,21 +135,21 @@ void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
 
 void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint,
                      std::vector<at::Tensor>& blocks) {
+  at::Tensor staging = at::empty({0}, at::kByte);
   for (size_t b = 0; b < layout.blocks.size(); ++b) {
     for (const ParamInfo& info : layout.blocks[b].params) {
       const Source source = find_source(checkpoint, info);
-      const io::TensorEntry& entry = *source.located->entry;
       const io::SafetensorsFile& file = *source.located->file;
-      const at::ScalarType type = scalar_type(entry.dtype, info.name);
-      const int64_t offset = source.first * io::dtype_bytes(entry.dtype);
-      io::TensorEntry slice = entry;
-      slice.begin += offset;
-      slice.end = slice.begin + info.numel * io::dtype_bytes(entry.dtype);
-      file.will_need(slice);
-      // The mapping is read-only and from_blob wants a mutable pointer; nothing writes through it.
-      void* data = const_cast<std::byte*>(file.bytes(slice).data());
-      param_view(blocks[b], info).copy_(at::from_blob(data, info.shape, at::TensorOptions(type)));
-      file.done_with(slice);
+      const at::ScalarType type = scalar_type(source.located->entry->dtype, info.name);
+      const io::TensorEntry slice = slice_of(source, info);
+      at::Tensor view = param_view(blocks[b], info);
+      if (view.is_cpu() && view.scalar_type() == type) {
+        read_parallel(file, slice, view);
+      } else {
+        staging.resize_({static_cast<int64_t>(slice.end - slice.begin)});
+        read_parallel(file, slice, staging);
+        view.copy_(staging.view(type).view(info.shape));
+      }
     }
   }
 }

@@ -1,0 +1,115 @@
+// trireme dump: one forward and backward through the training path on given documents, to a safetensors file. Parity
+// tests stand on it.
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cli/prepare.h"
+#include "cli/verbs.h"
+#include "data/packing.h"
+#include "engine/executor.h"
+#include "io/safetensors.h"
+#include "model/model_io.h"
+
+namespace trireme::cli {
+namespace {
+
+using config::Json;
+
+config::RunConfig parse(Arguments arguments) {
+  config::RunConfig run = config::parse_command_line(config::kDump, arguments);
+  require(run.model, "model", "give a Hugging Face model folder");
+  require(run.batch, "batch", "give a JSON file {\"documents\": [[ids...], ...], \"labels\": [[ids or -100...], ...]}");
+  require(run.out, "out", "give a safetensors file to write");
+  return run;
+}
+
+// One row of ids, each `least` or in [0, vocab).
+std::vector<int64_t> read_row(const Json& row, const std::string& where, int64_t vocab, int64_t ignored) {
+  if (!row.is_array()) fail("{}: expected an array of ids, found {}", where, row.type_name());
+  std::vector<int64_t> ids;
+  for (const Json& value : row) {
+    const int64_t id = value.is_number_integer() ? value.get<int64_t>() : vocab;
+    if ((id < 0 || id >= vocab) && id != ignored) {
+      fail("{}[{}]: {} is no token id of this model (0 to {})", where, ids.size(), value.dump(), vocab - 1);
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+data::PackedBatch read_batch(const std::string& path, int64_t vocab) {
+  const Json json = config::read_json(path);
+  if (!json.is_object() || !json.contains("documents") || !json["documents"].is_array()) {
+    fail("{}: expected an object with \"documents\", a list of lists of ids", path);
+  }
+  const Json& documents = json["documents"];
+  const Json& labels = json.contains("labels") ? json["labels"] : documents;
+  if (!labels.is_array() || labels.size() != documents.size()) {
+    fail("{}: labels: expected {} lists, one a document", path, documents.size());
+  }
+  data::PackedBatch batch;
+  for (size_t i = 0; i < documents.size(); ++i) {
+    const auto tokens = read_row(documents[i], fmt::format("{}: documents[{}]", path, i), vocab, 0);
+    const auto targets = read_row(labels[i], fmt::format("{}: labels[{}]", path, i), vocab, -100);
+    if (tokens.empty() || tokens.size() != targets.size()) {
+      fail("{}: document {} has {} ids and {} labels: they must be as many, and not none", path, i, tokens.size(),
+           targets.size());
+    }
+    data::append_document(batch, tokens, targets);
+  }
+  if (batch.trained_tokens == 0) fail("{}: no label is trained on: all are -100 or first of their document", path);
+  return batch;
+}
+
+io::TensorSource source(std::string name, io::DType dtype, at::Tensor tensor) {
+  tensor = tensor.to(at::kCPU).contiguous();
+  return {std::move(name), dtype, tensor.sizes().vec(), [tensor] {
+            return std::span(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
+          }};
+}
+
+void write(const std::string& path, const std::vector<io::TensorSource>& tensors) {
+  const std::string temporary = path + ".tmp";
+  io::write_safetensors(io::posix(), temporary, tensors);
+  io::posix().rename(temporary, path);
+}
+
+}  // namespace
+
+int run_dump(Arguments arguments) {
+  if (help_shown(config::kDump, arguments)) return 0;
+  const config::RunConfig run = parse(arguments);
+  check_one_rank();
+  const engine::ModelFolder model(run.model);
+  const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
+  const engine::Machine machine = engine::prepare_machine(run);
+  const auto tokens = static_cast<int64_t>(batch.tokens.size());
+  const engine::MemoryPlan plan = plan_run(run, model, machine, tokens, run.grads, /*optimizer=*/false);
+  const auto params = load_params(model, machine, /*trained=*/false);
+  engine::Executor executor(model.spec, model.layout, *params, machine.device, plan.execution);
+
+  std::vector<io::TensorSource> tensors;
+  at::Tensor logits;
+  at::Tensor* wanted_logits = run.logits ? &logits : nullptr;
+  engine::LossSum loss;
+  if (run.grads) {
+    engine::ResidentGrads grads(model.layout, machine.device);
+    loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), grads, wanted_logits);
+    for (io::TensorSource& gradient : model::tensor_sources(model.layout, grads.blocks(), io::DType::kF32)) {
+      gradient.name = "grad." + gradient.name;
+      tensors.push_back(std::move(gradient));
+    }
+  } else {
+    loss = executor.forward(batch, wanted_logits);
+  }
+  if (run.logits) tensors.push_back(source("logits", io::DType::kF32, logits));
+  tensors.push_back(source("loss_sum", io::DType::kF32, loss.sum));
+  tensors.push_back(source("tokens", io::DType::kI64, at::empty({}, at::kLong).fill_(loss.tokens)));
+  write(run.out, tensors);
+  return 0;
+}
+
+}  // namespace trireme::cli

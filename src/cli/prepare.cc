@@ -1,0 +1,67 @@
+#include "cli/prepare.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "base/host_memory.h"
+#include "base/log.h"
+#include "base/units.h"
+
+namespace trireme::cli {
+
+bool help_shown(config::Verb verb, Arguments arguments) {
+  if (std::ranges::find(arguments, "--help") == arguments.end() &&
+      std::ranges::find(arguments, "-h") == arguments.end()) {
+    return false;
+  }
+  fmt::print("{}", config::help_text(verb));
+  return true;
+}
+
+void require(const std::string& value, const std::string& flag, const std::string& remedy) {
+  if (value.empty()) fail("--{} is missing: {}", flag, remedy);
+}
+
+std::string tokenizer_folder(const config::RunConfig& run) {
+  return run.tokenizer.empty() ? run.model : run.tokenizer;
+}
+
+void check_one_rank() {
+  const std::string ranks = env("WORLD_SIZE").value_or("1");
+  if (ranks != "1") {
+    fail("WORLD_SIZE={}: this version trains on one rank: start one process (torchrun --nproc_per_node=1, or none)",
+         ranks);
+  }
+}
+
+engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFolder& model,
+                            const engine::Machine& machine, int64_t tokens, bool training, bool optimizer) {
+  engine::MemoryRequest request;
+  request.dtype = machine.dtype;
+  request.training = training;
+  request.optimizer = optimizer;
+  request.tokens = tokens;
+  request.keep = run.keep;
+  request.tiles = {run.mlp_tile, run.loss_tile};
+  // What the process holds already is part of the sum and not of what is free.
+  request.program = machine.device.is_cpu() ? host_resident_bytes() : 0;
+  request.budget = machine.budget + request.program;
+  return engine::plan_memory(model.spec, model.layout, request);
+}
+
+std::unique_ptr<engine::ResidentParams> load_params(const engine::ModelFolder& model,
+                                                    const engine::Machine& machine, bool trained) {
+  const auto start = std::chrono::steady_clock::now();
+  auto params = std::make_unique<engine::ResidentParams>(model.layout, machine.dtype, machine.device, trained);
+  params->load(model.checkpoint);
+  engine::synchronize(machine.device);
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  const double bytes = static_cast<double>(model.checkpoint.total_bytes());
+  log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()), format_duration(passed.count()),
+      bytes / 1e9 / passed.count());
+  return params;
+}
+
+}  // namespace trireme::cli

@@ -1,0 +1,37 @@
+// Steps that several verbs begin with.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/verbs.h"
+#include "config/schema.h"
+#include "data/sample.h"
+#include "engine/device.h"
+#include "engine/memory.h"
+#include "engine/model_folder.h"
+#include "engine/stores.h"
+
+namespace trireme::cli {
+
+// True when --help was asked for, and printed.
+bool help_shown(config::Verb verb, Arguments arguments);
+
+// UserError that names the flag when `value` is empty.
+void require(const std::string& value, const std::string& flag, const std::string& remedy);
+
+std::string tokenizer_folder(const config::RunConfig& run);
+
+// UserError when the launcher started more ranks than this version can use.
+void check_one_rank();
+
+// A memory plan for `tokens` per micro-batch; training: with gradients, and optimizer state if asked for.
+engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFolder& model,
+                            const engine::Machine& machine, int64_t tokens, bool training, bool optimizer);
+
+// Allocates the weights and reads the checkpoint into them; logs the time.
+std::unique_ptr<engine::ResidentParams> load_params(const engine::ModelFolder& model,
+                                                    const engine::Machine& machine, bool trained);
+
+}  // namespace trireme::cli

@@ -1,0 +1,117 @@
+// trireme train: fine-tunes a Hugging Face model on the samples of a data file.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <span>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "cli/prepare.h"
+#include "cli/verbs.h"
+#include "data/chat_template.h"
+#include "data/review.h"
+#include "data/tokenizer.h"
+#include "engine/trainer.h"
+
+namespace trireme::cli {
+namespace {
+
+using config::Json;
+
+config::RunConfig parse(Arguments arguments) {
+  config::RunConfig run = config::parse_command_line(config::kTrain, arguments);
+  require(run.model, "model", "give a Hugging Face model folder, or model.path in --config");
+  require(run.data_file, "data_file", "give a CSV or JSON of reviews, or data.train_path in --config");
+  require(run.output_dir, "output_dir", "give a folder for the result");
+  return run;
+}
+
+void say_what_deepspeed_does(const config::RunConfig& run) {
+  if (run.deepspeed.empty()) return;
+  config::read_json(run.deepspeed);
+  log("deepspeed {}: read; on one rank with everything resident none of its keys has an effect yet", run.deepspeed);
+}
+
+void log_dropped(const data::Tally& tally) {
+  for (const auto& [reason, times] : tally) log("left out {}: {}", times, reason);
+}
+
+engine::TrainingSamples read_samples(const config::RunConfig& run, const data::Tokenizer& tokenizer) {
+  const data::ChatTemplate chat(tokenizer.folder(), tokenizer);
+  const data::ReviewSet reviews = data::read_reviews(run.data_file);
+  const data::Split split = data::split_samples(reviews, run);
+  log_dropped(reviews.dropped);
+  if (split.train.empty()) fail("{}: no sample is left to train on: lower --val_ratio", run.data_file);
+  data::SampleSet train = data::tokenize_samples(reviews, split.train, run, tokenizer, chat);
+  data::SampleSet validation = data::tokenize_samples(reviews, split.validation, run, tokenizer, chat);
+  log_dropped(train.dropped);
+  log_dropped(validation.dropped);
+  return {std::move(train.samples), std::move(validation.samples)};
+}
+
+int64_t longest(std::span<const data::TokenizedSample> samples) {
+  size_t most = 0;
+  for (const auto& sample : samples) most = std::max(most, sample.tokens.size());
+  return static_cast<int64_t>(most);
+}
+
+int64_t longest_batch(const config::RunConfig& run, const engine::TrainingSamples& samples) {
+  return std::max(engine::longest_batch(samples.train, run, run.batch_size),
+                  engine::longest_batch(samples.validation, run, run.eval_batch_size));
+}
+
+Json run_json(const config::RunConfig& run, const engine::ModelFolder& model, const engine::Machine& machine,
+              const engine::MemoryPlan& plan, const engine::TrainingSamples& samples) {
+  return {{"options", config::to_json(run, config::kTrain)},
+          {"model", {{"family", config::family_name(model.spec.family)}, {"parameters", model.layout.numel()}}},
+          {"machine", machine.name},
+          {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
+          {"memory", plan.table.json()}};
+}
+
+int finish(const engine::TrainingResult& result, const engine::Machine& machine, const engine::MemoryPlan& plan,
+           const engine::OutputFolder& output) {
+  const int64_t peak = engine::peak_bytes(machine.device), planned = plan.table.total();
+  log("memory: peak {}, planned {} ({:.0f} %)", format_bytes(peak), format_bytes(planned),
+      100.0 * static_cast<double>(peak) / static_cast<double>(planned));
+  if (result.interrupted_by != 0) return 128 + result.interrupted_by;
+  if (result.loss_before) {
+    log("validation loss {:.4f} before, {:.4f} after {} steps (the best kept)", *result.loss_before,
+        *result.loss_best, result.steps);
+  }
+  log("the model: {}", output.path());
+  return 0;
+}
+
+}  // namespace
+
+int run_train(Arguments arguments) {
+  if (help_shown(config::kTrain, arguments)) return 0;
+  const config::RunConfig run = parse(arguments);
+  check_one_rank();
+  say_what_deepspeed_does(run);
+  const engine::ModelFolder model(run.model);
+  const data::Tokenizer tokenizer(tokenizer_folder(run));
+  engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
+  const engine::TrainingSamples samples = read_samples(run, tokenizer);
+  const engine::Machine machine = engine::prepare_machine(run);
+  log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
+      model.layout.numel(), config::family_name(model.spec.family), machine.name, samples.train.size(),
+      samples.validation.size(), std::max(longest(samples.train), longest(samples.validation)));
+  const engine::MemoryPlan plan = plan_run(run, model, machine, longest_batch(run, samples), true, true);
+  log("memory of this run:\n{}", plan.table.text());
+
+  engine::OutputFolder output(io::posix(), run, model);
+  output.prepare();
+  output.write_run(run_json(run, model, machine, plan, samples));
+  catch_interrupts();
+  const auto params = load_params(model, machine, /*trained=*/true);
+  engine::TrainStep step(run, model, machine, *params, plan.execution);
+  engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
+  engine::Trainer trainer(run, samples, step, *params, machine, output, run_log);
+  return finish(trainer.run(), machine, plan, output);
+}
+
+}  // namespace trireme::cli

@@ -1,0 +1,18 @@
+// What the program asks of CUDA outside of tensors; cuda_device_nocuda.cc answers in a build without it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace trireme::engine::cuda {
+
+bool built();
+int available_devices();
+std::string device_name();
+// Free bytes of the current device, what this process's allocator caches included.
+int64_t free_bytes();
+int64_t peak_bytes();
+void limit_memory(int64_t bytes);  // the allocator refuses beyond this
+void synchronize();
+
+}  // namespace trireme::engine::cuda

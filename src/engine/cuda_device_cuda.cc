@@ -1,0 +1,40 @@
+#include <ATen/Context.h>
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+
+#include "engine/cuda_device.h"
+
+namespace trireme::engine::cuda {
+namespace {
+
+namespace allocator = c10::cuda::CUDACachingAllocator;
+
+}  // namespace
+
+bool built() { return true; }
+
+int available_devices() { return c10::cuda::device_count(); }
+
+std::string device_name() { return at::cuda::getCurrentDeviceProperties()->name; }
+
+int64_t free_bytes() {
+  size_t free = 0, total = 0;
+  C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return static_cast<int64_t>(free);
+}
+
+int64_t peak_bytes() {
+  const auto stats = allocator::getDeviceStats(at::cuda::current_device());
+  return stats.allocated_bytes[0].peak;
+}
+
+void limit_memory(int64_t bytes) {
+  at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);  // makes the allocator
+  const double total = static_cast<double>(at::cuda::getCurrentDeviceProperties()->totalGlobalMem);
+  allocator::setMemoryFraction(std::min(1.0, static_cast<double>(bytes) / total),
+                               at::cuda::current_device());
+}
+
+void synchronize() { C10_CUDA_CHECK(cudaDeviceSynchronize()); }
+
+}  // namespace trireme::engine::cuda

@@ -1,0 +1,72 @@
+#include "engine/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "base/host_memory.h"
+#include "engine/cuda_device.h"
+
+namespace trireme::engine {
+namespace {
+
+at::Device choose_device(const std::string& wanted) {
+  if (wanted == "cpu") return at::kCPU;
+  const bool usable = cuda::available_devices() > 0;
+  if (wanted == "auto") return usable ? at::kCUDA : at::kCPU;
+  if (!cuda::built()) {
+    fail("--device cuda: this build is for the CPU only: build again where nvcc and the CUDA half of torch are, or use "
+         "--device cpu");
+  }
+  if (!usable) fail("--device cuda: no usable GPU here: check nvidia-smi, or use --device cpu");
+  return at::kCUDA;
+}
+
+at::ScalarType choose_dtype(const std::string& wanted, const at::Device& device) {
+  if (wanted == "auto") return device.is_cuda() ? at::kBFloat16 : at::kFloat;
+  if (wanted == "bfloat16" && device.is_cpu()) {
+    fail("--dtype bfloat16: the CPU computes in float32: use --dtype float32 or a GPU");
+  }
+  return wanted == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
+void set_threads(int64_t wanted) {
+  if (wanted > 0) at::set_num_threads(static_cast<int>(wanted));
+}
+
+void require_determinism() {
+  set_default_env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");  // cuBLAS repeats its sums only with fixed workspaces
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+}
+
+}  // namespace
+
+Machine prepare_machine(const config::RunConfig& run) {
+  keep_freed_memory();
+  set_threads(run.threads);
+  Machine machine;
+  machine.device = choose_device(run.device);
+  machine.dtype = choose_dtype(run.dtype, machine.device);
+  if (run.deterministic) require_determinism();
+  machine.budget = machine.device.is_cuda() ? cuda::free_bytes() : host_available_bytes();
+  if (run.device_memory > 0) {
+    machine.budget = std::min(machine.budget, run.device_memory);
+    if (machine.device.is_cuda()) cuda::limit_memory(run.device_memory);
+  }
+  machine.name = machine.device.is_cuda() ? cuda::device_name()
+                                          : fmt::format("CPU, {} threads", at::get_num_threads());
+  return machine;
+}
+
+int64_t peak_bytes(const at::Device& device) {
+  return device.is_cuda() ? cuda::peak_bytes() : host_peak_bytes();
+}
+
+void synchronize(const at::Device& device) {
+  if (device.is_cuda()) cuda::synchronize();
+}
+
+}  // namespace trireme::engine

@@ -1,0 +1,60 @@
+#include "engine/loader.h"
+
+#include <algorithm>
+
+namespace trireme::engine {
+namespace {
+
+std::vector<int64_t> lengths_of(std::span<const data::TokenizedSample> samples) {
+  std::vector<int64_t> lengths;
+  lengths.reserve(samples.size());
+  for (const auto& sample : samples) lengths.push_back(static_cast<int64_t>(sample.tokens.size()));
+  return lengths;
+}
+
+}  // namespace
+
+Epoch::Epoch(std::span<const data::TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
+             int64_t batch_size, int64_t accumulation)
+    : samples_(samples), bins_(std::move(bins)), batch_size_(batch_size), accumulation_(accumulation) {}
+
+int64_t Epoch::steps() const {
+  const int64_t each = batch_size_ * accumulation_;
+  return (static_cast<int64_t>(bins_.size()) + each - 1) / each;
+}
+
+std::vector<data::PackedBatch> Epoch::batches(int64_t step) const {
+  const auto count = static_cast<int64_t>(bins_.size());
+  const int64_t begin = step * batch_size_ * accumulation_;
+  const int64_t end = std::min(count, begin + batch_size_ * accumulation_);
+  std::vector<data::PackedBatch> list;
+  for (int64_t at = begin; at < end; at += batch_size_) {
+    const auto bins = std::span(bins_).subspan(at, std::min(batch_size_, end - at));
+    list.push_back(data::make_batch(samples_, bins));
+  }
+  return list;
+}
+
+Epoch training_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
+                     int64_t epoch) {
+  auto bins = data::plan_epoch(lengths_of(samples), run.max_length, run.packing, /*shuffle=*/true,
+                               static_cast<uint64_t>(run.seed), epoch);
+  return {samples, std::move(bins), run.batch_size, run.gradient_accumulation_steps};
+}
+
+Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run) {
+  auto bins = data::plan_epoch(lengths_of(samples), run.max_length, run.packing, /*shuffle=*/false, 0, 0);
+  return {samples, std::move(bins), run.eval_batch_size, 1};
+}
+
+int64_t longest_batch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
+                      int64_t batch_size) {
+  int64_t longest = 0, total = 0;
+  for (int64_t length : lengths_of(samples)) {
+    longest = std::max(longest, length);
+    total += length;
+  }
+  return std::min(total, batch_size * (run.packing ? run.max_length : longest));
+}
+
+}  // namespace trireme::engine

@@ -1,0 +1,41 @@
+// Samples as the batches of optimizer steps: epochs of packed, shuffled bins, grouped by batch size and accumulation.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "config/run_config.h"
+#include "data/packing.h"
+#include "data/sample.h"
+
+namespace trireme::engine {
+
+// An epoch's bins; a step's micro-batches are made when its turn comes.
+class Epoch {
+ public:
+  Epoch(std::span<const data::TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
+        int64_t batch_size, int64_t accumulation);
+
+  int64_t steps() const;
+  // Micro-batches of a step; the last step of an epoch may have fewer, or a smaller one.
+  std::vector<data::PackedBatch> batches(int64_t step) const;
+
+ private:
+  std::span<const data::TokenizedSample> samples_;
+  std::vector<std::vector<int64_t>> bins_;
+  int64_t batch_size_;
+  int64_t accumulation_;
+};
+
+// Shuffled by (seed, epoch): the same on every run.
+Epoch training_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
+                     int64_t epoch);
+// In order, one micro-batch a step.
+Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run);
+
+// An upper bound of a micro-batch's tokens.
+int64_t longest_batch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
+                      int64_t batch_size);
+
+}  // namespace trireme::engine

@@ -1,0 +1,78 @@
+#include "engine/loader.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+namespace trireme::engine {
+namespace {
+
+std::vector<data::TokenizedSample> make_samples(int64_t count) {
+  std::vector<data::TokenizedSample> samples;
+  for (int64_t i = 0; i < count; ++i) {
+    data::TokenizedSample sample;
+    sample.tokens.assign(5 + i % 7, static_cast<int32_t>(i));
+    sample.trained_from = 3;
+    samples.push_back(sample);
+  }
+  return samples;
+}
+
+// First token of every document of an epoch: the sample's number.
+std::vector<int64_t> order_of(const Epoch& epoch) {
+  std::vector<int64_t> order;
+  for (int64_t step = 0; step < epoch.steps(); ++step) {
+    for (const data::PackedBatch& batch : epoch.batches(step)) {
+      for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d) {
+        order.push_back(batch.tokens[batch.document_starts[d]]);
+      }
+    }
+  }
+  return order;
+}
+
+config::RunConfig options() {
+  config::RunConfig run;
+  run.max_length = 32;
+  run.batch_size = 2;
+  run.gradient_accumulation_steps = 3;
+  return run;
+}
+
+TEST(Loader, AnEpochHasEverySampleOnceInAnOrderOfItsOwn) {
+  const auto samples = make_samples(100);
+  const auto first = order_of(training_epoch(samples, options(), 0));
+  EXPECT_EQ(first.size(), 100u);
+  EXPECT_EQ(std::set<int64_t>(first.begin(), first.end()).size(), 100u);
+  EXPECT_EQ(order_of(training_epoch(samples, options(), 0)), first);
+  EXPECT_NE(order_of(training_epoch(samples, options(), 1)), first);
+}
+
+TEST(Loader, StepsHoldBatchesOfBins) {
+  const auto samples = make_samples(100);
+  const config::RunConfig run = options();
+  const Epoch epoch = training_epoch(samples, run, 0);
+  for (int64_t step = 0; step < epoch.steps(); ++step) {
+    const auto batches = epoch.batches(step);
+    EXPECT_LE(batches.size(), 3u);
+    if (step + 1 < epoch.steps()) EXPECT_EQ(batches.size(), 3u);
+    for (const auto& batch : batches) {
+      EXPECT_LE(static_cast<int64_t>(batch.tokens.size()), longest_batch(samples, run, run.batch_size));
+    }
+  }
+}
+
+TEST(Loader, WithoutPackingABatchIsBatchSizeSamples) {
+  const auto samples = make_samples(7);
+  config::RunConfig run = options();
+  run.packing = false;
+  const Epoch epoch = training_epoch(samples, run, 0);
+  EXPECT_EQ(epoch.steps(), 2);
+  EXPECT_EQ(epoch.batches(0)[0].samples, 2);
+  EXPECT_EQ(epoch.batches(1)[0].samples, 1);
+  EXPECT_EQ(longest_batch(samples, run, 2), 22);
+}
+
+}  // namespace
+}  // namespace trireme::engine

@@ -1,0 +1,115 @@
+#include "engine/output_folder.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "model/model_io.h"
+
+namespace trireme::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+io::DType file_dtype(const std::string& name) {
+  if (name == "bfloat16") return io::DType::kBF16;
+  return name == "float16" ? io::DType::kF16 : io::DType::kF32;
+}
+
+bool is_checkpoint(const std::string& name) {
+  static const std::string kPrefix = "checkpoint-";
+  return name.starts_with(kPrefix) && name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
+}
+
+// Files and folders that a run of this program writes.
+bool is_ours(const std::string& name) {
+  static const std::vector<std::string> kNames = {
+      "run.json", "metrics.jsonl", "best", "best.tmp", "best.old", "config.json", "generation_config.json",
+      "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+      "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"};
+  if (std::ranges::find(kNames, name) != kNames.end()) return true;
+  if (name.starts_with("model-") && name.ends_with(".safetensors")) return true;
+  const std::string stem = name.ends_with(".tmp") || name.ends_with(".old") ? name.substr(0, name.size() - 4) : name;
+  return is_checkpoint(stem);
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(io::FileSystem& files, const config::RunConfig& run, const ModelFolder& model)
+    : files_(files), run_(run), model_(model), path_(run.output_dir) {}
+
+void OutputFolder::check_target() const {
+  std::error_code error;
+  if (fs::exists(path_, error) && !fs::is_directory(path_, error)) {
+    fail("--output_dir {}: exists and is not a folder", path_);
+  }
+  if (fs::equivalent(path_, model_.path, error)) {
+    fail("--output_dir {}: is the folder of the model that is read: choose another", path_);
+  }
+  if (!run_.overwrite && fs::is_directory(path_, error) && !fs::is_empty(path_, error)) {
+    fail("--output_dir {}: not empty: choose another, or give --overwrite to replace the earlier run", path_);
+  }
+}
+
+void OutputFolder::remove_earlier_run() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(path_)) names.push_back(entry.path().filename());
+  for (const std::string& name : names) {
+    if (is_ours(name)) files_.remove_all(path_ + "/" + name);
+  }
+}
+
+void OutputFolder::prepare() {
+  check_target();
+  files_.make_folder(path_);
+  io::write_text(files_, metrics_path(), "");  // the first write shows whether the folder is writable
+  remove_earlier_run();
+}
+
+void OutputFolder::write_run(const config::Json& run) {
+  io::write_text(files_, path_ + "/run.json", run.dump(2) + "\n");
+}
+
+void OutputFolder::publish(const std::string& folder, const std::vector<at::Tensor>& weights) {
+  const io::DType dtype = file_dtype(model_.spec.dtype);
+  io::publish_folder(
+      files_, folder,
+      [&](const std::string& temporary) {
+        io::write_shards(files_, temporary, model::tensor_sources(model_.layout, weights, dtype));
+        io::copy_tokenizer_files(files_, model_.path, temporary);
+        if (!run_.tokenizer.empty()) io::copy_tokenizer_files(files_, run_.tokenizer, temporary);
+        io::write_text(files_, temporary + "/config.json", model_.spec.raw.dump(2) + "\n");
+      },
+      model_.layout.numel() * io::dtype_bytes(dtype));
+}
+
+std::string OutputFolder::save_checkpoint(int64_t step, const std::vector<at::Tensor>& weights) {
+  const std::string folder = fmt::format("{}/checkpoint-{}", path_, step);
+  publish(folder, weights);
+  checkpoints_.push_back(folder);
+  rotate();
+  return folder;
+}
+
+void OutputFolder::rotate() {
+  while (run_.save_total_limit > 0 && static_cast<int64_t>(checkpoints_.size()) > run_.save_total_limit) {
+    files_.remove_all(checkpoints_.front());
+    checkpoints_.erase(checkpoints_.begin());
+  }
+}
+
+void OutputFolder::save_best(const std::vector<at::Tensor>& weights) { publish(path_ + "/best", weights); }
+
+void OutputFolder::finish() {
+  const std::string best = path_ + "/best";
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(best)) names.push_back(entry.path().filename());
+  // config.json last: without it the folder is no model to any reader.
+  std::ranges::sort(names, {}, [](const std::string& name) { return name == "config.json"; });
+  for (const std::string& name : names) files_.rename(best + "/" + name, path_ + "/" + name);
+  files_.sync_folder(path_);
+  files_.remove_all(best);
+}
+
+}  // namespace trireme::engine

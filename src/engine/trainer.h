@@ -1,0 +1,97 @@
+// The training loop: epochs of optimizer steps, evaluations, checkpoints, early stopping.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "config/run_config.h"
+#include "data/sample.h"
+#include "engine/device.h"
+#include "engine/executor.h"
+#include "engine/loader.h"
+#include "engine/model_folder.h"
+#include "engine/optimizer.h"
+#include "engine/output_folder.h"
+#include "engine/run_log.h"
+#include "engine/schedule.h"
+#include "engine/stores.h"
+
+namespace trireme::engine {
+
+struct TrainingSamples {
+  std::vector<data::TokenizedSample> train;
+  std::vector<data::TokenizedSample> validation;
+};
+
+struct TrainingResult {
+  int64_t steps = 0;
+  std::optional<double> loss_before, loss_best;  // on the validation samples, if there are any
+  int interrupted_by = 0;                        // signal
+};
+
+// Optimizer steps of the whole run: max_steps, or those of the first epoch times max_epochs (packing may vary the later
+// epochs by a few).
+int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples);
+
+// One optimizer step on micro-batches: gradients of sum of losses / trained tokens of all of them, clipped, AdamW.
+class TrainStep {
+ public:
+  TrainStep(const config::RunConfig& run, const ModelFolder& model, const Machine& machine,
+            ResidentParams& params, const ExecutionPlan& plan);
+
+  struct Outcome {
+    LossSum loss;          // over the micro-batches; on the device
+    at::Tensor grad_norm;  // before clipping; on the device
+  };
+  Outcome run(std::span<const data::PackedBatch> batches, double learning_rate);
+  Executor& executor() { return executor_; }
+
+ private:
+  ResidentParams& params_;
+  Executor executor_;
+  ResidentGrads grads_;
+  AdamW optimizer_;
+};
+
+class Trainer {
+ public:
+  // All references outlive the trainer.
+  Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
+          ResidentParams& params, const Machine& machine, OutputFolder& output, RunLog& log);
+
+  TrainingResult run();
+
+ private:
+  void train_epoch(int64_t epoch);
+  void train_step(const std::vector<data::PackedBatch>& batches);
+  void after_step(int64_t done, int64_t steps_in_epoch);
+  // sum / tokens; UserError when it is not finite.
+  double checked_loss(const at::Tensor& sum, int64_t tokens) const;
+  void report();
+  void evaluate();  // before the first step: only reported
+  void keep_if_best(double loss);
+  void stop_for_interrupt(int signal);
+
+  const config::RunConfig& run_;
+  const TrainingSamples& samples_;
+  TrainStep& step_;
+  ResidentParams& params_;
+  const Machine& machine_;
+  OutputFolder& output_;
+  RunLog& log_;
+  Schedule schedule_;
+  TrainingResult result_;
+  double epoch_ = 0;              // epochs done, with the part of the current one
+  int64_t evaluated_at_ = -1;     // step of the last evaluation
+  int64_t evaluations_since_best_ = 0;
+  bool stopped_ = false;
+
+  // Since the last report.
+  at::Tensor window_loss_, last_grad_norm_;
+  int64_t window_trained_ = 0, window_tokens_ = 0;
+  double window_seconds_ = 0, learning_rate_ = 0;
+};
+
+}  // namespace trireme::engine

@@ -1,0 +1,88 @@
+#include "ops/adamw.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "ops/simd.h"
+
+namespace trireme::ops {
+namespace {
+
+constexpr int64_t kGrain = 1 << 16;  // elements of a task, and of a partial sum
+
+// torch.optim.AdamW's order of operations, with the constants folded.
+struct Constants {
+  float keep, beta1, beta2, one_minus_beta1, one_minus_beta2, step_size, root_correction, epsilon, scale;
+};
+
+Constants fold(const AdamWStep& s, double divisor) {
+  const auto t = static_cast<double>(s.step);
+  const double correction1 = 1 - std::pow(s.beta1, t), correction2 = 1 - std::pow(s.beta2, t);
+  const auto f = [](double x) { return static_cast<float>(x); };
+  return {f(1 - s.learning_rate * s.weight_decay), f(s.beta1), f(s.beta2), f(1 - s.beta1), f(1 - s.beta2),
+          f(s.learning_rate / correction1), f(1 / std::sqrt(correction2)), f(s.epsilon), f(1 / divisor)};
+}
+
+TRIREME_SIMD void update(float* p, const float* g, float* m, float* v, const Constants& c, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float grad = g[i] * c.scale;
+    m[i] = m[i] * c.beta1 + grad * c.one_minus_beta1;
+    v[i] = v[i] * c.beta2 + grad * grad * c.one_minus_beta2;
+    p[i] = p[i] * c.keep - c.step_size * m[i] / (std::sqrt(v[i]) * c.root_correction + c.epsilon);
+  }
+}
+
+TRIREME_SIMD double squares(const float* x, int64_t n) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
+  return sum;
+}
+
+void fused_cuda(at::Tensor& param, at::Tensor& grad, at::Tensor& m, at::Tensor& v, const AdamWStep& s,
+                const at::Tensor& divisor) {
+  at::Tensor count = at::empty({}, param.options()).fill_(static_cast<double>(s.step));
+  at::_fused_adamw_({param}, {grad}, {m}, {v}, {}, {count}, s.learning_rate, s.beta1, s.beta2,
+                    s.weight_decay, s.epsilon, /*amsgrad=*/false, /*maximize=*/false, divisor);
+}
+
+}  // namespace
+
+void adamw_(at::Tensor param, at::Tensor grad, at::Tensor m, at::Tensor v, const AdamWStep& step,
+            const at::Tensor& divisor) {
+  const int64_t numel = param.numel();
+  TRIREME_CHECK(grad.numel() == numel && m.numel() == numel && v.numel() == numel);
+  if (numel == 0) return;
+  if (param.is_cuda()) return fused_cuda(param, grad, m, v, step, divisor);
+  const Constants constants = fold(step, divisor.item<double>());
+  float* p = param.mutable_data_ptr<float>();
+  const float* g = grad.const_data_ptr<float>();
+  float* first = m.mutable_data_ptr<float>();
+  float* second = v.mutable_data_ptr<float>();
+  at::parallel_for(0, numel, kGrain, [&](int64_t begin, int64_t end) {
+    update(p + begin, g + begin, first + begin, second + begin, constants, end - begin);
+  });
+}
+
+at::Tensor sum_of_squares(const at::Tensor& flat) {
+  if (flat.is_cuda()) return at::linalg_vector_norm(flat, 2, {}, false, at::kDouble).square();
+  const int64_t numel = flat.numel(), parts = (numel + kGrain - 1) / kGrain;
+  at::Tensor partial = at::empty({parts}, at::kDouble);
+  double* sums = partial.mutable_data_ptr<double>();
+  const float* data = flat.const_data_ptr<float>();
+  at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      sums[i] = squares(data + i * kGrain, std::min(kGrain, numel - i * kGrain));
+    }
+  });
+  return partial.sum();
+}
+
+}  // namespace trireme::ops

@@ -1,0 +1,157 @@
+"""`trireme generate` against transformers: greedy decoding token for token, on tiny random models whose logits lie far
+enough apart that fp32 rounding does not change the choice."""
+import json
+
+import pytest
+import reference
+import reviews
+import tiny_models
+from program import run
+from reviews import Review
+from transformers import AutoTokenizer
+
+torch = reference.torch
+USERS = {
+    "影迷甲": [Review("盐湖快车", "画面美，音乐也好！", "2015-01-01"), Review("机械鲸", "还行\n吧", "2015-02-01"),
+            Review("雾港疑云", "看了三遍。", "2015-03-01")],
+    "路人": [Review("南方来信", "不好看。", "2015-01-01")],
+}
+PROMPTS = ["这部电影", "Once upon a time", "用户: 甲\n\n", "<|im_start|>system\n好<|im_end|>\n", "😀"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("generate")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return reviews.write_pipeline_json(folder / "train.json", USERS)
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return make_model(folder / "model")
+
+
+def make_model(path, kind="qwen3"):
+    """With a head of its own: a random tied one mostly repeats the token it was given."""
+    return tiny_models.make_text_model(path, kind, tie_word_embeddings=False)
+
+
+def generate(model, *options, **run_options):
+    return run("generate", "--model", model, "--threads", 1, *options, **run_options)
+
+
+def continuation(model, ids, count, **options):
+    """New ids that transformers writes greedily; the stop token is left out."""
+    loaded = reference.load(model)
+    loaded.generation_config.eos_token_id = loaded.config.eos_token_id
+    out = loaded.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                          do_sample=False, max_new_tokens=count, pad_token_id=tiny_models.END_OF_TEXT, **options)
+    new = out[0, len(ids):].tolist()
+    return new[:-1] if new[-1] == loaded.config.eos_token_id else new
+
+
+def text_of(model, ids):
+    """As a pipe read in text mode shows it."""
+    text = AutoTokenizer.from_pretrained(model).decode(ids, skip_special_tokens=True) + "\n"
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "qwen2", "qwen3_moe"])
+def test_greedy_text_equals_transformers(tmp_path, kind):
+    model = make_model(tmp_path / "model", kind)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for prompt in PROMPTS:
+        theirs = continuation(model, tokenizer(prompt).input_ids, 48)
+        assert len(theirs) == 48 and len(set(theirs)) > 4
+        ours = generate(model, "--prompt", prompt, "--temperature", 0, "--max_new_tokens", 48)
+        assert ours.stdout == text_of(model, theirs), prompt
+
+
+@pytest.mark.parametrize("penalty", [1.3, 5.0, 0.7])
+def test_repetition_penalty_equals_transformers(model, penalty):
+    """Of prompt and answer alike; below 1 it rewards repetition."""
+    ids = AutoTokenizer.from_pretrained(model)(PROMPTS[0]).input_ids
+    plain, penalised = (continuation(model, ids, 48, repetition_penalty=value) for value in (1.0, penalty))
+    assert penalised != plain
+    ours = generate(model, "--prompt", PROMPTS[0], "--temperature", 0, "--max_new_tokens", 48,
+                    "--repetition_penalty", penalty)
+    assert ours.stdout == text_of(model, penalised)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_generation_ends_at_the_end_token(tmp_path, model, as_list):
+    """A token that greedy decoding comes to is made the end token."""
+    ids = AutoTokenizer.from_pretrained(model)(PROMPTS[1]).input_ids
+    free = continuation(model, ids, 48)
+    end = next(token for i, token in enumerate(free) if i >= 6 and token not in free[:i])
+    stopping = tiny_models.copy_of(model, tmp_path / "stopping")
+    eos = [7, end] if as_list else end
+    tiny_models.edit_json(stopping / "config.json", lambda config: config.update(eos_token_id=eos))
+    ours = generate(stopping, "--prompt", PROMPTS[1], "--temperature", 0, "--max_new_tokens", 48)
+    assert ours.stdout == text_of(model, free[:free.index(end)])
+
+
+def sampled(model, seed, *options):
+    return generate(model, "--prompt", PROMPTS[0], "--max_new_tokens", 24, "--seed", seed, *options).stdout
+
+
+def test_seeds(model):
+    first = sampled(model, 1, "--temperature", 1)
+    assert sampled(model, 1, "--temperature", 1) == first
+    assert len({first, *(sampled(model, seed, "--temperature", 1) for seed in (2, 3))}) == 3
+
+
+@pytest.mark.parametrize("options", [("--top_k", 1), ("--top_p", 1e-6), ("--temperature", 1e-4)])
+def test_the_narrowest_choice_is_greedy(model, options):
+    greedy = generate(model, "--prompt", PROMPTS[0], "--max_new_tokens", 24, "--temperature", 0).stdout
+    assert sampled(model, 1, "--temperature", 1, *options) == greedy
+    assert sampled(model, 1, "--temperature", 1) != greedy
+
+
+# A review for a user and a film.
+
+@pytest.mark.parametrize("film, earlier", [("盐湖快车", 0), ("雾港疑云", 2), ("南方来信", 3)])
+@pytest.mark.parametrize("style", ["simple", "detailed"])
+def test_a_review_of_a_film(model, data, film, earlier, style):
+    """The prompt is that of the user's own review, which is not in it; for a film that the user has not reviewed all
+    reviews are history, and there is no date."""
+    own = USERS["影迷甲"]
+    date = own[earlier].date if earlier < 3 else ""
+    message = reviews.prompt("影迷甲", own[:earlier], Review(film, "", date), style=style)
+    done = generate(model, "--data_file", data, "--user", "影迷甲", "--film", film, "--temperature", 0,
+                    "--max_new_tokens", 32, "--prompt_style", style)
+    assert done.stdout == text_of(model, continuation(model, reviews.prompt_ids(message), 32))
+    assert f"user 影迷甲, film {film}, {earlier} earlier reviews" in done.stderr
+    assert (own[min(earlier, 2)].text in done.stderr) == (earlier < 3)
+
+
+def test_history_makes_room_for_the_answer(model, data):
+    """max_length is for prompt and answer together; the oldest reviews go."""
+    own = USERS["影迷甲"]
+    prompts = [reviews.prompt_ids(reviews.prompt("影迷甲", own[2 - shown:2], own[2])) for shown in range(3)]
+    max_length = len(prompts[1]) + 32 + 1  # the answer's end token has a place of its own
+    assert len(prompts[2]) + 32 + 1 > max_length
+    done = generate(model, "--data_file", data, "--user", "影迷甲", "--film", own[2].film, "--temperature", 0,
+                    "--max_new_tokens", 32, "--max_length", max_length)
+    assert done.stdout == text_of(model, continuation(model, prompts[1], 32))
+
+
+@pytest.mark.parametrize("user, film, complaint", [
+    ("影迷乙", "盐湖快车", ("--user 影迷乙", "did you mean '影迷甲'")), ("谁", "盐湖快车", ("--user 谁", "train.json")),
+    ("影迷甲", "盐湖快", ("--film 盐湖快", "did you mean '盐湖快车'")), ("影迷甲", "Inception", ("--film Inception", "train.json"))])
+def test_unknown_users_and_films(model, data, user, film, complaint):
+    done = generate(model, "--data_file", data, "--user", user, "--film", film, expect=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("trireme: ") and done.stderr.count("\n") == 1
+    assert all(part in done.stderr for part in complaint), done.stderr
+
+
+def test_the_run_config_gives_model_and_data(tmp_path, model, data):
+    config = {"model": {"path": str(model)}, "data": {"train_path": str(data)}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    options = ("--user", "路人", "--film", "机械鲸", "--temperature", 0, "--max_new_tokens", 8)
+    assert (run("generate", "--config", tmp_path / "config.json", *options).stdout ==
+            generate(model, "--data_file", data, *options).stdout)
