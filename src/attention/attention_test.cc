@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "attention/block.h"
-#include "attention/plain.h"
 #include "attention/cached.h"
 #include "ops/testing.h"
 
@@ -59,24 +58,6 @@ TEST_P(Shapes, ForwardAndGradients) {
   check(q, grads.dq, [&](const at::Tensor& x) { return reference(x, k, v, scale); });
   check(k, grads.dk, [&](const at::Tensor& x) { return reference(q, x, v, scale); });
   check(v, grads.dv, [&](const at::Tensor& x) { return reference(q, k, x, scale); });
-}
-
-// The plain products run on any device; here against the flash kernel, causal and full.
-TEST_P(Shapes, PlainProductsEqualTheKernel) {
-  const auto [tokens, heads, kv_heads, dim] = GetParam();
-  const auto [q, k, v] = make_inputs(tokens, heads, kv_heads, dim);
-  const at::Tensor dout = random_tensor(q.sizes(), 4);
-  for (const Mask mask : {Mask::kCausal, Mask::kFull}) {
-    const AttentionOutput kernel = block_forward(q, k, v, mask, 0.2), plain = plain_forward(q, k, v, mask, 0.2);
-    EXPECT_LT(relative_error(plain.out, kernel.out), kTolerance);
-    EXPECT_LT(relative_error(plain.lse, kernel.lse), kTolerance);
-    const auto a = block_backward(dout, q, k, v, kernel, mask, 0.2);
-    const auto b = plain_backward(dout, q, k, v, plain, mask, 0.2);
-    EXPECT_LT(relative_error(b.dv, a.dv), 1e-5);
-    if (tokens == 1) continue;  // the gradients of a softmax over one key are zero
-    EXPECT_LT(relative_error(b.dq, a.dq), 1e-5);
-    EXPECT_LT(relative_error(b.dk, a.dk), 1e-5);
-  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Attention, Shapes,

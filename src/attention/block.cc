@@ -4,11 +4,16 @@
 #include <ATen/ops/_flash_attention_forward.h>
 #include <ATen/ops/_scaled_dot_product_cudnn_attention.h>
 #include <ATen/ops/_scaled_dot_product_cudnn_attention_backward.h>
+#include <ATen/ops/_scaled_dot_product_efficient_attention.h>
+#include <ATen/ops/_scaled_dot_product_efficient_attention_backward.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 
-#include "attention/plain.h"
+#include <array>
+#include <limits>
+
 #include "base/error.h"
 
 namespace trireme::attention {
@@ -55,13 +60,48 @@ AttentionGradients cudnn_backward(const at::Tensor& dout, const at::Tensor& q, c
   return {tokens_first(dq), tokens_first(dk), tokens_first(dv)};
 }
 
+// The memory-efficient kernel knows no grouped heads: keys and values are repeated, their gradients summed.
+at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
+  if (times == 1) return x;
+  return x.unsqueeze(2).expand({x.size(0), x.size(1), times, x.size(2)}).flatten(1, 2);
+}
+at::Tensor sum_heads(const at::Tensor& x, int64_t times) {
+  return times == 1 ? x : x.unflatten(1, {x.size(1) / times, times}).sum(2);
+}
+
+AttentionOutput efficient_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  Mask mask, double scale) {
+  const int64_t times = q.size(1) / k.size(1);
+  const auto result = at::_scaled_dot_product_efficient_attention(
+      heads_first(q), heads_first(repeat_heads(k, times)), heads_first(repeat_heads(v, times)), {},
+      true, 0.0, causal(mask), scale);
+  return {tokens_first(std::get<0>(result)),
+          std::get<1>(result).squeeze(0).narrow(1, 0, q.size(0)).contiguous()};
+}
+
+AttentionGradients efficient_backward(const at::Tensor& dout, const at::Tensor& q,
+                                      const at::Tensor& k, const at::Tensor& v,
+                                      const AttentionOutput& forward, Mask mask, double scale) {
+  const int64_t times = q.size(1) / k.size(1);
+  const int64_t padding = (32 - q.size(0) % 32) % 32;  // the kernel reads rows of 32
+  const at::Tensor lse =
+      at::constant_pad_nd(forward.lse, {0, padding}, std::numeric_limits<double>::infinity());
+  const at::Tensor no_rng = at::empty({}, at::TensorOptions().dtype(at::kLong)).zero_();
+  const auto grads = at::_scaled_dot_product_efficient_attention_backward(
+      heads_first(dout), heads_first(q), heads_first(repeat_heads(k, times)),
+      heads_first(repeat_heads(v, times)), {}, heads_first(forward.out), lse.unsqueeze(0), no_rng,
+      no_rng, 0.0, {true, true, true, false}, causal(mask), scale);
+  return {tokens_first(std::get<0>(grads)), sum_heads(tokens_first(std::get<1>(grads)), times),
+          sum_heads(tokens_first(std::get<2>(grads)), times)};
+}
+
 }  // namespace
 
 AttentionOutput block_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               Mask mask, double scale) {
   TRIREME_CHECK(!causal(mask) || q.size(0) == k.size(0));
   if (q.is_cpu()) return cpu_forward(q, k, v, mask, scale);
-  if (q.scalar_type() == at::kFloat) return plain_forward(q, k, v, mask, scale);
+  if (q.scalar_type() == at::kFloat) return efficient_forward(q, k, v, mask, scale);
   return cudnn_forward(q, k, v, mask, scale);
 }
 
@@ -71,7 +111,7 @@ AttentionGradients block_backward(const at::Tensor& dout, const at::Tensor& q, c
   TRIREME_CHECK(!causal(mask) || q.size(0) == k.size(0));
   if (q.is_cpu()) return cpu_backward(dout, q, k, v, forward, mask, scale);
   if (q.scalar_type() == at::kFloat) {
-    return plain_backward(dout, q, k, v, forward, mask, scale);
+    return efficient_backward(dout, q, k, v, forward, mask, scale);
   }
   return cudnn_backward(dout, q, k, v, forward, mask, scale);
 }

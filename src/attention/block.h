@@ -1,7 +1,7 @@
 // One block of attention: a range of queries against a range of keys, causal or full, forward with log-sum-exp and
 // backward from the global (out, lse), so that blocks can be merged. The kernels behind it: ATen's flash attention on
 // CPU; on CUDA cuDNN for one dense document (1.6-1.9x FlashAttention-2 on Hopper), FlashAttention-2 for packed short
-// documents, plain products for fp32.
+// documents, the memory-efficient kernel for fp32.
 #pragma once
 
 #include "attention/attention.h"

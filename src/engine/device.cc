@@ -50,6 +50,9 @@ Machine prepare_machine(const config::RunConfig& run) {
   Machine machine;
   machine.device = choose_device(run.device);
   machine.dtype = choose_dtype(run.dtype, machine.device);
+  // fp32 means fp32, and bf16 products add up in fp32, whatever an image's environment says.
+  at::globalContext().setAllowTF32CuBLAS(false);
+  at::globalContext().setAllowBF16ReductionCuBLAS(false);
   if (run.deterministic) require_determinism();
   machine.budget = machine.device.is_cuda() ? cuda::free_bytes() : host_available_bytes();
   if (run.device_memory > 0) {

@@ -49,8 +49,9 @@ void rope_(at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inv
   at::Tensor low = x.narrow(2, 0, half), high = x.narrow(2, half, half);
   const at::Tensor a = low.to(at::kFloat), b = high.to(at::kFloat);
   const at::Tensor c = cos.unsqueeze(1), s = sin.unsqueeze(1) * sign;
-  low.copy_(a * c - b * s);
+  const at::Tensor rotated = a * c - b * s;  // before low is written: in fp32 `a` is low itself
   high.copy_(b * c + a * s);
+  low.copy_(rotated);
 }
 
 }  // namespace trireme::ops

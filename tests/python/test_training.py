@@ -144,8 +144,8 @@ def comparable(folder):
     return [{key: value for key, value in line.items() if key not in clock} for line in metric_lines(folder)]
 
 
-SHUFFLED = ("--val_ratio", 0.2, "--max_epochs", 3, "--max_length", LONGEST, "--logging_steps", 1, "--learning_rate", 1e-3,
-            "--threads", 2)
+SHUFFLED = ("--val_ratio", 0.2, "--max_epochs", 3, "--max_length", LONGEST, "--logging_steps", 1,
+            "--learning_rate", 1e-3, "--threads", 2)
 
 
 @pytest.fixture(scope="module")
