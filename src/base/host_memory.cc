@@ -1,7 +1,5 @@
 #include "base/host_memory.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -42,10 +40,5 @@ int64_t host_available_bytes() {
 int64_t host_resident_bytes() { return proc_bytes("/proc/self/status", "VmRSS:"); }
 
 int64_t host_peak_bytes() { return proc_bytes("/proc/self/status", "VmHWM:"); }
-
-void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-}
 
 }  // namespace trireme

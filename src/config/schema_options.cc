@@ -36,7 +36,7 @@ std::vector<Option> file_options() {
       {.name = "test_file",
        .json_key = "data.test_path",
        .field = &RunConfig::test_file,
-       .help = "reviews that are neither trained nor validated on"},
+       .help = "recorded in run.json; train and validation use data_file alone"},
       {.name = "output_dir",
        .field = &RunConfig::output_dir,
        .help = "folder for the fine-tuned model, run.json and metrics.jsonl"},

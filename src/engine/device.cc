@@ -45,7 +45,6 @@ void require_determinism() {
 }  // namespace
 
 Machine prepare_machine(const config::RunConfig& run) {
-  keep_freed_memory();
   set_threads(run.threads);
   Machine machine;
   machine.device = choose_device(run.device);

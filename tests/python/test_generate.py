@@ -1,5 +1,6 @@
 """`trireme generate` against transformers: greedy decoding token for token, on tiny random models whose logits lie far
 enough apart that fp32 rounding does not change the choice."""
+import functools
 import json
 
 import pytest
@@ -16,7 +17,7 @@ USERS = {
             Review("雾港疑云", "看了三遍。", "2015-03-01")],
     "路人": [Review("南方来信", "不好看。", "2015-01-01")],
 }
-PROMPTS = ["这部电影", "Once upon a time", "用户: 甲\n\n", "<|im_start|>system\n好<|im_end|>\n", "😀"]
+PROMPTS = ["这部电影", "Once upon a time", "<|im_start|>system\n好😀<|im_end|>\n"]
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,12 @@ def generate(model, *options, **run_options):
     return run("generate", "--model", model, "--threads", 1, *options, **run_options)
 
 
+loaded_model = functools.cache(reference.load)
+
+
 def continuation(model, ids, count, **options):
     """New ids that transformers writes greedily; the stop token is left out."""
-    loaded = reference.load(model)
+    loaded = loaded_model(model)
     loaded.generation_config.eos_token_id = loaded.config.eos_token_id
     out = loaded.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
                           do_sample=False, max_new_tokens=count, pad_token_id=tiny_models.END_OF_TEXT, **options)
@@ -63,11 +67,13 @@ def text_of(model, ids):
 def test_greedy_text_equals_transformers(tmp_path, kind):
     model = make_model(tmp_path / "model", kind)
     tokenizer = AutoTokenizer.from_pretrained(model)
+    written = set()
     for prompt in PROMPTS:
         theirs = continuation(model, tokenizer(prompt).input_ids, 48)
-        assert len(theirs) == 48 and len(set(theirs)) > 4
         ours = generate(model, "--prompt", prompt, "--temperature", 0, "--max_new_tokens", 48)
         assert ours.stdout == text_of(model, theirs), prompt
+        written.update(theirs)
+    assert len(written) > 12  # not one token over and over
 
 
 @pytest.mark.parametrize("penalty", [1.3, 5.0, 0.7])
