@@ -23,7 +23,8 @@ const std::vector<VerbEntry>& verbs() {
       {"tokenize", trireme::cli::run_tokenize, "text to token ids and back, a line each"},
       {"generate", trireme::cli::run_generate, "write a review, or continue a prompt"},
       {"bench", trireme::cli::run_bench, "time the training step of a model on random tokens"},
-      {"dump", trireme::cli::run_dump, "one forward and backward: loss, logits, gradients to a file"},
+      {"dump", trireme::cli::run_dump,
+       "one forward and backward: loss, logits, gradients to a file"},
   };
   return list;
 }

@@ -1,5 +1,6 @@
-// Causal self-attention over packed documents, with a hand-written backward. Implementations differ in where keys and
-// values are (this device, a cache, other ranks); layers know only this interface.
+// Causal self-attention over packed documents, with a hand-written backward. Implementations differ
+// in where keys and values are (this device, a cache, other ranks); layers know only this
+// interface.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,14 +26,16 @@ class Attention {
  public:
   virtual ~Attention() = default;
   // q [S,H,D], k and v [S,K,D], K divides H.
-  virtual AttentionOutput forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) = 0;
+  virtual AttentionOutput forward(const at::Tensor& q, const at::Tensor& k,
+                                  const at::Tensor& v) = 0;
   virtual AttentionGradients backward(const at::Tensor& dout, const at::Tensor& q,
                                       const at::Tensor& k, const at::Tensor& v,
                                       const AttentionOutput& forward) = 0;
 };
 
-// Documents [starts[i], starts[i+1]) side by side on this device, masked from each other. No host-device
-// synchronisation: the offsets are given on the host, and on the device where a kernel wants them.
+// Documents [starts[i], starts[i+1]) side by side on this device, masked from each other. No
+// host-device synchronisation: the offsets are given on the host, and on the device where a kernel
+// wants them.
 class LocalAttention : public Attention {
  public:
   // starts: n + 1 host offsets 0..S; `like`: a tensor of the device that the offsets go to.

@@ -32,7 +32,8 @@ at::Tensor reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   const auto heads = [&](const at::Tensor& x) {
     return x.to(at::kDouble).repeat_interleave(times, 1).transpose(0, 1);
   };
-  at::Tensor scores = at::matmul(q.to(at::kDouble).transpose(0, 1), heads(k).transpose(1, 2)) * scale;
+  at::Tensor scores =
+      at::matmul(q.to(at::kDouble).transpose(0, 1), heads(k).transpose(1, 2)) * scale;
   const at::Tensor hidden = at::ones({tokens, tokens}).triu(1).to(at::kBool);
   scores = scores.masked_fill(hidden, -INFINITY);
   return at::matmul(at::softmax(scores, 2), heads(v)).transpose(0, 1);
@@ -89,7 +90,8 @@ TEST(CachedAttention, TokenByTokenEqualsAllAtOnce) {
   cache.forward(q.narrow(0, 0, 5), k.narrow(0, 0, 5), v.narrow(0, 0, 5));
   for (int64_t t = 5; t < 12; ++t) {
     const auto row = [&](const at::Tensor& x) { return x.narrow(0, t, 1); };
-    EXPECT_LT(relative_error(cache.forward(row(q), row(k), row(v)).out, row(whole.out)), kTolerance);
+    EXPECT_LT(relative_error(cache.forward(row(q), row(k), row(v)).out, row(whole.out)),
+              kTolerance);
   }
 }
 

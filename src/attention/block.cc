@@ -25,8 +25,8 @@ at::Tensor tokens_first(const at::Tensor& x) { return x.transpose(1, 2).squeeze(
 
 bool causal(Mask mask) { return mask == Mask::kCausal; }
 
-AttentionOutput cpu_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, Mask mask,
-                            double scale) {
+AttentionOutput cpu_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            Mask mask, double scale) {
   auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
       heads_first(q), heads_first(k), heads_first(v), 0.0, causal(mask), {}, scale);
   return {tokens_first(out), lse.squeeze(0)};
@@ -60,7 +60,8 @@ AttentionGradients cudnn_backward(const at::Tensor& dout, const at::Tensor& q, c
   return {tokens_first(dq), tokens_first(dk), tokens_first(dv)};
 }
 
-// The memory-efficient kernel knows no grouped heads: keys and values are repeated, their gradients summed.
+// The memory-efficient kernel knows no grouped heads: keys and values are repeated, their gradients
+// summed.
 at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
   if (times == 1) return x;
   return x.unsqueeze(2).expand({x.size(0), x.size(1), times, x.size(2)}).flatten(1, 2);
@@ -127,9 +128,9 @@ AttentionGradients varlen_backward(const at::Tensor& dout, const at::Tensor& q, 
                                    const at::Tensor& v, const AttentionOutput& forward,
                                    const at::Tensor& starts, int64_t longest, double scale) {
   const at::Tensor no_rng = at::empty({0}, q.options().dtype(at::kUInt64));
-  auto [dq, dk, dv] = at::_flash_attention_backward(
-      dout, q, k, v, forward.out, forward.lse.contiguous(), starts, starts, longest, longest, 0.0,
-      true, no_rng, no_rng, scale);
+  auto [dq, dk, dv] =
+      at::_flash_attention_backward(dout, q, k, v, forward.out, forward.lse.contiguous(), starts,
+                                    starts, longest, longest, 0.0, true, no_rng, no_rng, scale);
   return {dq, dk, dv};
 }
 

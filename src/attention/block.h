@@ -1,7 +1,8 @@
-// One block of attention: a range of queries against a range of keys, causal or full, forward with log-sum-exp and
-// backward from the global (out, lse), so that blocks can be merged. The kernels behind it: ATen's flash attention on
-// CPU; on CUDA cuDNN for one dense document (1.6-1.9x FlashAttention-2 on Hopper), FlashAttention-2 for packed short
-// documents, the memory-efficient kernel for fp32.
+// One block of attention: a range of queries against a range of keys, causal or full, forward with
+// log-sum-exp and backward from the global (out, lse), so that blocks can be merged. The kernels
+// behind it: ATen's flash attention on CPU; on CUDA cuDNN for one dense document (1.6-1.9x
+// FlashAttention-2 on Hopper), FlashAttention-2 for packed short documents, the memory-efficient
+// kernel for fp32.
 #pragma once
 
 #include "attention/attention.h"
@@ -10,14 +11,16 @@ namespace trireme::attention {
 
 enum class Mask { kCausal, kFull };
 
-// q [Sq,H,D], k and v [Sk,K,D]. kCausal needs Sq == Sk (libraries disagree on the alignment of rectangles).
+// q [Sq,H,D], k and v [Sk,K,D]. kCausal needs Sq == Sk (libraries disagree on the alignment of
+// rectangles).
 AttentionOutput block_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               Mask mask, double scale);
 AttentionGradients block_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                   const at::Tensor& v, const AttentionOutput& forward, Mask mask,
                                   double scale);
 
-// CUDA, bf16 or fp16: documents at int32 device offsets `starts` [n+1], the longest of `longest` tokens; causal.
+// CUDA, bf16 or fp16: documents at int32 device offsets `starts` [n+1], the longest of `longest`
+// tokens; causal.
 AttentionOutput varlen_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const at::Tensor& starts, int64_t longest, double scale);
 AttentionGradients varlen_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,

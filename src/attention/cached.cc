@@ -22,8 +22,9 @@ AttentionOutput CachedAttention::forward(const at::Tensor& q, const at::Tensor& 
   return block_forward(q, keys_.narrow(0, 0, length_), values_.narrow(0, 0, length_), mask, scale_);
 }
 
-AttentionGradients CachedAttention::backward(const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                                             const at::Tensor&, const AttentionOutput&) {
+AttentionGradients CachedAttention::backward(const at::Tensor&, const at::Tensor&,
+                                             const at::Tensor&, const at::Tensor&,
+                                             const AttentionOutput&) {
   TRIREME_CHECK(false, "generation has no backward");
   return {};
 }

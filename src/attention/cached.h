@@ -5,7 +5,8 @@
 
 namespace trireme::attention {
 
-// One layer's cache; forward appends. The first call (the prompt) is causal over itself; each later call is one token.
+// One layer's cache; forward appends. The first call (the prompt) is causal over itself; each later
+// call is one token.
 class CachedAttention : public Attention {
  public:
   // Room for `capacity` tokens is allocated at the first call.

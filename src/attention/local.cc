@@ -61,10 +61,10 @@ AttentionGradients LocalAttention::backward(const at::Tensor& dout, const at::Te
   for (size_t i = 1; i < starts_.size(); ++i) {
     const int64_t first = starts_[i - 1], length = starts_[i] - first;
     const auto rows = [&](const at::Tensor& x) { return x.narrow(0, first, length); };
-    const AttentionGradients part = block_backward(
-        rows(dout), rows(q), rows(k), rows(v),
-        {rows(forward.out), forward.lse.narrow(1, first, length).contiguous()}, Mask::kCausal,
-        scale_);
+    const AttentionGradients part =
+        block_backward(rows(dout), rows(q), rows(k), rows(v),
+                       {rows(forward.out), forward.lse.narrow(1, first, length).contiguous()},
+                       Mask::kCausal, scale_);
     rows(all.dq).copy_(part.dq);
     rows(all.dk).copy_(part.dk);
     rows(all.dv).copy_(part.dv);

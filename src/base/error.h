@@ -1,5 +1,6 @@
-// Errors. A user's mistake (a file, an option, a machine too small) is a UserError: one line that names the place, the
-// value and the remedy; main prints it and exits with status 2. A broken promise of ours is a TRIREME_CHECK: abort.
+// Errors. A user's mistake (a file, an option, a machine too small) is a UserError: one line that
+// names the place, the value and the remedy; main prints it and exits with status 2. A broken
+// promise of ours is a TRIREME_CHECK: abort.
 #pragma once
 
 #include <fmt/format.h>
@@ -26,10 +27,10 @@ template <typename... Args>
 
 }  // namespace trireme
 
-// An invariant of ours; never for input. Detail is optional: TRIREME_CHECK(a == b, "a {} b {}", a, b).
-#define TRIREME_CHECK(condition, ...)                                   \
-  do {                                                                  \
-    if (!(condition)) [[unlikely]]                                      \
-      ::trireme::check_failed(__FILE__, __LINE__, #condition,           \
-                              fmt::format("" __VA_ARGS__));             \
+// An invariant of ours; never for input. Detail is optional: TRIREME_CHECK(a == b, "a {} b {}", a,
+// b).
+#define TRIREME_CHECK(condition, ...)                                                       \
+  do {                                                                                      \
+    if (!(condition)) [[unlikely]]                                                          \
+      ::trireme::check_failed(__FILE__, __LINE__, #condition, fmt::format("" __VA_ARGS__)); \
   } while (false)

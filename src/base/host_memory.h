@@ -5,7 +5,8 @@
 
 namespace trireme {
 
-// What can still be allocated without swapping: MemAvailable, and no more than the cgroup's limit leaves.
+// What can still be allocated without swapping: MemAvailable, and no more than the cgroup's limit
+// leaves.
 int64_t host_available_bytes();
 
 // Resident now, and the most that was ever resident (VmRSS, VmHWM).

@@ -1,5 +1,5 @@
-// Ctrl-C and SIGTERM as a flag: the loop that reads it finishes what it is doing and saves. A second signal ends the
-// program at once.
+// Ctrl-C and SIGTERM as a flag: the loop that reads it finishes what it is doing and saves. A
+// second signal ends the program at once.
 #pragma once
 
 namespace trireme {

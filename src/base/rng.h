@@ -1,5 +1,6 @@
-// Random numbers that are the same on every machine and library version (std:: distributions are not).
-// SplitMix64 (Steele, Lea, Flood 2014); the whole state is one number, so that it can be stored in a checkpoint.
+// Random numbers that are the same on every machine and library version (std:: distributions are
+// not). SplitMix64 (Steele, Lea, Flood 2014); the whole state is one number, so that it can be
+// stored in a checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ class Rng {
     return z ^ (z >> 31);
   }
 
-  // Uniform in [0, bound), bound > 0; the bias of the multiplication is below 2^-32 for any count of ours.
+  // Uniform in [0, bound), bound > 0; the bias of the multiplication is below 2^-32 for any count
+  // of ours.
   uint64_t below(uint64_t bound) {
     return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
   }

@@ -1,4 +1,5 @@
-// trireme bench: seconds of a whole training step (forward, backward, clipping, AdamW) on random tokens, or with
+// trireme bench: seconds of a whole training step (forward, backward, clipping, AdamW) on random
+// tokens, or with
 // --steps 0 of reading the model only; one JSON line.
 #include <fmt/format.h>
 
@@ -32,8 +33,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 // Seconds and loss of each step.
-void time_steps(const config::RunConfig& run, const engine::ModelFolder& model, const engine::Machine& machine,
-                engine::ResidentParams& params, const engine::ExecutionPlan& plan, Json& result) {
+void time_steps(const config::RunConfig& run, const engine::ModelFolder& model,
+                const engine::Machine& machine, engine::ResidentParams& params,
+                const engine::ExecutionPlan& plan, Json& result) {
   engine::TrainStep step(run, model, machine, params, plan);
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
@@ -42,7 +44,8 @@ void time_steps(const config::RunConfig& run, const engine::ModelFolder& model, 
     const auto outcome = step.run(batches, run.learning_rate);
     engine::synchronize(machine.device);
     result["seconds"].push_back(seconds_since(start));
-    result["losses"].push_back(outcome.loss.sum.item<double>() / static_cast<double>(outcome.loss.tokens));
+    result["losses"].push_back(outcome.loss.sum.item<double>() /
+                               static_cast<double>(outcome.loss.tokens));
   }
 }
 
@@ -59,8 +62,11 @@ int run_bench(Arguments arguments) {
   const engine::MemoryPlan plan = plan_run(run, model, machine, tokens, training, training);
   const auto start = std::chrono::steady_clock::now();
   const auto params = load_params(model, machine, training);
-  Json result = {{"machine", machine.name}, {"tokens", tokens}, {"load_seconds", seconds_since(start)},
-                 {"seconds", Json::array()}, {"losses", Json::array()}};
+  Json result = {{"machine", machine.name},
+                 {"tokens", tokens},
+                 {"load_seconds", seconds_since(start)},
+                 {"seconds", Json::array()},
+                 {"losses", Json::array()}};
   if (training) time_steps(run, model, machine, *params, plan.execution, result);
   result["peak_bytes"] = engine::peak_bytes(machine.device);
   result["planned_bytes"] = plan.table.total();

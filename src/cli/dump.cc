@@ -1,5 +1,5 @@
-// trireme dump: one forward and backward through the training path on given documents, to a safetensors file. Parity
-// tests stand on it.
+// trireme dump: one forward and backward through the training path on given documents, to a
+// safetensors file. Parity tests stand on it.
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
@@ -21,19 +21,22 @@ using config::Json;
 config::RunConfig parse(Arguments arguments) {
   config::RunConfig run = config::parse_command_line(config::kDump, arguments);
   require(run.model, "model", "give a Hugging Face model folder");
-  require(run.batch, "batch", "give a JSON file {\"documents\": [[ids...], ...], \"labels\": [[ids or -100...], ...]}");
+  require(run.batch, "batch",
+          "give a JSON file {\"documents\": [[ids...], ...], \"labels\": [[ids or -100...], ...]}");
   require(run.out, "out", "give a safetensors file to write");
   return run;
 }
 
 // One row of ids, each `least` or in [0, vocab).
-std::vector<int64_t> read_row(const Json& row, const std::string& where, int64_t vocab, int64_t ignored) {
+std::vector<int64_t> read_row(const Json& row, const std::string& where, int64_t vocab,
+                              int64_t ignored) {
   if (!row.is_array()) fail("{}: expected an array of ids, found {}", where, row.type_name());
   std::vector<int64_t> ids;
   for (const Json& value : row) {
     const int64_t id = value.is_number_integer() ? value.get<int64_t>() : vocab;
     if ((id < 0 || id >= vocab) && id != ignored) {
-      fail("{}[{}]: {} is no token id of this model (0 to {})", where, ids.size(), value.dump(), vocab - 1);
+      fail("{}[{}]: {} is no token id of this model (0 to {})", where, ids.size(), value.dump(),
+           vocab - 1);
     }
     ids.push_back(id);
   }
@@ -55,19 +58,21 @@ data::PackedBatch read_batch(const std::string& path, int64_t vocab) {
     const auto tokens = read_row(documents[i], fmt::format("{}: documents[{}]", path, i), vocab, 0);
     const auto targets = read_row(labels[i], fmt::format("{}: labels[{}]", path, i), vocab, -100);
     if (tokens.empty() || tokens.size() != targets.size()) {
-      fail("{}: document {} has {} ids and {} labels: they must be as many, and not none", path, i, tokens.size(),
-           targets.size());
+      fail("{}: document {} has {} ids and {} labels: they must be as many, and not none", path, i,
+           tokens.size(), targets.size());
     }
     data::append_document(batch, tokens, targets);
   }
-  if (batch.trained_tokens == 0) fail("{}: no label is trained on: all are -100 or first of their document", path);
+  if (batch.trained_tokens == 0)
+    fail("{}: no label is trained on: all are -100 or first of their document", path);
   return batch;
 }
 
 io::TensorSource source(std::string name, io::DType dtype, at::Tensor tensor) {
   tensor = tensor.to(at::kCPU).contiguous();
   return {std::move(name), dtype, tensor.sizes().vec(), [tensor] {
-            return std::span(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
+            return std::span(static_cast<const std::byte*>(tensor.const_data_ptr()),
+                             tensor.nbytes());
           }};
 }
 
@@ -87,7 +92,8 @@ int run_dump(Arguments arguments) {
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
   const engine::Machine machine = engine::prepare_machine(run);
   const auto tokens = static_cast<int64_t>(batch.tokens.size());
-  const engine::MemoryPlan plan = plan_run(run, model, machine, tokens, run.grads, /*optimizer=*/false);
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, tokens, run.grads, /*optimizer=*/false);
   const auto params = load_params(model, machine, /*trained=*/false);
   engine::Executor executor(model.spec, model.layout, *params, machine.device, plan.execution);
 
@@ -97,8 +103,10 @@ int run_dump(Arguments arguments) {
   engine::LossSum loss;
   if (run.grads) {
     engine::ResidentGrads grads(model.layout, machine.device);
-    loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), grads, wanted_logits);
-    for (io::TensorSource& gradient : model::tensor_sources(model.layout, grads.blocks(), io::DType::kF32)) {
+    loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), grads,
+                                     wanted_logits);
+    for (io::TensorSource& gradient :
+         model::tensor_sources(model.layout, grads.blocks(), io::DType::kF32)) {
       gradient.name = "grad." + gradient.name;
       tensors.push_back(std::move(gradient));
     }

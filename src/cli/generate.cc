@@ -1,4 +1,5 @@
-// trireme generate: a review for a user and a film of a data file, or the continuation of a prompt, on stdout.
+// trireme generate: a review for a user and a film of a data file, or the continuation of a prompt,
+// on stdout.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,7 +26,8 @@ config::RunConfig parse(Arguments arguments) {
   config::RunConfig run = config::parse_command_line(config::kGenerate, arguments);
   require(run.model, "model", "give the folder of a fine-tuned model");
   if (run.prompt.empty()) {
-    require(run.data_file, "data_file", "give the reviews to write for a user of, or a --prompt to continue");
+    require(run.data_file, "data_file",
+            "give the reviews to write for a user of, or a --prompt to continue");
     if (run.film.empty() != run.user.empty()) {
       fail("--user and --film go together: give both, or neither for a validation sample");
     }
@@ -65,14 +67,16 @@ SampleRef find_review(ReviewSet& reviews, const config::RunConfig& run) {
 
 SampleRef draw_validation_sample(const ReviewSet& reviews, const config::RunConfig& run) {
   const data::Split split = data::split_samples(reviews, run);
-  if (split.validation.empty()) fail("{}: no validation sample: give --user and --film", run.data_file);
+  if (split.validation.empty())
+    fail("{}: no validation sample: give --user and --film", run.data_file);
   return split.validation[Rng(static_cast<uint64_t>(run.seed)).below(split.validation.size())];
 }
 
 std::vector<int64_t> review_prompt(const config::RunConfig& run, const data::Tokenizer& tokenizer,
                                    const data::ChatTemplate& chat) {
   ReviewSet reviews = data::read_reviews(run.data_file);
-  const SampleRef ref = run.user.empty() ? draw_validation_sample(reviews, run) : find_review(reviews, run);
+  const SampleRef ref =
+      run.user.empty() ? draw_validation_sample(reviews, run) : find_review(reviews, run);
   data::User& user = reviews.users[ref.user];
   data::Review& review = user.reviews[ref.review];
   log("user {}, film {}, {} earlier reviews", user.name, review.film, ref.review);

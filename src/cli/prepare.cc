@@ -31,13 +31,16 @@ std::string tokenizer_folder(const config::RunConfig& run) {
 void check_one_rank() {
   const std::string ranks = env("WORLD_SIZE").value_or("1");
   if (ranks != "1") {
-    fail("WORLD_SIZE={}: this version trains on one rank: start one process (torchrun --nproc_per_node=1, or none)",
-         ranks);
+    fail(
+        "WORLD_SIZE={}: this version trains on one rank: start one process (torchrun "
+        "--nproc_per_node=1, or none)",
+        ranks);
   }
 }
 
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFolder& model,
-                            const engine::Machine& machine, int64_t tokens, bool training, bool optimizer) {
+                            const engine::Machine& machine, int64_t tokens, bool training,
+                            bool optimizer) {
   engine::MemoryRequest request;
   request.dtype = machine.dtype;
   request.training = training;
@@ -54,13 +57,14 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFol
 std::unique_ptr<engine::ResidentParams> load_params(const engine::ModelFolder& model,
                                                     const engine::Machine& machine, bool trained) {
   const auto start = std::chrono::steady_clock::now();
-  auto params = std::make_unique<engine::ResidentParams>(model.layout, machine.dtype, machine.device, trained);
+  auto params = std::make_unique<engine::ResidentParams>(model.layout, machine.dtype,
+                                                         machine.device, trained);
   params->load(model.checkpoint);
   engine::synchronize(machine.device);
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   const double bytes = static_cast<double>(model.checkpoint.total_bytes());
-  log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()), format_duration(passed.count()),
-      bytes / 1e9 / passed.count());
+  log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()),
+      format_duration(passed.count()), bytes / 1e9 / passed.count());
   return params;
 }
 

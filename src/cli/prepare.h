@@ -26,9 +26,11 @@ std::string tokenizer_folder(const config::RunConfig& run);
 // UserError when the launcher started more ranks than this version can use.
 void check_one_rank();
 
-// A memory plan for `tokens` per micro-batch; training: with gradients, and optimizer state if asked for.
+// A memory plan for `tokens` per micro-batch; training: with gradients, and optimizer state if
+// asked for.
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFolder& model,
-                            const engine::Machine& machine, int64_t tokens, bool training, bool optimizer);
+                            const engine::Machine& machine, int64_t tokens, bool training,
+                            bool optimizer);
 
 // Allocates the weights and reads the checkpoint into them; logs the time.
 std::unique_ptr<engine::ResidentParams> load_params(const engine::ModelFolder& model,

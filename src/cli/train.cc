@@ -23,7 +23,8 @@ using config::Json;
 config::RunConfig parse(Arguments arguments) {
   config::RunConfig run = config::parse_command_line(config::kTrain, arguments);
   require(run.model, "model", "give a Hugging Face model folder, or model.path in --config");
-  require(run.data_file, "data_file", "give a CSV or JSON of reviews, or data.train_path in --config");
+  require(run.data_file, "data_file",
+          "give a CSV or JSON of reviews, or data.train_path in --config");
   require(run.output_dir, "output_dir", "give a folder for the result");
   return run;
 }
@@ -31,21 +32,25 @@ config::RunConfig parse(Arguments arguments) {
 void say_what_deepspeed_does(const config::RunConfig& run) {
   if (run.deepspeed.empty()) return;
   config::read_json(run.deepspeed);
-  log("deepspeed {}: read; on one rank with everything resident none of its keys has an effect yet", run.deepspeed);
+  log("deepspeed {}: read; on one rank with everything resident none of its keys has an effect yet",
+      run.deepspeed);
 }
 
 void log_dropped(const data::Tally& tally) {
   for (const auto& [reason, times] : tally) log("left out {}: {}", times, reason);
 }
 
-engine::TrainingSamples read_samples(const config::RunConfig& run, const data::Tokenizer& tokenizer) {
+engine::TrainingSamples read_samples(const config::RunConfig& run,
+                                     const data::Tokenizer& tokenizer) {
   const data::ChatTemplate chat(tokenizer.folder(), tokenizer);
   const data::ReviewSet reviews = data::read_reviews(run.data_file);
   const data::Split split = data::split_samples(reviews, run);
   log_dropped(reviews.dropped);
-  if (split.train.empty()) fail("{}: no sample is left to train on: lower --val_ratio", run.data_file);
+  if (split.train.empty())
+    fail("{}: no sample is left to train on: lower --val_ratio", run.data_file);
   data::SampleSet train = data::tokenize_samples(reviews, split.train, run, tokenizer, chat);
-  data::SampleSet validation = data::tokenize_samples(reviews, split.validation, run, tokenizer, chat);
+  data::SampleSet validation =
+      data::tokenize_samples(reviews, split.validation, run, tokenizer, chat);
   log_dropped(train.dropped);
   log_dropped(validation.dropped);
   return {std::move(train.samples), std::move(validation.samples)};
@@ -62,17 +67,20 @@ int64_t longest_batch(const config::RunConfig& run, const engine::TrainingSample
                   engine::longest_batch(samples.validation, run, run.eval_batch_size));
 }
 
-Json run_json(const config::RunConfig& run, const engine::ModelFolder& model, const engine::Machine& machine,
-              const engine::MemoryPlan& plan, const engine::TrainingSamples& samples) {
-  return {{"options", config::to_json(run, config::kTrain)},
-          {"model", {{"family", config::family_name(model.spec.family)}, {"parameters", model.layout.numel()}}},
-          {"machine", machine.name},
-          {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
-          {"memory", plan.table.json()}};
+Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
+              const engine::Machine& machine, const engine::MemoryPlan& plan,
+              const engine::TrainingSamples& samples) {
+  return {
+      {"options", config::to_json(run, config::kTrain)},
+      {"model",
+       {{"family", config::family_name(model.spec.family)}, {"parameters", model.layout.numel()}}},
+      {"machine", machine.name},
+      {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
+      {"memory", plan.table.json()}};
 }
 
-int finish(const engine::TrainingResult& result, const engine::Machine& machine, const engine::MemoryPlan& plan,
-           const engine::OutputFolder& output) {
+int finish(const engine::TrainingResult& result, const engine::Machine& machine,
+           const engine::MemoryPlan& plan, const engine::OutputFolder& output) {
   const int64_t peak = engine::peak_bytes(machine.device), planned = plan.table.total();
   log("memory: peak {}, planned {} ({:.0f} %)", format_bytes(peak), format_bytes(planned),
       100.0 * static_cast<double>(peak) / static_cast<double>(planned));
@@ -98,9 +106,11 @@ int run_train(Arguments arguments) {
   const engine::TrainingSamples samples = read_samples(run, tokenizer);
   const engine::Machine machine = engine::prepare_machine(run);
   log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
-      model.layout.numel(), config::family_name(model.spec.family), machine.name, samples.train.size(),
-      samples.validation.size(), std::max(longest(samples.train), longest(samples.validation)));
-  const engine::MemoryPlan plan = plan_run(run, model, machine, longest_batch(run, samples), true, true);
+      model.layout.numel(), config::family_name(model.spec.family), machine.name,
+      samples.train.size(), samples.validation.size(),
+      std::max(longest(samples.train), longest(samples.validation)));
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, longest_batch(run, samples), true, true);
   log("memory of this run:\n{}", plan.table.text());
 
   engine::OutputFolder output(io::posix(), run, model);

@@ -1,5 +1,5 @@
-// One function a verb, one file a function. Arguments are those after the verb. Returns the exit status; throws
-// UserError for the user's mistakes (main prints the line and exits 2).
+// One function a verb, one file a function. Arguments are those after the verb. Returns the exit
+// status; throws UserError for the user's mistakes (main prints the line and exits 2).
 #pragma once
 
 #include <span>

@@ -97,9 +97,9 @@ struct RunConfig {
   std::string out;    // dump: safetensors
   bool logits = false;
   bool grads = false;
-  int64_t length = 512;    // bench: tokens of a document
-  int64_t documents = 1;   // bench: documents side by side
-  int64_t steps = 10;      // bench: training steps; 0 = only read the model
+  int64_t length = 512;   // bench: tokens of a document
+  int64_t documents = 1;  // bench: documents side by side
+  int64_t steps = 10;     // bench: training steps; 0 = only read the model
 };
 
 }  // namespace trireme::config

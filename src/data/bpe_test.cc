@@ -1,8 +1,8 @@
 #include "data/bpe.h"
 
-#include <algorithm>
-
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 #include "base/rng.h"

@@ -9,7 +9,8 @@
 
 namespace trireme::data {
 
-// Host, global, knows no ranks. Targets are shifted already: targets[i] is the token that follows tokens[i], or -100.
+// Host, global, knows no ranks. Targets are shifted already: targets[i] is the token that follows
+// tokens[i], or -100.
 struct PackedBatch {
   std::vector<int64_t> tokens;           // [T]
   std::vector<int64_t> targets;          // [T]
@@ -18,12 +19,14 @@ struct PackedBatch {
   int64_t samples = 0;
 };
 
-// Appends one document: labels as in transformers (labels[i] belongs to position i), shifted inside.
+// Appends one document: labels as in transformers (labels[i] belongs to position i), shifted
+// inside.
 void append_document(PackedBatch& batch, std::span<const int64_t> tokens,
                      std::span<const int64_t> labels);
 
-// One epoch's order as bins of sample indices: first-fit decreasing within windows of the shuffled order, each bin at
-// most max_length tokens (packing) or one sample (no packing). Pure function of its arguments.
+// One epoch's order as bins of sample indices: first-fit decreasing within windows of the shuffled
+// order, each bin at most max_length tokens (packing) or one sample (no packing). Pure function of
+// its arguments.
 std::vector<std::vector<int64_t>> plan_epoch(std::span<const int64_t> lengths, int64_t max_length,
                                              bool packing, bool shuffle, uint64_t seed,
                                              int64_t epoch);

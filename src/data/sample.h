@@ -22,14 +22,15 @@ struct Split {
   std::vector<SampleRef> validation;
 };
 
-// Selects (max_samples_per_user, one_sample_per_user, sample_strategy) and splits (val_ratio; by time or by user).
+// Selects (max_samples_per_user, one_sample_per_user, sample_strategy) and splits (val_ratio; by
+// time or by user).
 Split split_samples(const ReviewSet& reviews, const config::RunConfig& run);
 
 // A sample's tokens: prompt, then the trained answer with its end-of-turn token.
 struct TokenizedSample {
   std::vector<int32_t> tokens;
-  int64_t trained_from = 0;         // index of the first trained token
-  int64_t history_dropped = 0;      // reviews left out for length
+  int64_t trained_from = 0;     // index of the first trained token
+  int64_t history_dropped = 0;  // reviews left out for length
   SampleRef ref;
 };
 
@@ -38,8 +39,8 @@ struct SampleSet {
   Tally dropped;
 };
 
-// Tokenizes with the length budget: oldest history goes first, the target is never cut; O(total tokens).
-// Throws UserError when no sample fits max_length.
+// Tokenizes with the length budget: oldest history goes first, the target is never cut; O(total
+// tokens). Throws UserError when no sample fits max_length.
 SampleSet tokenize_samples(const ReviewSet& reviews, const std::vector<SampleRef>& refs,
                            const config::RunConfig& run, const Tokenizer& tokenizer,
                            const ChatTemplate& chat);

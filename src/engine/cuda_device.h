@@ -1,4 +1,5 @@
-// What the program asks of CUDA outside of tensors; cuda_device_nocuda.cc answers in a build without it.
+// What the program asks of CUDA outside of tensors; cuda_device_nocuda.cc answers in a build
+// without it.
 #pragma once
 
 #include <cstdint>

@@ -18,8 +18,10 @@ at::Device choose_device(const std::string& wanted) {
   const bool usable = cuda::available_devices() > 0;
   if (wanted == "auto") return usable ? at::kCUDA : at::kCPU;
   if (!cuda::built()) {
-    fail("--device cuda: this build is for the CPU only: build again where nvcc and the CUDA half of torch are, or use "
-         "--device cpu");
+    fail(
+        "--device cuda: this build is for the CPU only: build again where nvcc and the CUDA half "
+        "of torch are, or use "
+        "--device cpu");
   }
   if (!usable) fail("--device cuda: no usable GPU here: check nvidia-smi, or use --device cpu");
   return at::kCUDA;
@@ -38,7 +40,8 @@ void set_threads(int64_t wanted) {
 }
 
 void require_determinism() {
-  set_default_env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");  // cuBLAS repeats its sums only with fixed workspaces
+  set_default_env("CUBLAS_WORKSPACE_CONFIG",
+                  ":4096:8");  // cuBLAS repeats its sums only with fixed workspaces
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
 }
 

@@ -17,8 +17,8 @@ struct Machine {
   std::string name;                   // "CPU, 2 threads", "NVIDIA H200"
 };
 
-// Resolves device, dtype and memory budget, sets threads and determinism. UserError: no such device, a dtype that it
-// does not compute in.
+// Resolves device, dtype and memory budget, sets threads and determinism. UserError: no such
+// device, a dtype that it does not compute in.
 Machine prepare_machine(const config::RunConfig& run);
 
 // The most bytes allocated so far: this process's on CPU, the allocator's on CUDA.

@@ -1,7 +1,7 @@
 #include "engine/executor.h"
 
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include <cmath>
 #include <optional>
@@ -54,8 +54,8 @@ struct Executor::Step {
       : tokens(to_device(batch.tokens, device)),
         targets(trained_rows(batch, device)),
         attention(batch.document_starts, device, 1.0 / std::sqrt(spec.head_dim)) {
-    auto [cos, sin] = ops::rope_table(positions(batch.document_starts, device),
-                                      model::inverse_frequencies(spec));
+    auto [cos, sin] =
+        ops::rope_table(positions(batch.document_starts, device), model::inverse_frequencies(spec));
     context = {&attention, cos, sin, tiles};
   }
 };
@@ -92,16 +92,15 @@ LossSum Executor::run(const data::PackedBatch& batch, double grad_scale, GradSto
   }
 
   const Lease embed = params_.lease(0), head = params_.lease(layout_.head_block());
-  const model::HeadParams weights =
-      model::head_params(spec_, layout_, embed.flat(), head.flat());
+  const model::HeadParams weights = model::head_params(spec_, layout_, embed.flat(), head.flat());
   if (logits != nullptr) *logits = model::head_logits(spec_, x, weights);
   if (grads == nullptr) {
     return {model::head_loss(spec_, x, weights, step.targets, plan_.tiles.loss),
             batch.trained_tokens};
   }
   at::Tensor embed_grads = grads->accumulator(0);
-  model::HeadParams head_grads = model::head_params(
-      spec_, layout_, embed_grads, grads->accumulator(layout_.head_block()));
+  model::HeadParams head_grads =
+      model::head_params(spec_, layout_, embed_grads, grads->accumulator(layout_.head_block()));
   auto [loss, dx] = model::head_loss_backward(spec_, x, weights, head_grads, step.targets,
                                               grad_scale, plan_.tiles.loss);
   x.reset();

@@ -1,5 +1,5 @@
-// Walks the layers forward and backward. It decides nothing: which intermediates are kept and how large a tile is come
-// from the ExecutionPlan.
+// Walks the layers forward and backward. It decides nothing: which intermediates are kept and how
+// large a tile is come from the ExecutionPlan.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -30,7 +30,8 @@ class Executor {
   Executor(const config::ModelSpec& spec, const model::ModelLayout& layout, ParamStore& params,
            const at::Device& device, ExecutionPlan plan);
 
-  // Forward only. `logits`, when not null, receives fp32 [T,V]: for comparisons, not for long sequences.
+  // Forward only. `logits`, when not null, receives fp32 [T,V]: for comparisons, not for long
+  // sequences.
   LossSum forward(const data::PackedBatch& batch, at::Tensor* logits = nullptr);
 
   // Forward and backward of loss_sum * grad_scale; gradients are added to `grads`.

@@ -21,7 +21,10 @@ class CachedDecoder {
  public:
   CachedDecoder(const config::ModelSpec& spec, const model::ModelLayout& layout, ParamStore& params,
                 const at::Device& device, int64_t capacity)
-      : spec_(spec), layout_(layout), params_(params), device_(device),
+      : spec_(spec),
+        layout_(layout),
+        params_(params),
+        device_(device),
         frequencies_(model::inverse_frequencies(spec).to(device)) {
     for (int64_t i = 0; i < spec.layers; ++i) {
       layers_.emplace_back(spec, i);

@@ -17,8 +17,8 @@ class Generator {
             const at::Device& device)
       : spec_(spec), layout_(layout), params_(params), device_(device) {}
 
-  // Continues `prompt` until a token of `stop` or `max_new_tokens`; returns the new tokens without the stop token.
-  // `on_token` (may be empty) sees each as it comes.
+  // Continues `prompt` until a token of `stop` or `max_new_tokens`; returns the new tokens without
+  // the stop token. `on_token` (may be empty) sees each as it comes.
   std::vector<int64_t> generate(const std::vector<int64_t>& prompt, int64_t max_new_tokens,
                                 const std::vector<int64_t>& stop, const SamplingOptions& options,
                                 Rng& rng, const std::function<void(int64_t)>& on_token = {});

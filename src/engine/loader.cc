@@ -16,7 +16,10 @@ std::vector<int64_t> lengths_of(std::span<const data::TokenizedSample> samples) 
 
 Epoch::Epoch(std::span<const data::TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
              int64_t batch_size, int64_t accumulation)
-    : samples_(samples), bins_(std::move(bins)), batch_size_(batch_size), accumulation_(accumulation) {}
+    : samples_(samples),
+      bins_(std::move(bins)),
+      batch_size_(batch_size),
+      accumulation_(accumulation) {}
 
 int64_t Epoch::steps() const {
   const int64_t each = batch_size_ * accumulation_;
@@ -42,8 +45,10 @@ Epoch training_epoch(std::span<const data::TokenizedSample> samples, const confi
   return {samples, std::move(bins), run.batch_size, run.gradient_accumulation_steps};
 }
 
-Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run) {
-  auto bins = data::plan_epoch(lengths_of(samples), run.max_length, run.packing, /*shuffle=*/false, 0, 0);
+Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples,
+                       const config::RunConfig& run) {
+  auto bins =
+      data::plan_epoch(lengths_of(samples), run.max_length, run.packing, /*shuffle=*/false, 0, 0);
   return {samples, std::move(bins), run.eval_batch_size, 1};
 }
 

@@ -1,4 +1,5 @@
-// Samples as the batches of optimizer steps: epochs of packed, shuffled bins, grouped by batch size and accumulation.
+// Samples as the batches of optimizer steps: epochs of packed, shuffled bins, grouped by batch size
+// and accumulation.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ class Epoch {
 Epoch training_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
                      int64_t epoch);
 // In order, one micro-batch a step.
-Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run);
+Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples,
+                       const config::RunConfig& run);
 
 // An upper bound of a micro-batch's tokens.
 int64_t longest_batch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,

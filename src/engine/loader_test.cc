@@ -58,7 +58,8 @@ TEST(Loader, StepsHoldBatchesOfBins) {
     EXPECT_LE(batches.size(), 3u);
     if (step + 1 < epoch.steps()) EXPECT_EQ(batches.size(), 3u);
     for (const auto& batch : batches) {
-      EXPECT_LE(static_cast<int64_t>(batch.tokens.size()), longest_batch(samples, run, run.batch_size));
+      EXPECT_LE(static_cast<int64_t>(batch.tokens.size()),
+                longest_batch(samples, run, run.batch_size));
     }
   }
 }

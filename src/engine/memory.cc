@@ -20,14 +20,16 @@ model::Tiles choose_tiles(model::Tiles tiles) {
   return tiles;
 }
 
-// What lives for a moment only, at the worst moment of a step: a layer's backward, or a tile of the head.
+// What lives for a moment only, at the worst moment of a step: a layer's backward, or a tile of the
+// head.
 int64_t workspace_bytes(const config::ModelSpec& spec, const MemoryRequest& r, model::Tiles tiles) {
   const int64_t element = element_bytes(r.dtype), tokens = r.tokens;
   const int64_t qkv = spec.q_dim() + 2 * spec.kv_dim(), hidden = spec.hidden;
   const int64_t mlp_rows = std::min(tokens, tiles.mlp), loss_rows = std::min(tokens, tiles.loss);
   // dh, normed, their mm; d(attended), q k v, dq dk dv, dqkv.
   const int64_t attention = tokens * (3 * hidden + spec.q_dim() + 3 * qkv) * element;
-  int64_t mlp = tokens * 2 * hidden * element + mlp_rows * (6 * spec.intermediate + 2 * hidden) * element;
+  int64_t mlp =
+      tokens * 2 * hidden * element + mlp_rows * (6 * spec.intermediate + 2 * hidden) * element;
   if (spec.moe) {
     const int64_t pairs = tokens * spec.moe->experts_per_token;
     mlp = std::max(mlp, pairs * (6 * spec.moe->intermediate + 4 * hidden) * element);
@@ -37,7 +39,8 @@ int64_t workspace_bytes(const config::ModelSpec& spec, const MemoryRequest& r, m
   return r.training ? std::max({attention, mlp, head}) : std::max(mlp, head);
 }
 
-// One intermediate of one layer that may be kept: what it costs, and the multiply-adds that it saves.
+// One intermediate of one layer that may be kept: what it costs, and the multiply-adds that it
+// saves.
 struct Keepable {
   int64_t layer;
   bool model::Keep::*flag;
@@ -50,12 +53,13 @@ std::vector<Keepable> keepables(const config::ModelSpec& spec, int64_t tokens, i
   for (int64_t i = 0; i < spec.layers; ++i) {
     const model::LayerBytes bytes = model::layer_bytes(spec, i, element);
     const double hidden = static_cast<double>(spec.hidden);
-    const double width = static_cast<double>(spec.sparse(i) ? spec.moe->experts_per_token * spec.moe->intermediate
-                                                            : spec.intermediate);
+    const double width = static_cast<double>(
+        spec.sparse(i) ? spec.moe->experts_per_token * spec.moe->intermediate : spec.intermediate);
     const auto add = [&](bool model::Keep::*flag, int64_t each, double products) {
       list.push_back({i, flag, each * tokens, products / static_cast<double>(each)});
     };
-    add(&model::Keep::qkv, bytes.qkv, hidden * static_cast<double>(spec.q_dim() + 2 * spec.kv_dim()));
+    add(&model::Keep::qkv, bytes.qkv,
+        hidden * static_cast<double>(spec.q_dim() + 2 * spec.kv_dim()));
     add(&model::Keep::mid, bytes.mid, hidden * static_cast<double>(spec.q_dim()));
     add(&model::Keep::mlp, bytes.mlp, hidden * 2 * width);
   }
@@ -66,7 +70,8 @@ std::vector<Keepable> keepables(const config::ModelSpec& spec, int64_t tokens, i
 }
 
 // Sets the flags of what fits into `room`; returns the bytes.
-int64_t keep_what_fits(const std::vector<Keepable>& list, int64_t room, std::vector<model::Keep>& keep) {
+int64_t keep_what_fits(const std::vector<Keepable>& list, int64_t room,
+                       std::vector<model::Keep>& keep) {
   int64_t kept = 0;
   for (const Keepable& k : list) {
     if (kept + k.bytes > room) continue;
@@ -90,7 +95,8 @@ void add_model_rows(MemoryTable& table, const model::ModelLayout& layout, const 
 
 int64_t least_saved(const config::ModelSpec& spec, int64_t tokens, int64_t element) {
   int64_t bytes = 0;
-  for (int64_t i = 0; i < spec.layers; ++i) bytes += tokens * model::layer_bytes(spec, i, element).least;
+  for (int64_t i = 0; i < spec.layers; ++i)
+    bytes += tokens * model::layer_bytes(spec, i, element).least;
   return bytes;
 }
 
@@ -135,18 +141,23 @@ MemoryPlan plan_memory(const config::ModelSpec& spec, const model::ModelLayout& 
   table.add("workspace", "at the widest point", workspace_bytes(spec, r, plan.execution.tiles));
   if (r.training) {
     table.add("saved activations", tokens, least_saved(spec, r.tokens, element));
-    // A twentieth of the device stays free for what the table does not know: fragments, libraries' workspaces.
+    // A twentieth of the device stays free for what the table does not know: fragments, libraries'
+    // workspaces.
     const int64_t room = r.keep == "none" ? 0 : r.budget - r.budget / 20 - table.total();
     const auto list = keepables(spec, r.tokens, element);
-    const int64_t all = std::accumulate(list.begin(), list.end(), int64_t{0},
-                                        [](int64_t sum, const Keepable& k) { return sum + k.bytes; });
+    const int64_t all =
+        std::accumulate(list.begin(), list.end(), int64_t{0},
+                        [](int64_t sum, const Keepable& k) { return sum + k.bytes; });
     const int64_t kept = keep_what_fits(list, r.keep == "all" ? all : room, plan.execution.keep);
-    table.add("kept intermediates", fmt::format("{:.0f} % of all", 100.0 * kept / std::max<int64_t>(all, 1)),
-              kept);
+    table.add("kept intermediates",
+              fmt::format("{:.0f} % of all", 100.0 * kept / std::max<int64_t>(all, 1)), kept);
   }
   if (table.total() > r.budget) {
-    fail("not enough memory: this run holds {} and {} are free; the sum is\n{}\nuse a smaller --max_length or "
-         "--batch_size, or a smaller model", format_bytes(table.total()), format_bytes(r.budget), table.text());
+    fail(
+        "not enough memory: this run holds {} and {} are free; the sum is\n{}\nuse a smaller "
+        "--max_length or "
+        "--batch_size, or a smaller model",
+        format_bytes(table.total()), format_bytes(r.budget), table.text());
   }
   return plan;
 }

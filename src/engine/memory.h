@@ -1,5 +1,5 @@
-// Memory as a table, before anything is allocated: what a run will hold, and which intermediates are kept for backward
-// because there is room.
+// Memory as a table, before anything is allocated: what a run will hold, and which intermediates
+// are kept for backward because there is room.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -37,11 +37,11 @@ struct MemoryRequest {
   at::ScalarType dtype = at::kFloat;  // of weights and activations
   bool training = true;               // gradients and optimizer, and not only a forward pass
   bool optimizer = true;
-  int64_t tokens = 0;                 // of the longest micro-batch
-  std::string keep = "auto";          // auto: what fits; all; none
-  model::Tiles tiles;                 // 0: chosen
-  int64_t program = 0;                // bytes that the process holds already
-  int64_t budget = 0;                 // bytes
+  int64_t tokens = 0;         // of the longest micro-batch
+  std::string keep = "auto";  // auto: what fits; all; none
+  model::Tiles tiles;         // 0: chosen
+  int64_t program = 0;        // bytes that the process holds already
+  int64_t budget = 0;         // bytes
 };
 
 struct MemoryPlan {

@@ -21,7 +21,8 @@ config::ModelSpec small_spec() {
 class MemoryPlanTest : public testing::Test {
  protected:
   MemoryPlan plan(int64_t budget, const std::string& keep = "auto", int64_t tokens = 1000) const {
-    return plan_memory(spec_, layout_, {.tokens = tokens, .keep = keep, .tiles = {0, 0}, .budget = budget});
+    return plan_memory(spec_, layout_,
+                       {.tokens = tokens, .keep = keep, .tiles = {0, 0}, .budget = budget});
   }
   static int64_t kept(const MemoryPlan& plan) {
     int64_t count = 0;

@@ -16,8 +16,10 @@ ModelFolder::ModelFolder(const std::string& folder)
 void check_vocabulary(const ModelFolder& model, int64_t tokenizer_size,
                       const std::string& tokenizer_folder) {
   if (tokenizer_size <= model.spec.vocab) return;
-  fail("{}/tokenizer.json has ids up to {}, but the model of {} has vocab_size {}: they do not belong together",
-       tokenizer_folder, tokenizer_size - 1, model.path, model.spec.vocab);
+  fail(
+      "{}/tokenizer.json has ids up to {}, but the model of {} has vocab_size {}: they do not "
+      "belong together",
+      tokenizer_folder, tokenizer_size - 1, model.path, model.spec.vocab);
 }
 
 }  // namespace trireme::engine

@@ -1,4 +1,5 @@
-// A Hugging Face model folder, opened: config.json read, the tensors' names and shapes checked, nothing loaded yet.
+// A Hugging Face model folder, opened: config.json read, the tensors' names and shapes checked,
+// nothing loaded yet.
 #pragma once
 
 #include <string>
@@ -22,6 +23,7 @@ struct ModelFolder {
 };
 
 // Every id of the tokenizer has a row in the embedding. UserError otherwise.
-void check_vocabulary(const ModelFolder& model, int64_t tokenizer_size, const std::string& tokenizer_folder);
+void check_vocabulary(const ModelFolder& model, int64_t tokenizer_size,
+                      const std::string& tokenizer_folder);
 
 }  // namespace trireme::engine

@@ -41,9 +41,10 @@ at::Tensor AdamW::step(std::vector<at::Tensor>& weights, std::vector<at::Tensor>
     const model::BlockLayout& block = layout_.blocks[b];
     const auto update = [&](int64_t first, int64_t count, double weight_decay) {
       const auto part = [&](const at::Tensor& flat) { return flat.narrow(0, first, count); };
-      ops::adamw_(part(weights[b]), part(grads[b]), part(first_[b]), part(second_[b]),
-                  {learning_rate, options_.beta1, options_.beta2, options_.epsilon, weight_decay, steps_},
-                  divisor);
+      ops::adamw_(
+          part(weights[b]), part(grads[b]), part(first_[b]), part(second_[b]),
+          {learning_rate, options_.beta1, options_.beta2, options_.epsilon, weight_decay, steps_},
+          divisor);
     };
     update(0, block.decayed, options_.weight_decay);
     update(block.decayed, block.numel - block.decayed, 0.0);

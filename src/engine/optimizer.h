@@ -21,11 +21,14 @@ struct AdamWOptions {
 // Adam moments in fp32 beside fp32 weights.
 class AdamW {
  public:
-  AdamW(const model::ModelLayout& layout, const std::vector<at::Tensor>& weights, AdamWOptions options);
+  AdamW(const model::ModelLayout& layout, const std::vector<at::Tensor>& weights,
+        AdamWOptions options);
 
-  // Clips the gradients (fp32 blocks of the layout; they are consumed) to the global norm and updates `weights` in
-  // place. Returns the norm before clipping: 0-dim fp64 on the device, so that nothing waits for it.
-  at::Tensor step(std::vector<at::Tensor>& weights, std::vector<at::Tensor>& grads, double learning_rate);
+  // Clips the gradients (fp32 blocks of the layout; they are consumed) to the global norm and
+  // updates `weights` in place. Returns the norm before clipping: 0-dim fp64 on the device, so that
+  // nothing waits for it.
+  at::Tensor step(std::vector<at::Tensor>& weights, std::vector<at::Tensor>& grads,
+                  double learning_rate);
 
  private:
   const model::ModelLayout& layout_;

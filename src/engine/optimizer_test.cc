@@ -29,7 +29,8 @@ TEST(AdamW, ClippingScalesTheGradientToTheNorm) {
   const double norm = grad.norm().item<double>();
   // Adam's first step does not see the gradient's scale unless epsilon is large.
   const AdamWOptions clipped{.epsilon = 10, .max_grad_norm = norm / 4}, plain{.epsilon = 10};
-  std::vector<at::Tensor> a = {start.clone()}, b = {start.clone()}, full = {grad.clone()}, quarter = {grad / 4};
+  std::vector<at::Tensor> a = {start.clone()}, b = {start.clone()}, full = {grad.clone()},
+                          quarter = {grad / 4};
   const at::Tensor reported = AdamW(layout, a, clipped).step(a, full, 0.1);
   AdamW(layout, b, plain).step(b, quarter, 0.1);
   EXPECT_NEAR(reported.item<double>(), norm, 1e-6 * norm);

@@ -19,24 +19,39 @@ io::DType file_dtype(const std::string& name) {
 
 bool is_checkpoint(const std::string& name) {
   static const std::string kPrefix = "checkpoint-";
-  return name.starts_with(kPrefix) && name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
+  return name.starts_with(kPrefix) &&
+         name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
 }
 
 // Files and folders that a run of this program writes.
 bool is_ours(const std::string& name) {
-  static const std::vector<std::string> kNames = {
-      "run.json", "metrics.jsonl", "best", "best.tmp", "best.old", "config.json", "generation_config.json",
-      "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
-      "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"};
+  static const std::vector<std::string> kNames = {"run.json",
+                                                  "metrics.jsonl",
+                                                  "best",
+                                                  "best.tmp",
+                                                  "best.old",
+                                                  "config.json",
+                                                  "generation_config.json",
+                                                  "model.safetensors",
+                                                  "model.safetensors.index.json",
+                                                  "tokenizer.json",
+                                                  "tokenizer_config.json",
+                                                  "special_tokens_map.json",
+                                                  "vocab.json",
+                                                  "merges.txt",
+                                                  "added_tokens.json",
+                                                  "chat_template.jinja"};
   if (std::ranges::find(kNames, name) != kNames.end()) return true;
   if (name.starts_with("model-") && name.ends_with(".safetensors")) return true;
-  const std::string stem = name.ends_with(".tmp") || name.ends_with(".old") ? name.substr(0, name.size() - 4) : name;
+  const std::string stem =
+      name.ends_with(".tmp") || name.ends_with(".old") ? name.substr(0, name.size() - 4) : name;
   return is_checkpoint(stem);
 }
 
 }  // namespace
 
-OutputFolder::OutputFolder(io::FileSystem& files, const config::RunConfig& run, const ModelFolder& model)
+OutputFolder::OutputFolder(io::FileSystem& files, const config::RunConfig& run,
+                           const ModelFolder& model)
     : files_(files), run_(run), model_(model), path_(run.output_dir) {}
 
 void OutputFolder::check_target() const {
@@ -48,7 +63,10 @@ void OutputFolder::check_target() const {
     fail("--output_dir {}: is the folder of the model that is read: choose another", path_);
   }
   if (!run_.overwrite && fs::is_directory(path_, error) && !fs::is_empty(path_, error)) {
-    fail("--output_dir {}: not empty: choose another, or give --overwrite to replace the earlier run", path_);
+    fail(
+        "--output_dir {}: not empty: choose another, or give --overwrite to replace the earlier "
+        "run",
+        path_);
   }
 }
 
@@ -63,7 +81,8 @@ void OutputFolder::remove_earlier_run() {
 void OutputFolder::prepare() {
   check_target();
   files_.make_folder(path_);
-  io::write_text(files_, metrics_path(), "");  // the first write shows whether the folder is writable
+  io::write_text(files_, metrics_path(),
+                 "");  // the first write shows whether the folder is writable
   remove_earlier_run();
 }
 
@@ -93,13 +112,16 @@ std::string OutputFolder::save_checkpoint(int64_t step, const std::vector<at::Te
 }
 
 void OutputFolder::rotate() {
-  while (run_.save_total_limit > 0 && static_cast<int64_t>(checkpoints_.size()) > run_.save_total_limit) {
+  while (run_.save_total_limit > 0 &&
+         static_cast<int64_t>(checkpoints_.size()) > run_.save_total_limit) {
     files_.remove_all(checkpoints_.front());
     checkpoints_.erase(checkpoints_.begin());
   }
 }
 
-void OutputFolder::save_best(const std::vector<at::Tensor>& weights) { publish(path_ + "/best", weights); }
+void OutputFolder::save_best(const std::vector<at::Tensor>& weights) {
+  publish(path_ + "/best", weights);
+}
 
 void OutputFolder::finish() {
   const std::string best = path_ + "/best";

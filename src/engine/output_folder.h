@@ -2,8 +2,9 @@
 //
 //   run.json, metrics.jsonl    the resolved options, and a line a report
 //   checkpoint-N/              a Hugging Face model after step N, each published in one rename
-//   best/                      the same, of the lowest validation loss; gone at the end, when its files become
-//   config.json, *.safetensors, tokenizer files   the result: output_dir itself is a Hugging Face folder
+//   best/                      the same, of the lowest validation loss; gone at the end, when its
+//   files become config.json, *.safetensors, tokenizer files   the result: output_dir itself is a
+//   Hugging Face folder
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,15 +24,16 @@ class OutputFolder {
   // Nothing is touched yet.
   OutputFolder(io::FileSystem& files, const config::RunConfig& run, const ModelFolder& model);
 
-  // Makes the folder. UserError: not writable; not empty without --overwrite; the model's own folder. With --overwrite
-  // what earlier runs left is removed, other files stay.
+  // Makes the folder. UserError: not writable; not empty without --overwrite; the model's own
+  // folder. With --overwrite what earlier runs left is removed, other files stay.
   void prepare();
 
   std::string metrics_path() const { return path_ + "/metrics.jsonl"; }
   void write_run(const config::Json& run);
 
-  // `weights`: fp32 blocks of the model's layout, on any device. A failure (UserError) leaves earlier ones untouched.
-  // save_checkpoint removes the oldest beyond save_total_limit, after the new one is there; returns its path.
+  // `weights`: fp32 blocks of the model's layout, on any device. A failure (UserError) leaves
+  // earlier ones untouched. save_checkpoint removes the oldest beyond save_total_limit, after the
+  // new one is there; returns its path.
   std::string save_checkpoint(int64_t step, const std::vector<at::Tensor>& weights);
   void save_best(const std::vector<at::Tensor>& weights);
 

@@ -20,16 +20,23 @@ RunLog::RunLog(std::string metrics_path, int64_t total_steps)
 
 void RunLog::step(const StepReport& r) {
   const double rate = static_cast<double>(r.tokens) / std::max(r.seconds, 1e-9);
-  io::append_line(path_, config::Json{{"step", r.step}, {"epoch", r.epoch}, {"loss", r.loss},
-                                      {"learning_rate", r.learning_rate}, {"grad_norm", r.grad_norm},
-                                      {"tokens", r.tokens}, {"seconds", r.seconds},
-                                      {"tokens_per_second", rate}, {"memory", r.memory}}.dump());
+  io::append_line(path_, config::Json{{"step", r.step},
+                                      {"epoch", r.epoch},
+                                      {"loss", r.loss},
+                                      {"learning_rate", r.learning_rate},
+                                      {"grad_norm", r.grad_norm},
+                                      {"tokens", r.tokens},
+                                      {"seconds", r.seconds},
+                                      {"tokens_per_second", rate},
+                                      {"memory", r.memory}}
+                             .dump());
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
   const int64_t left = std::max<int64_t>(0, total_steps_ - r.step);
-  const double eta = passed.count() / static_cast<double>(std::max<int64_t>(r.step, 1)) * static_cast<double>(left);
-  const std::string text =
-      fmt::format("step {}/{}  epoch {:.2f}  loss {:.4f}  {:.0f} tok/s  left {}  memory {}", r.step, total_steps_,
-                  r.epoch, r.loss, rate, format_duration(eta), format_bytes(r.memory));
+  const double eta = passed.count() / static_cast<double>(std::max<int64_t>(r.step, 1)) *
+                     static_cast<double>(left);
+  const std::string text = fmt::format(
+      "step {}/{}  epoch {:.2f}  loss {:.4f}  {:.0f} tok/s  left {}  memory {}", r.step,
+      total_steps_, r.epoch, r.loss, rate, format_duration(eta), format_bytes(r.memory));
   if (!terminal_) return log_line(text);
   fmt::print(stderr, "\r\033[K{}", text);
   std::fflush(stderr);
@@ -37,9 +44,13 @@ void RunLog::step(const StepReport& r) {
 }
 
 void RunLog::evaluation(const EvalReport& r) {
-  io::append_line(path_, config::Json{{"step", r.step}, {"epoch", r.epoch}, {"eval_loss", r.loss},
-                                      {"eval_tokens", r.tokens}, {"seconds", r.seconds},
-                                      {"best", r.best}}.dump());
+  io::append_line(path_, config::Json{{"step", r.step},
+                                      {"epoch", r.epoch},
+                                      {"eval_loss", r.loss},
+                                      {"eval_tokens", r.tokens},
+                                      {"seconds", r.seconds},
+                                      {"best", r.best}}
+                             .dump());
   line(fmt::format("step {}  epoch {:.2f}  validation loss {:.4f}{}", r.step, r.epoch, r.loss,
                    r.best ? "  (best so far)" : ""));
 }

@@ -1,4 +1,5 @@
-// What people and machines see of a run: a progress line on a terminal, plain lines elsewhere, and metrics.jsonl.
+// What people and machines see of a run: a progress line on a terminal, plain lines elsewhere, and
+// metrics.jsonl.
 #pragma once
 
 #include <chrono>
@@ -11,7 +12,7 @@ namespace trireme::engine {
 struct StepReport {
   int64_t step = 0;  // steps done
   double epoch = 0;
-  double loss = 0;   // sum / trained tokens
+  double loss = 0;  // sum / trained tokens
   double learning_rate = 0;
   double grad_norm = 0;
   int64_t tokens = 0;

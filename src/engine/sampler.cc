@@ -23,7 +23,8 @@ struct Candidate {
 };
 
 // Tokens by falling probability, cut to top-k and then to the smallest set that holds top-p.
-std::vector<Candidate> candidates(const std::vector<float>& logits, const SamplingOptions& options) {
+std::vector<Candidate> candidates(const std::vector<float>& logits,
+                                  const SamplingOptions& options) {
   std::vector<int64_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),

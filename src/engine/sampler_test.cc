@@ -14,11 +14,13 @@ const at::Tensor& logits() {
   return values;
 }
 
-std::map<int64_t, double> frequencies(const SamplingOptions& options, const std::vector<int64_t>& seen = {}) {
+std::map<int64_t, double> frequencies(const SamplingOptions& options,
+                                      const std::vector<int64_t>& seen = {}) {
   Rng rng(5);
   std::map<int64_t, double> shares;
   constexpr int kDraws = 20000;
-  for (int i = 0; i < kDraws; ++i) shares[sample_token(logits(), seen, options, rng)] += 1.0 / kDraws;
+  for (int i = 0; i < kDraws; ++i)
+    shares[sample_token(logits(), seen, options, rng)] += 1.0 / kDraws;
   return shares;
 }
 
@@ -40,14 +42,16 @@ TEST(Sampler, DrawsFollowTheSoftmax) {
 
 TEST(Sampler, TopKAndTopPCut) {
   EXPECT_EQ(frequencies({.temperature = 1, .top_k = 2}).size(), 2u);
-  EXPECT_EQ(frequencies({.temperature = 1, .top_p = 0.5}).size(), 2u);   // 0.396 + 0.396 passes a half
+  EXPECT_EQ(frequencies({.temperature = 1, .top_p = 0.5}).size(),
+            2u);  // 0.396 + 0.396 passes a half
   EXPECT_EQ(frequencies({.temperature = 1, .top_p = 0.3}).size(), 1u);
 }
 
 TEST(Sampler, RepetitionPenaltyPushesSeenTokensDownOnBothSidesOfZero) {
   Rng rng(1);
   EXPECT_EQ(sample_token(logits(), {1}, {.temperature = 0, .repetition_penalty = 1.5}, rng), 4);
-  const auto plain = frequencies({.temperature = 1}), penal = frequencies({.temperature = 1, .repetition_penalty = 4}, {3});
+  const auto plain = frequencies({.temperature = 1}),
+             penal = frequencies({.temperature = 1, .repetition_penalty = 4}, {3});
   EXPECT_LT(penal.contains(3) ? penal.at(3) : 0, plain.at(3));
 }
 

@@ -7,7 +7,8 @@ namespace {
 
 // Values of transformers 5.17's schedules with 4 warm-up steps of 12.
 TEST(Schedule, FollowsTransformers) {
-  const Schedule cosine{"cosine", 1.0, 4, 12}, linear{"linear", 1.0, 4, 12}, constant{"constant", 1.0, 4, 12};
+  const Schedule cosine{"cosine", 1.0, 4, 12}, linear{"linear", 1.0, 4, 12},
+      constant{"constant", 1.0, 4, 12};
   for (const Schedule& s : {cosine, linear, constant}) {
     EXPECT_DOUBLE_EQ(s.at(0), 0.0);
     EXPECT_DOUBLE_EQ(s.at(1), 0.25);

@@ -8,8 +8,8 @@
 namespace trireme::engine {
 namespace {
 
-// Zeroes what lies between tensors, and leaves the rest for load() to fill: a pass over the whole would cost as much as
-// reading a checkpoint that the system has cached.
+// Zeroes what lies between tensors, and leaves the rest for load() to fill: a pass over the whole
+// would cost as much as reading a checkpoint that the system has cached.
 void zero_gaps(const model::BlockLayout& block, at::Tensor& flat) {
   int64_t end = 0;
   for (const model::ParamInfo& info : block.params) {

@@ -1,5 +1,5 @@
-// Where weights and gradients are. The executor leases a block's weights and hands over its gradients; it does not know
-// whether they are resident, sharded or offloaded.
+// Where weights and gradients are. The executor leases a block's weights and hands over its
+// gradients; it does not know whether they are resident, sharded or offloaded.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -36,7 +36,8 @@ class GradStore {
   virtual void zero() = 0;
 };
 
-// Everything on one device, allocated once. Gaps between tensors are zero: the optimizer passes over whole buffers.
+// Everything on one device, allocated once. Gaps between tensors are zero: the optimizer passes
+// over whole buffers.
 class ResidentParams : public ParamStore {
  public:
   // With `trained`, fp32 master weights stand beside weights of another dtype.

@@ -28,7 +28,8 @@ AdamWOptions adamw_options(const config::RunConfig& run) {
 // Whether `progress` crossed a multiple of `every` on its way from `before`.
 bool crossed(double before, double progress, double every) {
   constexpr double kRounding = 1e-9;
-  return every > 0 && std::floor(progress / every + kRounding) > std::floor(before / every + kRounding);
+  return every > 0 &&
+         std::floor(progress / every + kRounding) > std::floor(before / every + kRounding);
 }
 
 }  // namespace
@@ -45,7 +46,8 @@ TrainStep::TrainStep(const config::RunConfig& run, const ModelFolder& model, con
       grads_(model.layout, machine.device),
       optimizer_(model.layout, params.master(), adamw_options(run)) {}
 
-TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches, double learning_rate) {
+TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
+                                  double learning_rate) {
   int64_t trained = 0;
   for (const data::PackedBatch& batch : batches) trained += batch.trained_tokens;
   TRIREME_CHECK(trained > 0);
@@ -63,9 +65,15 @@ TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches, do
 
 Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
                  ResidentParams& params, const Machine& machine, OutputFolder& output, RunLog& log)
-    : run_(run), samples_(samples), step_(step), params_(params), machine_(machine), output_(output),
+    : run_(run),
+      samples_(samples),
+      step_(step),
+      params_(params),
+      machine_(machine),
+      output_(output),
       log_(log),
-      schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps, planned_steps(run, samples)} {}
+      schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps,
+                planned_steps(run, samples)} {}
 
 TrainingResult Trainer::run() {
   evaluate();
@@ -75,7 +83,8 @@ TrainingResult Trainer::run() {
   if (result_.interrupted_by != 0) return result_;
   if (window_trained_ > 0) report();
   if (evaluated_at_ != result_.steps) evaluate();
-  if (!result_.loss_best) output_.save_best(params_.master());  // no validation samples: the last is the result
+  if (!result_.loss_best)
+    output_.save_best(params_.master());  // no validation samples: the last is the result
   output_.finish();
   return result_;
 }
@@ -119,14 +128,17 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
 double Trainer::checked_loss(const at::Tensor& sum, int64_t tokens) const {
   const double loss = sum.item<double>() / static_cast<double>(tokens);
   if (std::isfinite(loss)) return loss;
-  fail("the loss is {} after step {} (learning rate {:.3g}): training ends, earlier checkpoints stand; try a lower "
-       "--learning_rate or more --warmup_steps", loss, result_.steps, learning_rate_);
+  fail(
+      "the loss is {} after step {} (learning rate {:.3g}): training ends, earlier checkpoints "
+      "stand; try a lower "
+      "--learning_rate or more --warmup_steps",
+      loss, result_.steps, learning_rate_);
 }
 
 void Trainer::report() {
   const double loss = checked_loss(window_loss_, window_trained_);
-  log_.step({result_.steps, epoch_, loss, learning_rate_, last_grad_norm_.item<double>(), window_tokens_,
-             window_seconds_, peak_bytes(machine_.device)});
+  log_.step({result_.steps, epoch_, loss, learning_rate_, last_grad_norm_.item<double>(),
+             window_tokens_, window_seconds_, peak_bytes(machine_.device)});
   window_loss_.reset();
   window_trained_ = window_tokens_ = 0;
   window_seconds_ = 0;
@@ -158,8 +170,10 @@ void Trainer::evaluate() {
 }
 
 void Trainer::keep_if_best(double loss) {
-  // As transformers' EarlyStoppingCallback: only an improvement by the threshold resets the patience.
-  const bool improved = !result_.loss_best || loss < *result_.loss_best - run_.early_stopping_threshold;
+  // As transformers' EarlyStoppingCallback: only an improvement by the threshold resets the
+  // patience.
+  const bool improved =
+      !result_.loss_best || loss < *result_.loss_best - run_.early_stopping_threshold;
   evaluations_since_best_ = improved ? 0 : evaluations_since_best_ + 1;
   if (!result_.loss_best || loss < *result_.loss_best) {
     result_.loss_best = loss;

@@ -31,11 +31,12 @@ struct TrainingResult {
   int interrupted_by = 0;                        // signal
 };
 
-// Optimizer steps of the whole run: max_steps, or those of the first epoch times max_epochs (packing may vary the later
-// epochs by a few).
+// Optimizer steps of the whole run: max_steps, or those of the first epoch times max_epochs
+// (packing may vary the later epochs by a few).
 int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples);
 
-// One optimizer step on micro-batches: gradients of sum of losses / trained tokens of all of them, clipped, AdamW.
+// One optimizer step on micro-batches: gradients of sum of losses / trained tokens of all of them,
+// clipped, AdamW.
 class TrainStep {
  public:
   TrainStep(const config::RunConfig& run, const ModelFolder& model, const Machine& machine,
@@ -83,8 +84,8 @@ class Trainer {
   RunLog& log_;
   Schedule schedule_;
   TrainingResult result_;
-  double epoch_ = 0;              // epochs done, with the part of the current one
-  int64_t evaluated_at_ = -1;     // step of the last evaluation
+  double epoch_ = 0;           // epochs done, with the part of the current one
+  int64_t evaluated_at_ = -1;  // step of the last evaluation
   int64_t evaluations_since_best_ = 0;
   bool stopped_ = false;
 

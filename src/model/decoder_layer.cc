@@ -45,7 +45,8 @@ Heads prepare_heads(const config::ModelSpec& spec, const at::Tensor& qkv, const 
   return heads;
 }
 
-// The gradient of one normed and rotated group of heads, back to the projection's columns `to` [S,N,D].
+// The gradient of one normed and rotated group of heads, back to the projection's columns `to`
+// [S,N,D].
 void heads_backward(const config::ModelSpec& spec, at::Tensor grad, const at::Tensor& projected,
                     const at::Tensor& weight, at::Tensor& dweight, const LayerContext& context,
                     at::Tensor to) {
@@ -78,8 +79,7 @@ at::Tensor DecoderLayer::forward(const at::Tensor& x, const LayerParams& w,
   const at::Tensor qkv =
       ops::linear(ops::rms_norm(x, w.input_norm, spec.rms_norm_eps), w.qkv, w.qkv_bias);
   const Heads heads = prepare_heads(spec, qkv, w, context);
-  const attention::AttentionOutput attended =
-      context.attention->forward(heads.q, heads.k, heads.v);
+  const attention::AttentionOutput attended = context.attention->forward(heads.q, heads.k, heads.v);
   const at::Tensor h = residual_projection(x, attended.out, w);
   if (saved != nullptr) {
     saved->x = x;
@@ -105,8 +105,7 @@ at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerPara
   at::Tensor dh = feed_backward(spec, std::move(dy), h, w, g, context.tiles, std::move(saved.mlp));
   h.reset();
 
-  const at::Tensor dattended =
-      at::mm(dh, w.o).unflatten(1, {spec.heads, spec.head_dim});
+  const at::Tensor dattended = at::mm(dh, w.o).unflatten(1, {spec.heads, spec.head_dim});
   ops::accumulate_weight_grad(g.o, dh, saved.attention.out.flatten(1));
   if (g.o_bias.defined()) ops::accumulate_bias_grad(g.o_bias, dh);
 

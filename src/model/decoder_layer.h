@@ -1,12 +1,13 @@
-// A decoder layer with explicit forward and backward: norm, attention, residual, norm, MLP or experts, residual.
+// A decoder layer with explicit forward and backward: norm, attention, residual, norm, MLP or
+// experts, residual.
 //
 //   n1 = rmsnorm(x)      q,k,v = split(n1 Wqkv^T + b)      q,k = rope(norm(q)), rope(norm(k))
 //   o  = attention(q,k,v)            h = x + o Wo^T
 //   n2 = rmsnorm(h)                  y = h + mlp(n2)
 //
-// Saved for backward at the least: x [S,C], o [S,H,D], lse [H,S], and for experts the routing. Keep says which further
-// intermediates stay; the others are recomputed by the same kernels on the same tiles, so that both ways give the same
-// bits.
+// Saved for backward at the least: x [S,C], o [S,H,D], lse [H,S], and for experts the routing. Keep
+// says which further intermediates stay; the others are recomputed by the same kernels on the same
+// tiles, so that both ways give the same bits.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,25 +23,25 @@ namespace trireme::model {
 
 // Intermediates kept for backward beyond the least saved set.
 struct Keep {
-  bool qkv = false;      // q, k, v [S,(H+2K)D]; with q/k norm also their inputs
-  bool mid = false;      // h [S,C]
-  bool mlp = false;      // gate and up [S,2F], or of the experts [S*topk,2F]
+  bool qkv = false;  // q, k, v [S,(H+2K)D]; with q/k norm also their inputs
+  bool mid = false;  // h [S,C]
+  bool mlp = false;  // gate and up [S,2F], or of the experts [S*topk,2F]
   static Keep all() { return {true, true, true}; }
 };
 
 // What is the same for every layer of one batch.
 struct LayerContext {
   attention::Attention* attention = nullptr;
-  at::Tensor cos, sin;   // [S, D/2] fp32, of each token's position
+  at::Tensor cos, sin;  // [S, D/2] fp32, of each token's position
   Tiles tiles;
 };
 
 struct SavedLayer {
-  at::Tensor x;          // [S,C]
+  at::Tensor x;  // [S,C]
   attention::AttentionOutput attention;
-  at::Tensor qkv;        // projection before q/k norm and rope; kept with q/k norm only
-  at::Tensor q, k, v;    // as attention saw them
-  at::Tensor mid;        // h
+  at::Tensor qkv;      // projection before q/k norm and rope; kept with q/k norm only
+  at::Tensor q, k, v;  // as attention saw them
+  at::Tensor mid;      // h
   SavedMlp mlp;
 };
 
@@ -52,7 +53,8 @@ class DecoderLayer {
   at::Tensor forward(const at::Tensor& x, const LayerParams& weights, const LayerContext& context,
                      Keep keep, SavedLayer* saved) const;
 
-  // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32). Consumes `saved`, and dy's storage.
+  // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32). Consumes `saved`, and dy's
+  // storage.
   at::Tensor backward(at::Tensor dy, const LayerParams& weights, LayerParams& grads,
                       const LayerContext& context, SavedLayer saved) const;
 

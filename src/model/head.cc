@@ -28,7 +28,8 @@ at::Tensor head_loss(const config::ModelSpec& spec, const at::Tensor& x, const H
 HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor& x,
                                 const HeadParams& weights, HeadParams& grads,
                                 const Targets& targets, double grad_scale, int64_t tile) {
-  HeadBackward result{at::zeros({}, x.options().dtype(at::kFloat)), at::zeros(x.sizes(), x.options())};
+  HeadBackward result{at::zeros({}, x.options().dtype(at::kFloat)),
+                      at::zeros(x.sizes(), x.options())};
   const int64_t rows = targets.rows.size(0);
   for (int64_t first = 0; first < rows; first += tile) {
     const int64_t count = std::min(tile, rows - first);
@@ -36,8 +37,8 @@ HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor&
     const at::Tensor hidden = x.index_select(0, index);
     const at::Tensor normed = ops::rms_norm(hidden, weights.norm, spec.rms_norm_eps);
     at::Tensor logits = ops::linear_fp32(normed, weights.head);
-    result.loss.add_(ops::cross_entropy_backward_(
-        logits, targets.targets.narrow(0, first, count), grad_scale));
+    result.loss.add_(
+        ops::cross_entropy_backward_(logits, targets.targets.narrow(0, first, count), grad_scale));
     const at::Tensor dlogits = logits.to(x.scalar_type());
     ops::accumulate_weight_grad(grads.head, dlogits, normed);
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());

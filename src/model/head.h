@@ -1,5 +1,5 @@
-// Final norm, vocabulary projection and cross-entropy in one pass over tiles of rows: no [S,V] tensor exists. Only rows
-// that are trained on are projected.
+// Final norm, vocabulary projection and cross-entropy in one pass over tiles of rows: no [S,V]
+// tensor exists. Only rows that are trained on are projected.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,6 +28,7 @@ HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor&
                                 const Targets& targets, double grad_scale, int64_t tile);
 
 // fp32 logits [S,V] of all rows: for comparisons and generation, not for long sequences.
-at::Tensor head_logits(const config::ModelSpec& spec, const at::Tensor& x, const HeadParams& weights);
+at::Tensor head_logits(const config::ModelSpec& spec, const at::Tensor& x,
+                       const HeadParams& weights);
 
 }  // namespace trireme::model

@@ -9,7 +9,8 @@
 namespace trireme::model {
 namespace {
 
-// Tensors that begin a fused matrix start at multiples of this many elements: 16-byte loads of any dtype.
+// Tensors that begin a fused matrix start at multiples of this many elements: 16-byte loads of any
+// dtype.
 constexpr int64_t kAlignment = 64;
 
 BlockLayout place(std::vector<NamedShape> tensors) {
@@ -17,9 +18,10 @@ BlockLayout place(std::vector<NamedShape> tensors) {
                         [](const NamedShape& t) { return t.decays; });
   BlockLayout block;
   for (const NamedShape& tensor : tensors) {
-    if (!tensor.joins_previous) block.numel = (block.numel + kAlignment - 1) / kAlignment * kAlignment;
-    const int64_t numel = std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1},
-                                          std::multiplies<>());
+    if (!tensor.joins_previous)
+      block.numel = (block.numel + kAlignment - 1) / kAlignment * kAlignment;
+    const int64_t numel =
+        std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1}, std::multiplies<>());
     block.params.push_back({tensor.name, tensor.shape, block.numel, numel});
     block.numel += numel;
     if (tensor.decays) block.decayed = block.numel;
@@ -27,21 +29,25 @@ BlockLayout place(std::vector<NamedShape> tensors) {
   return block;
 }
 
-// Finds a block's tensors by the end of their name and views them, or several neighbours as one matrix.
+// Finds a block's tensors by the end of their name and views them, or several neighbours as one
+// matrix.
 class Viewer {
  public:
   Viewer(const BlockLayout& block, const at::Tensor& flat) : block_(block), flat_(flat) {}
 
   at::Tensor one(const std::string& suffix) const { return joined(suffix, 1); }
 
-  // `count` tensors that start at the one named, stacked along their first dimension. Undefined where absent.
+  // `count` tensors that start at the one named, stacked along their first dimension. Undefined
+  // where absent.
   at::Tensor joined(const std::string& first_suffix, int64_t count) const {
-    const auto first = std::find_if(block_.params.begin(), block_.params.end(),
-                                    [&](const ParamInfo& p) { return p.name.ends_with(first_suffix); });
+    const auto first =
+        std::find_if(block_.params.begin(), block_.params.end(),
+                     [&](const ParamInfo& p) { return p.name.ends_with(first_suffix); });
     if (first == block_.params.end()) return {};
     int64_t numel = 0, rows = 0;
     for (auto p = first; p != first + count; ++p) {
-      TRIREME_CHECK(p->offset == first->offset + numel, "{} is not next to {}", p->name, first->name);
+      TRIREME_CHECK(p->offset == first->offset + numel, "{} is not next to {}", p->name,
+                    first->name);
       numel += p->numel;
       rows += p->shape[0];
     }
@@ -105,7 +111,8 @@ HeadParams head_params(const config::ModelSpec& spec, const ModelLayout& layout,
                        const at::Tensor& embed_flat, const at::Tensor& head_flat) {
   const Viewer head(layout.blocks.back(), head_flat);
   if (!spec.tied) return {head.one("norm.weight"), head.one("lm_head.weight")};
-  return {head.one("norm.weight"), Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight")};
+  return {head.one("norm.weight"),
+          Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight")};
 }
 
 }  // namespace trireme::model

@@ -1,6 +1,7 @@
-// Where every Hugging Face tensor of a model lives: blocks (embedding, each layer, head), each one flat buffer. Tensors
-// that a GEMM reads together (q, k, v; gate, up; the experts) are neighbours, so that the fused matrix is a view.
-// Weights, fp32 gradients, master weights and moments share this layout.
+// Where every Hugging Face tensor of a model lives: blocks (embedding, each layer, head), each one
+// flat buffer. Tensors that a GEMM reads together (q, k, v; gate, up; the experts) are neighbours,
+// so that the fused matrix is a view. Weights, fp32 gradients, master weights and moments share
+// this layout.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,20 +15,21 @@
 namespace trireme::model {
 
 struct ParamInfo {
-  std::string name;             // Hugging Face name
+  std::string name;  // Hugging Face name
   std::vector<int64_t> shape;
-  int64_t offset = 0;           // elements from the start of the block
+  int64_t offset = 0;  // elements from the start of the block
   int64_t numel = 0;
 };
 
 struct BlockLayout {
   std::vector<ParamInfo> params;  // matrices first, then norms and biases
   int64_t numel = 0;
-  int64_t decayed = 0;            // elements [0, decayed) take weight decay; norms and biases do not
+  int64_t decayed = 0;  // elements [0, decayed) take weight decay; norms and biases do not
 };
 
 struct ModelLayout {
-  std::vector<BlockLayout> blocks;  // 0: embedding, 1..L: layers, L+1: final norm and head (unless tied)
+  std::vector<BlockLayout>
+      blocks;  // 0: embedding, 1..L: layers, L+1: final norm and head (unless tied)
   int64_t numel() const;
   int64_t head_block() const { return static_cast<int64_t>(blocks.size()) - 1; }
 };
@@ -37,22 +39,23 @@ ModelLayout make_layout(const config::ModelSpec& spec);
 // The tensor `info` inside its block's flat buffer.
 at::Tensor param_view(const at::Tensor& flat, const ParamInfo& info);
 
-// A layer's tensors as the kernels read them; views of one flat buffer (weights or gradients). Undefined where absent.
+// A layer's tensors as the kernels read them; views of one flat buffer (weights or gradients).
+// Undefined where absent.
 struct LayerParams {
-  at::Tensor input_norm;       // [C]
-  at::Tensor qkv;              // [(H+2K)D, C]
-  at::Tensor qkv_bias;         // [(H+2K)D]
-  at::Tensor q_norm, k_norm;   // [D]
-  at::Tensor o;                // [C, H D]
-  at::Tensor o_bias;           // [C]
-  at::Tensor post_norm;        // [C]
-  at::Tensor gate_up;          // [2F, C]
-  at::Tensor gate_up_bias;     // [2F]
-  at::Tensor down;             // [C, F]
-  at::Tensor down_bias;        // [C]
-  at::Tensor router;           // [E, C]
-  at::Tensor expert_gate_up;   // [E, 2F, C]
-  at::Tensor expert_down;      // [E, C, F]
+  at::Tensor input_norm;      // [C]
+  at::Tensor qkv;             // [(H+2K)D, C]
+  at::Tensor qkv_bias;        // [(H+2K)D]
+  at::Tensor q_norm, k_norm;  // [D]
+  at::Tensor o;               // [C, H D]
+  at::Tensor o_bias;          // [C]
+  at::Tensor post_norm;       // [C]
+  at::Tensor gate_up;         // [2F, C]
+  at::Tensor gate_up_bias;    // [2F]
+  at::Tensor down;            // [C, F]
+  at::Tensor down_bias;       // [C]
+  at::Tensor router;          // [E, C]
+  at::Tensor expert_gate_up;  // [E, 2F, C]
+  at::Tensor expert_down;     // [E, C, F]
 };
 LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layout, int64_t layer,
                          const at::Tensor& flat);

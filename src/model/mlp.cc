@@ -28,8 +28,8 @@ at::Tensor mlp_forward(const config::ModelSpec& spec, const at::Tensor& h, const
   }
   for_each_tile(h.size(0), tiles.mlp, [&](int64_t first, int64_t rows) {
     const at::Tensor tile = h.narrow(0, first, rows);
-    at::Tensor gate_up = ops::linear(ops::rms_norm(tile, w.post_norm, spec.rms_norm_eps), w.gate_up,
-                                     w.gate_up_bias);
+    at::Tensor gate_up =
+        ops::linear(ops::rms_norm(tile, w.post_norm, spec.rms_norm_eps), w.gate_up, w.gate_up_bias);
     ops::linear_add(y.narrow(0, first, rows), tile, ops::swiglu(gate_up), w.down, w.down_bias);
     if (saved == nullptr || !saved->gate_up.defined()) return;
     if (rows == h.size(0)) {

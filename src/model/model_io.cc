@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -18,10 +17,14 @@ namespace {
 
 at::ScalarType scalar_type(io::DType dtype, const std::string& name) {
   switch (dtype) {
-    case io::DType::kF32: return at::kFloat;
-    case io::DType::kBF16: return at::kBFloat16;
-    case io::DType::kF16: return at::kHalf;
-    default: break;
+    case io::DType::kF32:
+      return at::kFloat;
+    case io::DType::kBF16:
+      return at::kBFloat16;
+    case io::DType::kF16:
+      return at::kHalf;
+    default:
+      break;
   }
   fail("tensor {}: dtype {} is not one of F32, BF16, F16", name, io::dtype_name(dtype));
 }
@@ -30,7 +33,8 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-// An expert's matrix inside the fused tensor of its layer: mlp.experts.gate_up_proj [E,2F,C], down_proj [E,C,F].
+// An expert's matrix inside the fused tensor of its layer: mlp.experts.gate_up_proj [E,2F,C],
+// down_proj [E,C,F].
 struct FusedExpert {
   std::string name;
   int64_t expert = 0;
@@ -84,7 +88,8 @@ io::TensorEntry slice_of(const Source& source, const ParamInfo& info) {
   return slice;
 }
 
-// Several threads read pieces of a tensor's bytes into `to` (contiguous, on the host): one thread does not fill the bus.
+// Several threads read pieces of a tensor's bytes into `to` (contiguous, on the host): one thread
+// does not fill the bus.
 void read_parallel(const io::SafetensorsFile& file, const io::TensorEntry& slice, at::Tensor& to) {
   constexpr int64_t kPiece = 8 << 20;
   const auto size = static_cast<int64_t>(slice.end - slice.begin);
@@ -112,8 +117,10 @@ void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
     for (const ParamInfo& info : block.params) {
       const Source source = find_source(checkpoint, info);
       if (source.located == nullptr) {
-        fail("{}: tensor {} {} is missing: config.json and the weights do not belong together, or a "
-             "shard was not downloaded", checkpoint.folder(), info.name, shape_text(info.shape));
+        fail(
+            "{}: tensor {} {} is missing: config.json and the weights do not belong together, or a "
+            "shard was not downloaded",
+            checkpoint.folder(), info.name, shape_text(info.shape));
       }
       const auto& entry = *source.located->entry;
       const auto expected = expected_shape(info, source, spec.moe ? spec.moe->experts : 0);
@@ -127,8 +134,10 @@ void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
   }
   for (const auto& [name, located] : checkpoint.tensors()) {
     if (!used.contains(name) && !harmless(spec, name)) {
-      fail("{}: tensor {} is not one of a {} model: refused, since leaving it out would change the "
-           "model", located.file->path(), name, config::family_name(spec.family));
+      fail(
+          "{}: tensor {} is not one of a {} model: refused, since leaving it out would change the "
+          "model",
+          located.file->path(), name, config::family_name(spec.family));
     }
   }
 }

@@ -1,4 +1,5 @@
-// Between Hugging Face checkpoints and flat blocks: reading any dtype and either expert layout, writing back.
+// Between Hugging Face checkpoints and flat blocks: reading any dtype and either expert layout,
+// writing back.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,8 +13,9 @@
 
 namespace trireme::model {
 
-// Every tensor of the layout is in the checkpoint with its shape, and no unknown one is. UserError that names tensor,
-// found and expected otherwise. Reads headers only: call before allocating anything.
+// Every tensor of the layout is in the checkpoint with its shape, and no unknown one is. UserError
+// that names tensor, found and expected otherwise. Reads headers only: call before allocating
+// anything.
 void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
                       const io::Checkpoint& checkpoint);
 
@@ -21,7 +23,8 @@ void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
 void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint,
                      std::vector<at::Tensor>& blocks);
 
-// The model's tensors as files want them, converted to `dtype` when their turn comes; nothing is held twice.
+// The model's tensors as files want them, converted to `dtype` when their turn comes; nothing is
+// held twice.
 std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout,
                                              const std::vector<at::Tensor>& blocks,
                                              io::DType dtype);

@@ -1,6 +1,6 @@
-// Mixture of SwiGLU experts as transformers' Qwen3MoeSparseMoeBlock: softmax over all experts in fp32, top-k, optionally
-// renormalised, weighted sum of the chosen experts. Pairs (token, expert) are sorted by expert, so that each expert's
-// rows are one slice.
+// Mixture of SwiGLU experts as transformers' Qwen3MoeSparseMoeBlock: softmax over all experts in
+// fp32, top-k, optionally renormalised, weighted sum of the chosen experts. Pairs (token, expert)
+// are sorted by expert, so that each expert's rows are one slice.
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
@@ -18,7 +18,8 @@ namespace trireme::model {
 namespace {
 
 at::Tensor router_probabilities(const at::Tensor& normed, const at::Tensor& router) {
-  // Logits in the activations' dtype, as the reference computes them: a finer dtype picks other experts on ties.
+  // Logits in the activations' dtype, as the reference computes them: a finer dtype picks other
+  // experts on ties.
   return at::softmax(ops::linear(normed, router), 1, at::kFloat);
 }
 
@@ -94,8 +95,8 @@ at::Tensor moe_backward(const config::ModelSpec& spec, at::Tensor dy, const at::
                                  ? saved.gate_up
                                  : ops::grouped_linear(rows, w.expert_gate_up, routing.counts);
   const at::Tensor dout = dy.index_select(0, token);
-  // The gradient at the experts' activations before the routing weight: its product with the activations is the weight's
-  // gradient, so that the experts' outputs need not be kept.
+  // The gradient at the experts' activations before the routing weight: its product with the
+  // activations is the weight's gradient, so that the experts' outputs need not be kept.
   at::Tensor dactivated = ops::grouped_linear_backward(dout, w.expert_down, routing.counts);
   at::Tensor activated;
   const at::Tensor scaled = (dactivated * weight).to(dactivated.scalar_type());

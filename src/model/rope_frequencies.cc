@@ -8,8 +8,8 @@
 namespace trireme::model {
 namespace {
 
-// transformers modeling_rope_utils._compute_llama3_parameters: long wavelengths are slowed by `factor`, short ones kept,
-// those between blended.
+// transformers modeling_rope_utils._compute_llama3_parameters: long wavelengths are slowed by
+// `factor`, short ones kept, those between blended.
 double llama3_scaled(double frequency, const config::Llama3RopeScaling& s) {
   const double wavelength = 2 * std::numbers::pi / frequency;
   const auto original = static_cast<double>(s.original_max_position_embeddings);

@@ -18,18 +18,27 @@ constexpr int64_t kGrain = 1 << 16;  // elements of a task, and of a partial sum
 
 // torch.optim.AdamW's order of operations, with the constants folded.
 struct Constants {
-  float keep, beta1, beta2, one_minus_beta1, one_minus_beta2, step_size, root_correction, epsilon, scale;
+  float keep, beta1, beta2, one_minus_beta1, one_minus_beta2, step_size, root_correction, epsilon,
+      scale;
 };
 
 Constants fold(const AdamWStep& s, double divisor) {
   const auto t = static_cast<double>(s.step);
   const double correction1 = 1 - std::pow(s.beta1, t), correction2 = 1 - std::pow(s.beta2, t);
   const auto f = [](double x) { return static_cast<float>(x); };
-  return {f(1 - s.learning_rate * s.weight_decay), f(s.beta1), f(s.beta2), f(1 - s.beta1), f(1 - s.beta2),
-          f(s.learning_rate / correction1), f(1 / std::sqrt(correction2)), f(s.epsilon), f(1 / divisor)};
+  return {f(1 - s.learning_rate * s.weight_decay),
+          f(s.beta1),
+          f(s.beta2),
+          f(1 - s.beta1),
+          f(1 - s.beta2),
+          f(s.learning_rate / correction1),
+          f(1 / std::sqrt(correction2)),
+          f(s.epsilon),
+          f(1 / divisor)};
 }
 
-TRIREME_SIMD void update(float* p, const float* g, float* m, float* v, const Constants& c, int64_t n) {
+TRIREME_SIMD void update(float* p, const float* g, float* m, float* v, const Constants& c,
+                         int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float grad = g[i] * c.scale;
@@ -46,8 +55,8 @@ TRIREME_SIMD double squares(const float* x, int64_t n) {
   return sum;
 }
 
-void fused_cuda(at::Tensor& param, at::Tensor& grad, at::Tensor& m, at::Tensor& v, const AdamWStep& s,
-                const at::Tensor& divisor) {
+void fused_cuda(at::Tensor& param, at::Tensor& grad, at::Tensor& m, at::Tensor& v,
+                const AdamWStep& s, const at::Tensor& divisor) {
   at::Tensor count = at::empty({}, param.options()).fill_(static_cast<double>(s.step));
   at::_fused_adamw_({param}, {grad}, {m}, {v}, {}, {count}, s.learning_rate, s.beta1, s.beta2,
                     s.weight_decay, s.epsilon, /*amsgrad=*/false, /*maximize=*/false, divisor);

@@ -16,12 +16,13 @@ struct AdamWStep {
   int64_t step = 1;  // of this update, from 1: bias correction
 };
 
-// One pass over param, grad, m, v: fp32, contiguous, of equal size. The gradient is divided by `divisor` (0-dim fp32 on
-// the same device) first; on CUDA it keeps the divided value.
+// One pass over param, grad, m, v: fp32, contiguous, of equal size. The gradient is divided by
+// `divisor` (0-dim fp32 on the same device) first; on CUDA it keeps the divided value.
 void adamw_(at::Tensor param, at::Tensor grad, at::Tensor m, at::Tensor v, const AdamWStep& step,
             const at::Tensor& divisor);
 
-// Sum of squares of a flat fp32 buffer as a 0-dim fp64 tensor on its device; the same bits for any number of threads.
+// Sum of squares of a flat fp32 buffer as a 0-dim fp64 tensor on its device; the same bits for any
+// number of threads.
 at::Tensor sum_of_squares(const at::Tensor& flat);
 
 }  // namespace trireme::ops

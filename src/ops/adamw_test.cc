@@ -30,7 +30,8 @@ TEST(AdamW, FollowsTheFormulasOverSteps) {
   at::Tensor param = random_tensor({n}, 1), m = at::zeros({n}), v = at::zeros({n});
   Reference reference{param.to(at::kDouble), m.to(at::kDouble), v.to(at::kDouble)};
   for (int64_t step = 1; step <= 5; ++step) {
-    const AdamWStep s{.learning_rate = 1e-2, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1, .step = step};
+    const AdamWStep s{
+        .learning_rate = 1e-2, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1, .step = step};
     const at::Tensor grad = random_tensor({n}, 10 + step);
     adamw_(param, grad * 4, m, v, s, at::ones({}) * 4);
     reference.step(grad.to(at::kDouble), s);

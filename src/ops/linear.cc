@@ -46,7 +46,8 @@ at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens) {
   return at::index_select(weight, 0, tokens);
 }
 
-void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy, const at::Tensor& tokens) {
+void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy,
+                               const at::Tensor& tokens) {
   if (!dy.is_cpu() || dy.scalar_type() != at::kFloat) {
     dweight.index_add_(0, tokens, dy.to(at::kFloat));
     return;

@@ -1,4 +1,5 @@
-// Matrix products with weights in Hugging Face's [out, in] orientation, and the accumulation of weight gradients in fp32.
+// Matrix products with weights in Hugging Face's [out, in] orientation, and the accumulation of
+// weight gradients in fp32.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +20,8 @@ at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& w);
 void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x);
 void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy);
 
-// Rows of `weight` [V,C] at tokens [S] -> [S,C]; and its adjoint: dweight fp32 [V,C] gets dy's rows added.
+// Rows of `weight` [V,C] at tokens [S] -> [S,C]; and its adjoint: dweight fp32 [V,C] gets dy's rows
+// added.
 at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens);
 void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy, const at::Tensor& tokens);
 

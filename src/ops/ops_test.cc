@@ -16,8 +16,9 @@
 namespace trireme::ops {
 namespace {
 
-constexpr double kTolerance = 2e-6;   // fp32 sums of up to a few hundred terms
-constexpr double kGradient = 2e-4;    // of a directional derivative, fp32 kernel against double differences
+constexpr double kTolerance = 2e-6;  // fp32 sums of up to a few hundred terms
+constexpr double kGradient =
+    2e-4;  // of a directional derivative, fp32 kernel against double differences
 
 at::Tensor reference_norm(const at::Tensor& x, const at::Tensor& w, double eps) {
   return x * (x.square().mean(1, true) + eps).rsqrt() * w;
@@ -34,7 +35,8 @@ TEST(RmsNorm, ForwardOnOddAndStridedRows) {
   const at::Tensor wide = random_tensor({127, 250}, 1), x = wide.narrow(1, 3, 61);
   const at::Tensor w = random_tensor({61}, 2);
   EXPECT_LT(relative_error(rms_norm(x, w, 1e-5),
-                           reference_norm(x.to(at::kDouble), w.to(at::kDouble), 1e-5)), kTolerance);
+                           reference_norm(x.to(at::kDouble), w.to(at::kDouble), 1e-5)),
+            kTolerance);
 }
 
 TEST(RmsNorm, BackwardAddsBothGradients) {
@@ -44,10 +46,12 @@ TEST(RmsNorm, BackwardAddsBothGradients) {
   rms_norm_backward(dy, x, w, 1e-5, dx, dw);
   const at::Tensor along_x = random_tensor({127, 61}, 5), along_w = random_tensor({61}, 6);
   const double expected_x = directional_derivative(
-      [&](const at::Tensor& v) { return reference_norm(v, w.to(at::kDouble), 1e-5); }, x, dy, along_x);
+      [&](const at::Tensor& v) { return reference_norm(v, w.to(at::kDouble), 1e-5); }, x, dy,
+      along_x);
   EXPECT_NEAR(inner(dx - residual, along_x), expected_x, kGradient * std::abs(expected_x) + 1e-4);
   const double expected_w = directional_derivative(
-      [&](const at::Tensor& v) { return reference_norm(x.to(at::kDouble), v, 1e-5); }, w, dy, along_w);
+      [&](const at::Tensor& v) { return reference_norm(x.to(at::kDouble), v, 1e-5); }, w, dy,
+      along_w);
   EXPECT_NEAR(inner(dw, along_w), expected_w, kGradient * std::abs(expected_w) + 1e-4);
 }
 
@@ -68,8 +72,8 @@ TEST(Swiglu, ForwardAndBackward) {
 
 TEST(Rope, InverseUndoesAndNormStays) {
   const at::Tensor x = random_tensor({5, 3, 10}, 1);
-  const auto [cos, sin] =
-      rope_table(at::tensor({0, 1, 2, 77, 1000}, at::kLong), at::tensor({1.0, 0.5, 0.1, 0.01, 0.001}, at::kFloat));
+  const auto [cos, sin] = rope_table(at::tensor({0, 1, 2, 77, 1000}, at::kLong),
+                                     at::tensor({1.0, 0.5, 0.1, 0.01, 0.001}, at::kFloat));
   at::Tensor y = x.clone();
   rope_(y, cos, sin);
   EXPECT_EQ(relative_error(y.select(0, 0), x.select(0, 0)), 0.0);
@@ -96,12 +100,14 @@ TEST(Embedding, EqualTokensAdd) {
   const at::Tensor tokens = at::tensor({2, 0, 2, 2}, at::kLong);
   at::Tensor grad = at::zeros({5, 70});
   accumulate_embedding_grad(grad, dy, tokens);
-  EXPECT_LT(relative_error(grad.select(0, 2), dy.select(0, 0) + dy.select(0, 2) + dy.select(0, 3)), 1e-6);
+  EXPECT_LT(relative_error(grad.select(0, 2), dy.select(0, 0) + dy.select(0, 2) + dy.select(0, 3)),
+            1e-6);
   EXPECT_EQ(grad.select(0, 1).norm().item<double>(), 0.0);
 }
 
 TEST(Grouped, EmptyAndUnevenGroups) {
-  const at::Tensor w = random_tensor({4, 9, 6}, 1), x = random_tensor({7, 6}, 2), dy = random_tensor({7, 9}, 3);
+  const at::Tensor w = random_tensor({4, 9, 6}, 1), x = random_tensor({7, 6}, 2),
+                   dy = random_tensor({7, 9}, 3);
   const at::Tensor ends = group_ends(at::tensor({2, 0, 5, 0}, at::kLong));
   const std::vector<int64_t> group = {0, 0, 2, 2, 2, 2, 2};
   const at::Tensor y = grouped_linear(x, w, ends), dx = grouped_linear_backward(dy, w, ends);

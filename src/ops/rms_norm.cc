@@ -16,7 +16,8 @@ namespace trireme::ops {
 namespace {
 
 constexpr int64_t kRowGrain = 16;
-constexpr int64_t kPartials = 32;  // row ranges of dw's partial sums: fixed, so that threads do not change bits
+constexpr int64_t kPartials =
+    32;  // row ranges of dw's partial sums: fixed, so that threads do not change bits
 
 TRIREME_SIMD float reciprocal_rms(const float* x, int64_t n, float eps) {
   float sum = 0;
@@ -68,8 +69,7 @@ void backward_cpu(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w
       for (int64_t r = rows * p / ranges; r < rows * (p + 1) / ranges; ++r) {
         const float* row = x.const_data_ptr<float>() + r * x.stride(0);
         backward_row(dy.const_data_ptr<float>() + r * dy.stride(0), row, w.const_data_ptr<float>(),
-                     reciprocal_rms(row, n, eps),
-                     dx.mutable_data_ptr<float>() + r * dx.stride(0),
+                     reciprocal_rms(row, n, eps), dx.mutable_data_ptr<float>() + r * dx.stride(0),
                      partial.mutable_data_ptr<float>() + p * n, n);
       }
     }
@@ -94,8 +94,8 @@ void rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tens
   TRIREME_CHECK(x.is_cuda(), "RMSNorm on CPU is fp32");
   const at::Tensor rows = x.contiguous();
   const at::Tensor rstd = (rows.to(at::kFloat).square().mean(1, true) + eps).rsqrt();
-  auto [grad_x, grad_w] = at::_fused_rms_norm_backward(dy.contiguous(), rows, {x.size(1)}, rstd, w,
-                                                       {true, true});
+  auto [grad_x, grad_w] =
+      at::_fused_rms_norm_backward(dy.contiguous(), rows, {x.size(1)}, rstd, w, {true, true});
   dx.add_(grad_x);
   dw.add_(grad_w);
 }

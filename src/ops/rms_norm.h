@@ -1,4 +1,5 @@
-// RMSNorm (Zhang and Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * w, in fp32 inside, over the last dimension.
+// RMSNorm (Zhang and Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * w, in fp32 inside, over the
+// last dimension.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,8 +9,8 @@ namespace trireme::ops {
 // x [N,C] (rows may be strided), w [C] -> y [N,C] contiguous, in x's dtype.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& w, double eps);
 
-// dx [N,C] += the gradient through the norm (dx may be a residual's gradient already); dw fp32 [C] is added to.
-// Deterministic: partial sums of dw are over fixed row ranges.
+// dx [N,C] += the gradient through the norm (dx may be a residual's gradient already); dw fp32 [C]
+// is added to. Deterministic: partial sums of dw are over fixed row ranges.
 void rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w, double eps,
                        at::Tensor& dx, at::Tensor& dw);
 

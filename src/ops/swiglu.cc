@@ -3,8 +3,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/sigmoid.h>
+#include <ATen/ops/silu.h>
 
 #include "base/error.h"
 #include "ops/simd.h"

@@ -1,10 +1,10 @@
 // For tests: random tensors, and gradients by central differences of a double-precision reference.
 #pragma once
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/randn.h>
-#include <ATen/CPUGeneratorImpl.h>
 
 #include <functional>
 
