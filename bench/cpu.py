@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--lengths", default="512,4096")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--steps", type=int, default=2, help="timed steps a round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--peer_length", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -18,8 +18,11 @@ namespace trireme::ops {
 // e^x to 2 ulp for x in [-87, 88], clamped outside; branch-free, so that loops over it vectorise.
 // Range reduction by ln 2 in two parts, degree-6 polynomial (Cephes expf, S. Moshier).
 inline float fast_exp(float x) {
-  x = std::fmin(std::fmax(x, -87.0f), 88.0f);
-  const float n = std::floor(x * 1.44269504088896341f + 0.5f);
+  x = x < -87.0f ? -87.0f : x;  // in this order a NaN stays one
+  x = x > 88.0f ? 88.0f : x;
+  // To the nearest integer: the sum's unit in the last place is one.
+  constexpr float kRound = 12582912.0f;
+  const float n = (x * 1.44269504088896341f + kRound) - kRound;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
