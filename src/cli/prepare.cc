@@ -10,6 +10,20 @@
 #include "base/units.h"
 
 namespace trireme::cli {
+namespace {
+
+// The grouped product of experts in bf16 reads 16 bytes at a time.
+void check_widths(const config::ModelSpec& spec, const engine::Machine& machine) {
+  if (!spec.moe || !machine.device.is_cuda() || machine.dtype == at::kFloat) return;
+  if (spec.hidden % 8 == 0 && spec.moe->intermediate % 8 == 0) return;
+  fail(
+      "hidden_size {} and moe_intermediate_size {}: both must be multiples of 8 for bfloat16 on "
+      "CUDA: use --dtype "
+      "float32 or --device cpu",
+      spec.hidden, spec.moe->intermediate);
+}
+
+}  // namespace
 
 bool help_shown(config::Verb verb, Arguments arguments) {
   if (std::ranges::find(arguments, "--help") == arguments.end() &&
@@ -41,6 +55,7 @@ void check_one_rank() {
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFolder& model,
                             const engine::Machine& machine, int64_t tokens, bool training,
                             bool optimizer) {
+  check_widths(model.spec, machine);
   engine::MemoryRequest request;
   request.dtype = machine.dtype;
   request.training = training;
@@ -48,9 +63,8 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFol
   request.tokens = tokens;
   request.keep = run.keep;
   request.tiles = {run.mlp_tile, run.loss_tile};
-  // What the process holds already is part of the sum and not of what is free.
   request.program = machine.device.is_cpu() ? host_resident_bytes() : 0;
-  request.budget = machine.budget + request.program;
+  request.budget = machine.budget;
   return engine::plan_memory(model.spec, model.layout, request);
 }
 

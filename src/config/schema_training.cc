@@ -129,10 +129,10 @@ std::vector<Option> record_options() {
        .help = "checkpoints that are kept"},
       {.name = "wandb_project",
        .field = &RunConfig::wandb_project,
-       .help = "recorded in run.json and metrics.jsonl"},
+       .help = "recorded in run.json"},
       {.name = "wandb_run_name",
        .field = &RunConfig::wandb_run_name,
-       .help = "recorded in run.json and metrics.jsonl"},
+       .help = "recorded in run.json"},
   };
 }
 

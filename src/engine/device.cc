@@ -56,7 +56,8 @@ Machine prepare_machine(const config::RunConfig& run) {
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   if (run.deterministic) require_determinism();
-  machine.budget = machine.device.is_cuda() ? cuda::free_bytes() : host_available_bytes();
+  machine.budget = machine.device.is_cuda() ? cuda::free_bytes()
+                                            : host_available_bytes() + host_resident_bytes();
   if (run.device_memory > 0) {
     machine.budget = std::min(machine.budget, run.device_memory);
     if (machine.device.is_cuda()) cuda::limit_memory(run.device_memory);

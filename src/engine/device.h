@@ -13,7 +13,7 @@ namespace trireme::engine {
 struct Machine {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;  // of weights and activations
-  int64_t budget = 0;                 // bytes that a run may use on the device
+  int64_t budget = 0;                 // bytes that the process may hold on the device
   std::string name;                   // "CPU, 2 threads", "NVIDIA H200"
 };
 

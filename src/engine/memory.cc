@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/units.h"
 
 namespace trireme::engine {
@@ -153,11 +154,12 @@ MemoryPlan plan_memory(const config::ModelSpec& spec, const model::ModelLayout& 
               fmt::format("{:.0f} % of all", 100.0 * kept / std::max<int64_t>(all, 1)), kept);
   }
   if (table.total() > r.budget) {
+    log("memory of this run:\n{}", table.text());
     fail(
-        "not enough memory: this run holds {} and {} are free; the sum is\n{}\nuse a smaller "
-        "--max_length or "
-        "--batch_size, or a smaller model",
-        format_bytes(table.total()), format_bytes(r.budget), table.text());
+        "not enough memory: this run holds {} and may hold {}: use a smaller --max_length or "
+        "--batch_size, or a "
+        "smaller model",
+        format_bytes(table.total()), format_bytes(r.budget));
   }
   return plan;
 }

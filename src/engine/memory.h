@@ -49,7 +49,7 @@ struct MemoryPlan {
   MemoryTable table;
 };
 
-// Throws UserError with the sum when it passes the budget.
+// Throws UserError when the sum passes the budget, after logging the table.
 MemoryPlan plan_memory(const config::ModelSpec& spec, const model::ModelLayout& layout,
                        const MemoryRequest& request);
 

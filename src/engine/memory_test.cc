@@ -58,7 +58,7 @@ TEST_F(MemoryPlanTest, RefusesWhatDoesNotFitWithTheSum) {
   } catch (const UserError& error) {
     const std::string text = error.what();
     EXPECT_NE(text.find("not enough memory"), std::string::npos) << text;
-    EXPECT_NE(text.find("Adam moments"), std::string::npos) << text;
+    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
   }
 }
 

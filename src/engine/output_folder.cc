@@ -48,6 +48,13 @@ bool is_ours(const std::string& name) {
   return is_checkpoint(stem);
 }
 
+// Whether `inner` is `outer` or lies in it.
+bool holds(const fs::path& outer, const fs::path& inner) {
+  fs::path base = fs::weakly_canonical(outer), path = fs::weakly_canonical(inner);
+  if (!base.has_filename()) base = base.parent_path();  // a slash at the end
+  return std::ranges::mismatch(base, path).in1 == base.end();
+}
+
 }  // namespace
 
 OutputFolder::OutputFolder(io::FileSystem& files, const config::RunConfig& run,
@@ -59,31 +66,52 @@ void OutputFolder::check_target() const {
   if (fs::exists(path_, error) && !fs::is_directory(path_, error)) {
     fail("--output_dir {}: exists and is not a folder", path_);
   }
-  if (fs::equivalent(path_, model_.path, error)) {
-    fail("--output_dir {}: is the folder of the model that is read: choose another", path_);
-  }
-  if (!run_.overwrite && fs::is_directory(path_, error) && !fs::is_empty(path_, error)) {
+  check_not_read();
+  if (!fs::is_directory(path_, error) || fs::is_empty(path_, error)) return;
+  if (!run_.overwrite) {
     fail(
-        "--output_dir {}: not empty: choose another, or give --overwrite to replace the earlier "
-        "run",
+        "--output_dir {}: not empty: choose another, or give --overwrite to replace an earlier run",
         path_);
+  }
+  if (!earlier_files().empty() && !fs::exists(path_ + "/run.json", error)) {
+    fail("--output_dir {}: holds {}, but no run.json of an earlier run: choose another folder",
+         path_, earlier_files().front());
   }
 }
 
-void OutputFolder::remove_earlier_run() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(path_)) names.push_back(entry.path().filename());
-  for (const std::string& name : names) {
-    if (is_ours(name)) files_.remove_all(path_ + "/" + name);
+// Nothing that this run reads may be what it replaces.
+void OutputFolder::check_not_read() const {
+  std::error_code error;
+  for (const auto& [what, source] :
+       {std::pair("model", model_.path), {"tokenizer", run_.tokenizer}}) {
+    if (source.empty()) continue;
+    bool replaced = fs::equivalent(path_, source, error);
+    for (const std::string& name : earlier_files()) replaced |= holds(path_ + "/" + name, source);
+    if (!replaced) continue;
+    fail("--output_dir {}: is or holds the folder of the {} that is read, {}: choose another",
+         path_, what, source);
   }
+}
+
+std::vector<std::string> OutputFolder::earlier_files() const {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(path_, error)) {
+    const std::string name = entry.path().filename();
+    if (is_ours(name)) names.push_back(name);
+  }
+  return names;
 }
 
 void OutputFolder::prepare() {
   check_target();
+  const std::vector<std::string> earlier = earlier_files();
   files_.make_folder(path_);
-  io::write_text(files_, metrics_path(),
-                 "");  // the first write shows whether the folder is writable
-  remove_earlier_run();
+  // The first write shows whether the folder is writable.
+  io::write_text(files_, metrics_path(), "");
+  for (const std::string& name : earlier) {
+    if (name != "metrics.jsonl") files_.remove_all(path_ + "/" + name);
+  }
 }
 
 void OutputFolder::write_run(const config::Json& run) {

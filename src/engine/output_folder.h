@@ -43,7 +43,8 @@ class OutputFolder {
 
  private:
   void check_target() const;
-  void remove_earlier_run();
+  void check_not_read() const;
+  std::vector<std::string> earlier_files() const;  // names of what a run leaves behind
   void publish(const std::string& folder, const std::vector<at::Tensor>& weights);
   void rotate();
 

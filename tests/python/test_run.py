@@ -2,9 +2,11 @@
 line that users have."""
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -334,6 +336,15 @@ def test_the_command_line_of_the_users(users_folder):
     assert {name: options[name] for name in expected} == expected
     assert options["ablation"] == {"name": "profile_and_context", "use_profile": True, "use_history": False,
                                    "use_context": True}
+
+
+def test_torchrun_starts_the_old_scripts_name(users_folder):
+    script = pathlib.Path(__file__).resolve().parents[2] / "train_distributed_MovieReview.py"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=1", "--master_port=29502"]
+    done = subprocess.run([*launcher, script, *COMMAND[1:], "--max_steps", "1"], cwd=users_folder, text=True,
+                          capture_output=True, env={**os.environ, "TRIREME": binary()}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    reference.load(users_folder / "outputs" / "DMSC_4k_test")
 
 
 def test_the_other_flags_of_the_old_script(users_folder, data):
