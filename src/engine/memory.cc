@@ -12,6 +12,9 @@
 namespace trireme::engine {
 namespace {
 
+// What the libraries allocate for themselves once they are used: packing buffers, workspaces.
+constexpr int64_t kLibraries = 32 << 20;
+
 int64_t element_bytes(at::ScalarType dtype) { return dtype == at::kFloat ? 4 : 2; }
 
 model::Tiles choose_tiles(model::Tiles tiles) {
@@ -138,6 +141,7 @@ MemoryPlan plan_memory(const config::ModelSpec& spec, const model::ModelLayout& 
   MemoryTable& table = plan.table;
   table.add("program", "resident before the model", r.program);
   add_model_rows(table, layout, r);
+  table.add("libraries", "buffers of matrix products", kLibraries);
   table.add("batch", fmt::format("{} tokens", r.tokens), r.tokens * (4 * spec.head_dim + 5 * 8));
   table.add("workspace", "at the widest point", workspace_bytes(spec, r, plan.execution.tiles));
   if (r.training) {
