@@ -3,9 +3,8 @@
 // --steps 0 of reading the model only; one JSON line.
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "base/rng.h"
+#include "base/stopwatch.h"
 #include "cli/prepare.h"
 #include "cli/verbs.h"
 #include "data/packing.h"
@@ -28,10 +27,6 @@ data::PackedBatch random_batch(int64_t vocab, int64_t length, int64_t documents,
 
 using config::Json;
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 // Seconds and loss of each step.
 void time_steps(const config::RunConfig& run, const engine::ModelFolder& model,
                 const engine::Machine& machine, engine::ResidentParams& params,
@@ -40,10 +35,10 @@ void time_steps(const config::RunConfig& run, const engine::ModelFolder& model,
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
   for (int64_t i = 0; i < run.steps; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch clock;
     const auto outcome = step.run(batches, run.learning_rate);
     engine::synchronize(machine.device);
-    result["seconds"].push_back(seconds_since(start));
+    result["seconds"].push_back(clock.seconds());
     result["losses"].push_back(outcome.loss.sum.item<double>() /
                                static_cast<double>(outcome.loss.tokens));
   }
@@ -60,11 +55,11 @@ int run_bench(Arguments arguments) {
   const bool training = run.steps > 0;
   const int64_t tokens = run.length * run.documents;
   const engine::MemoryPlan plan = plan_run(run, model, machine, tokens, training, training);
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch clock;
   const auto params = load_params(model, machine, training);
   Json result = {{"machine", machine.name},
                  {"tokens", tokens},
-                 {"load_seconds", seconds_since(start)},
+                 {"load_seconds", clock.seconds()},
                  {"seconds", Json::array()},
                  {"losses", Json::array()}};
   if (training) time_steps(run, model, machine, *params, plan.execution, result);

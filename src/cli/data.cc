@@ -42,13 +42,6 @@ Json dropped_json(const data::Tally& reviews, const data::Tally& samples) {
   return json;
 }
 
-std::vector<int64_t> lengths_of(const std::vector<TokenizedSample>& samples) {
-  std::vector<int64_t> lengths;
-  for (const TokenizedSample& sample : samples)
-    lengths.push_back(static_cast<int64_t>(sample.tokens.size()));
-  return lengths;
-}
-
 // The least value that at least `share` of the sorted values do not exceed (nearest rank).
 int64_t percentile(const std::vector<int64_t>& sorted, double share) {
   const auto rank = static_cast<int64_t>(std::ceil(share * static_cast<double>(sorted.size())));
@@ -56,7 +49,7 @@ int64_t percentile(const std::vector<int64_t>& sorted, double share) {
 }
 
 Json tokens_json(const std::vector<TokenizedSample>& samples) {
-  std::vector<int64_t> lengths = lengths_of(samples);
+  std::vector<int64_t> lengths = data::lengths_of(samples);
   std::ranges::sort(lengths);
   int64_t trained = 0;
   for (const TokenizedSample& sample : samples) {
@@ -172,7 +165,7 @@ Json report(const config::RunConfig& run) {
   refs.insert(refs.end(), split.validation.begin(), split.validation.end());
   const data::SampleSet set = data::tokenize_samples(reviews, refs, run, tokenizer, chat);
   const size_t train = count_of(split.train, set.samples);
-  const std::vector<int64_t> lengths = lengths_of(set.samples);
+  const std::vector<int64_t> lengths = data::lengths_of(set.samples);
   return {{"data_file", run.data_file},
           {"users", reviews.users.size()},
           {"films", count_films(reviews)},

@@ -27,7 +27,7 @@ config::RunConfig parse(Arguments arguments) {
   return run;
 }
 
-// One row of ids, each `least` or in [0, vocab).
+// One row of ids, each `ignored` or in [0, vocab).
 std::vector<int64_t> read_row(const Json& row, const std::string& where, int64_t vocab,
                               int64_t ignored) {
   if (!row.is_array()) fail("{}: expected an array of ids, found {}", where, row.type_name());

@@ -1,12 +1,12 @@
 #include "cli/prepare.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/env.h"
 #include "base/error.h"
 #include "base/host_memory.h"
 #include "base/log.h"
+#include "base/stopwatch.h"
 #include "base/units.h"
 
 namespace trireme::cli {
@@ -70,15 +70,15 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFol
 
 std::unique_ptr<engine::ResidentParams> load_params(const engine::ModelFolder& model,
                                                     const engine::Machine& machine, bool trained) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch clock;
   auto params = std::make_unique<engine::ResidentParams>(model.layout, machine.dtype,
                                                          machine.device, trained);
   params->load(model.checkpoint);
   engine::synchronize(machine.device);
-  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  const double passed = clock.seconds();
   const double bytes = static_cast<double>(model.checkpoint.total_bytes());
   log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()),
-      format_duration(passed.count()), bytes / 1e9 / passed.count());
+      format_duration(passed), bytes / 1e9 / passed);
   return params;
 }
 

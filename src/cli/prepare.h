@@ -7,7 +7,6 @@
 
 #include "cli/verbs.h"
 #include "config/schema.h"
-#include "data/sample.h"
 #include "engine/device.h"
 #include "engine/memory.h"
 #include "engine/model_folder.h"

@@ -64,6 +64,13 @@ void append_document(PackedBatch& batch, std::span<const int64_t> tokens,
   ++batch.samples;
 }
 
+std::vector<int64_t> lengths_of(std::span<const TokenizedSample> samples) {
+  std::vector<int64_t> lengths;
+  lengths.reserve(samples.size());
+  for (const auto& sample : samples) lengths.push_back(static_cast<int64_t>(sample.tokens.size()));
+  return lengths;
+}
+
 std::vector<std::vector<int64_t>> plan_epoch(std::span<const int64_t> lengths, int64_t max_length,
                                              bool packing, bool shuffle, uint64_t seed,
                                              int64_t epoch) {

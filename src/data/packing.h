@@ -24,6 +24,9 @@ struct PackedBatch {
 void append_document(PackedBatch& batch, std::span<const int64_t> tokens,
                      std::span<const int64_t> labels);
 
+// Tokens of each sample.
+std::vector<int64_t> lengths_of(std::span<const TokenizedSample> samples);
+
 // One epoch's order as bins of sample indices: first-fit decreasing within windows of the shuffled
 // order, each bin at most max_length tokens (packing) or one sample (no packing). Pure function of
 // its arguments.

@@ -3,17 +3,6 @@
 #include <algorithm>
 
 namespace trireme::engine {
-namespace {
-
-std::vector<int64_t> lengths_of(std::span<const data::TokenizedSample> samples) {
-  std::vector<int64_t> lengths;
-  lengths.reserve(samples.size());
-  for (const auto& sample : samples) lengths.push_back(static_cast<int64_t>(sample.tokens.size()));
-  return lengths;
-}
-
-}  // namespace
-
 Epoch::Epoch(std::span<const data::TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
              int64_t batch_size, int64_t accumulation)
     : samples_(samples),
@@ -40,22 +29,22 @@ std::vector<data::PackedBatch> Epoch::batches(int64_t step) const {
 
 Epoch training_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
                      int64_t epoch) {
-  auto bins = data::plan_epoch(lengths_of(samples), run.max_length, run.packing, /*shuffle=*/true,
-                               static_cast<uint64_t>(run.seed), epoch);
+  auto bins = data::plan_epoch(data::lengths_of(samples), run.max_length, run.packing,
+                               /*shuffle=*/true, static_cast<uint64_t>(run.seed), epoch);
   return {samples, std::move(bins), run.batch_size, run.gradient_accumulation_steps};
 }
 
 Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples,
                        const config::RunConfig& run) {
-  auto bins =
-      data::plan_epoch(lengths_of(samples), run.max_length, run.packing, /*shuffle=*/false, 0, 0);
+  auto bins = data::plan_epoch(data::lengths_of(samples), run.max_length, run.packing,
+                               /*shuffle=*/false, 0, 0);
   return {samples, std::move(bins), run.eval_batch_size, 1};
 }
 
 int64_t longest_batch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
                       int64_t batch_size) {
   int64_t longest = 0, total = 0;
-  for (int64_t length : lengths_of(samples)) {
+  for (int64_t length : data::lengths_of(samples)) {
     longest = std::max(longest, length);
     total += length;
   }

@@ -25,27 +25,15 @@ bool is_checkpoint(const std::string& name) {
 
 // Files and folders that a run of this program writes.
 bool is_ours(const std::string& name) {
-  static const std::vector<std::string> kNames = {"run.json",
-                                                  "metrics.jsonl",
-                                                  "best",
-                                                  "best.tmp",
-                                                  "best.old",
-                                                  "config.json",
-                                                  "generation_config.json",
-                                                  "model.safetensors",
-                                                  "model.safetensors.index.json",
-                                                  "tokenizer.json",
-                                                  "tokenizer_config.json",
-                                                  "special_tokens_map.json",
-                                                  "vocab.json",
-                                                  "merges.txt",
-                                                  "added_tokens.json",
-                                                  "chat_template.jinja"};
-  if (std::ranges::find(kNames, name) != kNames.end()) return true;
+  static constexpr std::string_view kNames[] = {"run.json", "metrics.jsonl", "config.json",
+                                                "model.safetensors",
+                                                "model.safetensors.index.json"};
+  if (std::ranges::find(kNames, name) != std::end(kNames)) return true;
+  if (std::ranges::find(io::tokenizer_files(), name) != io::tokenizer_files().end()) return true;
   if (name.starts_with("model-") && name.ends_with(".safetensors")) return true;
   const std::string stem =
       name.ends_with(".tmp") || name.ends_with(".old") ? name.substr(0, name.size() - 4) : name;
-  return is_checkpoint(stem);
+  return stem == "best" || is_checkpoint(stem);
 }
 
 // Whether `inner` is `outer` or lies in it.

@@ -15,8 +15,7 @@ namespace trireme::engine {
 RunLog::RunLog(std::string metrics_path, int64_t total_steps)
     : path_(std::move(metrics_path)),
       total_steps_(total_steps),
-      terminal_(isatty(STDERR_FILENO) != 0),
-      start_(std::chrono::steady_clock::now()) {}
+      terminal_(isatty(STDERR_FILENO) != 0) {}
 
 void RunLog::step(const StepReport& r) {
   const double rate = static_cast<double>(r.tokens) / std::max(r.seconds, 1e-9);
@@ -30,9 +29,8 @@ void RunLog::step(const StepReport& r) {
                                       {"tokens_per_second", rate},
                                       {"memory", r.memory}}
                              .dump());
-  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
   const int64_t left = std::max<int64_t>(0, total_steps_ - r.step);
-  const double eta = passed.count() / static_cast<double>(std::max<int64_t>(r.step, 1)) *
+  const double eta = clock_.seconds() / static_cast<double>(std::max<int64_t>(r.step, 1)) *
                      static_cast<double>(left);
   const std::string text = fmt::format(
       "step {}/{}  epoch {:.2f}  loss {:.4f}  {:.0f} tok/s  left {}  memory {}", r.step,

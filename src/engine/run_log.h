@@ -2,9 +2,10 @@
 // metrics.jsonl.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
+
+#include "base/stopwatch.h"
 
 namespace trireme::engine {
 
@@ -46,7 +47,7 @@ class RunLog {
   int64_t total_steps_;
   bool terminal_;
   bool progress_shown_ = false;
-  std::chrono::steady_clock::time_point start_;
+  Stopwatch clock_;
 };
 
 }  // namespace trireme::engine

@@ -2,24 +2,14 @@
 
 #include <ATen/ops/zeros.h>
 
-#include <chrono>
 #include <cmath>
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/stopwatch.h"
 
 namespace trireme::engine {
 namespace {
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 AdamWOptions adamw_options(const config::RunConfig& run) {
   return {run.adam_beta1, run.adam_beta2, run.adam_epsilon, run.weight_decay, run.max_grad_norm};

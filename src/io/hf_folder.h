@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/file.h"
@@ -48,9 +50,12 @@ class Checkpoint {
 void write_shards(FileSystem& files, const std::string& folder,
                   const std::vector<TensorSource>& tensors, int64_t shard_bytes = int64_t{5} << 30);
 
-// Copies tokenizer and generation files (tokenizer.json, tokenizer_config.json,
+// Names of the tokenizer's and generation's files: tokenizer.json, tokenizer_config.json,
 // special_tokens_map.json, vocab.json, merges.txt, added_tokens.json, chat_template.jinja,
-// generation_config.json) that exist in `from`.
+// generation_config.json.
+std::span<const std::string_view> tokenizer_files();
+
+// Copies those that exist in `from`.
 void copy_tokenizer_files(FileSystem& files, const std::string& from, const std::string& to);
 
 // Publishes a folder in one step: the body fills `folder + ".tmp"` (with WritableFiles, which it
