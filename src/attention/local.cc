@@ -1,20 +1,14 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
 #include "attention/block.h"
 #include "base/error.h"
+#include "ops/to_device.h"
 
 namespace trireme::attention {
 namespace {
-
-at::Tensor to_device(const std::vector<int64_t>& starts, const at::Device& device) {
-  at::Tensor host = at::empty({static_cast<int64_t>(starts.size())}, at::kInt);
-  std::copy(starts.begin(), starts.end(), host.mutable_data_ptr<int32_t>());
-  return host.to(device);
-}
 
 // Documents one after another: on CPU, where a kernel call costs little, and for fp32 on CUDA.
 bool by_document(const at::Tensor& q) { return q.is_cpu() || q.scalar_type() == at::kFloat; }
@@ -26,7 +20,9 @@ LocalAttention::LocalAttention(std::vector<int64_t> starts, const at::Device& de
   for (size_t i = 1; i < starts_.size(); ++i) {
     longest_ = std::max(longest_, starts_[i] - starts_[i - 1]);
   }
-  if (device.is_cuda() && starts_.size() > 2) device_starts_ = to_device(starts_, device);
+  if (device.is_cuda() && starts_.size() > 2) {
+    device_starts_ = ops::to_device(starts_, device, at::kInt);
+  }
 }
 
 AttentionOutput LocalAttention::forward(const at::Tensor& q, const at::Tensor& k,

@@ -97,9 +97,13 @@ struct RunConfig {
   std::string out;    // dump: safetensors
   bool logits = false;
   bool grads = false;
+  std::string shape;      // bench: a known model's sizes in place of a folder
+  int64_t layers = 0;     // bench: of the shape; 0 = all
   int64_t length = 512;   // bench: tokens of a document
   int64_t documents = 1;  // bench: documents side by side
   int64_t steps = 10;     // bench: training steps; 0 = only read the model
+  bool profile = false;   // bench: kernels of one more step
+  bool bound = false;     // bench: rates of this device and the bound that follows
 };
 
 }  // namespace trireme::config

@@ -155,6 +155,18 @@ std::vector<Option> generate_options() {
 
 std::vector<Option> bench_options() {
   return {
+      {.name = "shape",
+       .field = &RunConfig::shape,
+       .verbs = kBench,
+       .help = "random weights of these sizes in place of --model: qwen3-0.6b, qwen3-1.7b, "
+               "qwen3-8b, qwen3-30b-a3b, llama3-8b"},
+      {.name = "layers",
+       .field = &RunConfig::layers,
+       .unit = "layers",
+       .min = 0,
+       .max = 10000,
+       .verbs = kBench,
+       .help = "of the shape; 0 = all"},
       {.name = "length",
        .field = &RunConfig::length,
        .unit = "tokens",
@@ -174,7 +186,15 @@ std::vector<Option> bench_options() {
        .unit = "steps",
        .min = 0,
        .verbs = kBench,
-       .help = "training steps that are timed; 0 = only read the model"},
+       .help = "training steps, the first two to warm up; 0 = only read the model"},
+      {.name = "profile",
+       .field = &RunConfig::profile,
+       .verbs = kBench,
+       .help = "run one more step under the profiler: seconds by phase and kernel (CUDA)"},
+      {.name = "bound",
+       .field = &RunConfig::bound,
+       .verbs = kBench,
+       .help = "measure this device's rates, and print the bound and the share that was reached"},
   };
 }
 

@@ -6,10 +6,9 @@
 namespace trireme::engine {
 
 ModelFolder::ModelFolder(const std::string& folder)
-    : path(folder),
-      spec(config::read_model_spec(folder)),
-      layout(model::make_layout(spec)),
-      checkpoint(folder) {
+    : path(folder), checkpoint(folder) {
+  spec = config::read_model_spec(folder);
+  layout = model::make_layout(spec);
   model::check_checkpoint(spec, layout, checkpoint);
 }
 

@@ -50,6 +50,8 @@ class ResidentParams : public ParamStore {
 
   // What the optimizer updates and checkpoints are written from; call refresh() after a change.
   std::vector<at::Tensor>& master() { return master_; }
+  // What forward and backward read: the same tensors as master() where no other copy is needed.
+  std::vector<at::Tensor>& compute() { return compute_; }
   void refresh();
 
  private:

@@ -14,28 +14,9 @@
 #include "config/lora_spec.h"
 #include "config/model_spec.h"
 #include "model/layout.h"
+#include "model/linear.h"
 
 namespace trireme::model {
-
-// The adapter of one fused matrix [out, in] (qkv, o, gate_up, down) or of one per expert
-// [E, out, in]. Views of a flat block of weights or gradients. No parts: nothing is adapted.
-struct LinearAdapter {
-  struct Part {
-    int64_t first_row = 0;   // of the fused matrix's outputs
-    int64_t rows = 0;        // outputs of this part
-    int64_t first_rank = 0;  // row of `a` where this part's r rows begin
-    at::Tensor b;            // [rows, r], or [E, rows, r]
-  };
-  at::Tensor a;  // [parts r, in], or [E, parts r, in]
-  std::vector<Part> parts;
-
-  bool present() const { return !parts.empty(); }
-};
-
-struct LayerAdapters {
-  LinearAdapter qkv, o, gate_up, down;         // attention and dense MLP
-  LinearAdapter expert_gate_up, expert_down;   // experts
-};
 
 struct Adapters {
   config::LoraSpec lora;
@@ -45,8 +26,9 @@ struct Adapters {
 // UserError: r < 1; a target that names no linear of this model (nearest names are suggested).
 Adapters make_adapters(const config::ModelSpec& spec, const config::LoraSpec& lora);
 
-// Views of the flat adapter block of layer `layer`.
-LayerAdapters layer_adapters(const config::ModelSpec& spec, const Adapters& adapters,
-                             int64_t layer, const at::Tensor& flat);
+// Puts views of layer `layer`'s flat adapter block (weights or gradients) beside the layer's
+// weights.
+void attach_adapters(LayerParams& params, const config::ModelSpec& spec, const Adapters& adapters,
+                     int64_t layer, const at::Tensor& flat);
 
 }  // namespace trireme::model

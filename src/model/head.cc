@@ -36,11 +36,10 @@ HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor&
     const at::Tensor index = targets.rows.narrow(0, first, count);
     const at::Tensor hidden = x.index_select(0, index);
     const at::Tensor normed = ops::rms_norm(hidden, weights.norm, spec.rms_norm_eps);
-    at::Tensor logits = ops::linear_fp32(normed, weights.head);
-    result.loss.add_(
-        ops::cross_entropy_backward_(logits, targets.targets.narrow(0, first, count), grad_scale));
-    const at::Tensor dlogits = logits.to(x.scalar_type());
-    ops::accumulate_weight_grad(grads.head, dlogits, normed);
+    const at::Tensor dlogits = ops::cross_entropy_backward_(
+        ops::linear_fp32(normed, weights.head), targets.targets.narrow(0, first, count), grad_scale,
+        x.scalar_type(), result.loss);
+    if (grads.head.defined()) ops::accumulate_weight_grad(grads.head, dlogits, normed);
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
     ops::rms_norm_backward(at::mm(dlogits, weights.head), hidden, weights.norm, spec.rms_norm_eps,
                            dhidden, grads.norm);

@@ -84,23 +84,23 @@ LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layou
   const Viewer view(layout.blocks[layer + 1], flat);
   LayerParams p;
   p.input_norm = view.one("input_layernorm.weight");
-  p.qkv = view.joined("q_proj.weight", 3);
-  p.qkv_bias = view.joined("q_proj.bias", 3);
+  p.qkv.weight = view.joined("q_proj.weight", 3);
+  p.qkv.bias = view.joined("q_proj.bias", 3);
   p.q_norm = view.one("q_norm.weight");
   p.k_norm = view.one("k_norm.weight");
-  p.o = view.one("o_proj.weight");
-  p.o_bias = view.one("o_proj.bias");
+  p.o.weight = view.one("o_proj.weight");
+  p.o.bias = view.one("o_proj.bias");
   p.post_norm = view.one("post_attention_layernorm.weight");
   if (!spec.sparse(layer)) {
-    p.gate_up = view.joined("mlp.gate_proj.weight", 2);
-    p.gate_up_bias = view.joined("mlp.gate_proj.bias", 2);
-    p.down = view.one("mlp.down_proj.weight");
-    p.down_bias = view.one("mlp.down_proj.bias");
+    p.gate_up.weight = view.joined("mlp.gate_proj.weight", 2);
+    p.gate_up.bias = view.joined("mlp.gate_proj.bias", 2);
+    p.down.weight = view.one("mlp.down_proj.weight");
+    p.down.bias = view.one("mlp.down_proj.bias");
     return p;
   }
   const int64_t experts = spec.moe->experts, width = spec.moe->intermediate;
   p.router = view.one("mlp.gate.weight");
-  p.expert_gate_up = view.joined("experts.0.gate_proj.weight", 2 * experts)
+  p.expert_gate_up.weight = view.joined("experts.0.gate_proj.weight", 2 * experts)
                          .view({experts, 2 * width, spec.hidden});
   p.expert_down =
       view.joined("experts.0.down_proj.weight", experts).view({experts, spec.hidden, width});

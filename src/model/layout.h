@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/model_spec.h"
+#include "model/linear.h"
 
 namespace trireme::model {
 
@@ -40,22 +41,18 @@ ModelLayout make_layout(const config::ModelSpec& spec);
 at::Tensor param_view(const at::Tensor& flat, const ParamInfo& info);
 
 // A layer's tensors as the kernels read them; views of one flat buffer (weights or gradients).
-// Undefined where absent.
+// Undefined where absent; of gradients, where frozen.
 struct LayerParams {
   at::Tensor input_norm;      // [C]
-  at::Tensor qkv;             // [(H+2K)D, C]
-  at::Tensor qkv_bias;        // [(H+2K)D]
+  Linear qkv;                 // [(H+2K)D, C]
   at::Tensor q_norm, k_norm;  // [D]
-  at::Tensor o;               // [C, H D]
-  at::Tensor o_bias;          // [C]
+  Linear o;                   // [C, H D]
   at::Tensor post_norm;       // [C]
-  at::Tensor gate_up;         // [2F, C]
-  at::Tensor gate_up_bias;    // [2F]
-  at::Tensor down;            // [C, F]
-  at::Tensor down_bias;       // [C]
+  Linear gate_up;             // [2F, C]
+  Linear down;                // [C, F]
   at::Tensor router;          // [E, C]
-  at::Tensor expert_gate_up;  // [E, 2F, C]
-  at::Tensor expert_down;     // [E, C, F]
+  Linear expert_gate_up;      // [E, 2F, C]
+  Linear expert_down;         // [E, C, F]
 };
 LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layout, int64_t layer,
                          const at::Tensor& flat);

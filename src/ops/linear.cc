@@ -15,6 +15,14 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bi
   return at::mm(x, w.t());
 }
 
+void linear_out(at::Tensor out, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  if (bias.defined()) {
+    at::addmm_out(out, bias, x, w.t());
+  } else {
+    at::mm_out(out, x, w.t());
+  }
+}
+
 void linear_add(at::Tensor out, const at::Tensor& base, const at::Tensor& x, const at::Tensor& w,
                 const at::Tensor& bias) {
   at::addmm_out(out, base, x, w.t());
@@ -27,14 +35,23 @@ at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& w) {
   return at::mm(x.to(at::kFloat), w.to(at::kFloat).t());
 }
 
-void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x) {
+void product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale) {
+  at::addmm_out(out, out, a, b, /*beta=*/0, /*alpha=*/scale);
+}
+
+void add_product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale) {
+  at::addmm_out(out, out, a, b, /*beta=*/1, /*alpha=*/scale);
+}
+
+void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x,
+                            double scale) {
   TRIREME_CHECK(dw.scalar_type() == at::kFloat);
   if (x.scalar_type() == at::kFloat) {
-    at::addmm_out(dw, dw, dy.t(), x);
+    at::addmm_out(dw, dw, dy.t(), x, 1, scale);
   } else if (x.is_cuda()) {
-    at::addmm_out(dw, dw, dy.t(), x, at::kFloat);
+    at::addmm_out(dw, dw, dy.t(), x, at::kFloat, 1, scale);
   } else {
-    at::addmm_out(dw, dw, dy.to(at::kFloat).t(), x.to(at::kFloat));
+    at::addmm_out(dw, dw, dy.to(at::kFloat).t(), x.to(at::kFloat), 1, scale);
   }
 }
 
