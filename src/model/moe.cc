@@ -1,6 +1,8 @@
 // Mixture of SwiGLU experts as transformers' Qwen3MoeSparseMoeBlock: softmax over all experts in
 // fp32, top-k, optionally renormalised, weighted sum of the chosen experts. Pairs (token, expert)
 // are sorted by expert, so that each expert's rows are one slice.
+#include <ATen/ops/empty.h>
+
 #include "model/mlp.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -55,15 +57,16 @@ at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy,
   // With dy of each row not yet multiplied by its routing weight: the product with the activations
   // is then the weight's gradient, and the experts' outputs need not be kept. The down projection's
   // own gradients are of the weighted activations instead.
-  const ops::RowWeights weights = ops::row_weights(routing);
+  ops::RowWeights weights{ops::row_weights(routing), {}};
+  weights.dweight = at::empty(weights.weight.sizes(), weights.weight.options());
   at::Tensor activated;
-  if (g.expert_down.trained()) activated = ops::swiglu(gate_up, &weights);
+  if (g.expert_down.trained()) activated = ops::swiglu(gate_up).mul_(weights.weight.unsqueeze(1));
   at::Tensor dactivated =
       grouped_linear_backward(w.expert_down, g.expert_down,
                               ops::gather_rows(dy, routing.tokens), activated, routing.ends,
                               lora_down);
   activated.reset();
-  const at::Tensor dgate_up = ops::swiglu_backward(dactivated, gate_up, &weights);
+  const at::Tensor dgate_up = ops::swiglu_backward(dactivated, gate_up, nullptr, &weights);
   dactivated.reset();
   gate_up.reset();
   const at::Tensor drows = grouped_linear_backward(w.expert_gate_up, g.expert_gate_up, dgate_up,

@@ -11,6 +11,10 @@ namespace trireme::ops {
 // and i, the same on CPU and CUDA.
 at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed);
 
+// The seed under which element 0 has the mask of element `first` under `seed`: for a tile of a
+// longer tensor.
+uint64_t dropout_seed(uint64_t seed, int64_t first);
+
 // Its adjoint: dx [N,C] += du * mask / (1 - p), both contiguous.
 void dropout_add_(at::Tensor& dx, const at::Tensor& du, double p, uint64_t seed);
 

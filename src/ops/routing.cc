@@ -76,8 +76,8 @@ at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& tokens) {
   return y;
 }
 
-at::Tensor combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tensor& weights,
-                        const at::Tensor& base) {
+void combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tensor& weights,
+                  const at::Tensor& base, at::Tensor y) {
   const int64_t tokens = routing.rows.size(0), width = rows.size(1);
   TRIREME_CHECK(rows.is_contiguous() && rows.size(0) == routing.rows.numel());
   TRIREME_CHECK(!weights.defined() ||
@@ -85,9 +85,10 @@ at::Tensor combine_rows(const at::Tensor& rows, const Routing& routing, const at
   TRIREME_CHECK(!base.defined() ||
                 (base.stride(1) == 1 && base.size(0) == tokens && base.size(1) == width &&
                  base.scalar_type() == rows.scalar_type()));
-  if (!on_cuda(rows)) return cpu::combine_rows(rows, routing, weights, base);
-  at::Tensor y = at::empty({tokens, width}, rows.options());
-  if (y.numel() == 0) return y;
+  TRIREME_CHECK(y.is_contiguous() && y.size(0) == tokens && y.size(1) == width &&
+                y.scalar_type() == rows.scalar_type());
+  if (y.numel() == 0) return;
+  if (!on_cuda(rows)) return cpu::combine_rows(rows, routing, weights, base, y);
   cuda::combine_rows({.dtype = dtype_of(rows),
                       .x = rows.const_data_ptr(),
                       .rows = routing.rows.const_data_ptr<int32_t>(),
@@ -98,7 +99,6 @@ at::Tensor combine_rows(const at::Tensor& rows, const Routing& routing, const at
                       .tokens = tokens,
                       .choices = routing.rows.size(1),
                       .width = width});
-  return y;
 }
 
 at::Tensor row_weights(const Routing& routing) {

@@ -24,11 +24,11 @@ Routing route(const at::Tensor& logits, int64_t k, bool norm_topk_prob);
 // x [S,C] (rows may be strided), tokens as Routing's -> [S k,C].
 at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& tokens);
 
-// rows [S k,C] in expert order -> [S,C] = base + sum over j of w[s,j] rows[routing.rows[s,j]], in
-// the order of j in fp32 and rounded once. weights fp32 [S,k], undefined: 1. base [S,C] (rows may
-// be strided), undefined: 0.
-at::Tensor combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tensor& weights,
-                        const at::Tensor& base);
+// rows [S k,C] in expert order -> y [S,C] contiguous = base + sum over j of
+// w[s,j] rows[routing.rows[s,j]], in the order of j in fp32 and rounded once. weights fp32 [S,k],
+// undefined: 1. base [S,C] (rows may be strided), undefined: 0.
+void combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tensor& weights,
+                  const at::Tensor& base, at::Tensor y);
 
 // The weights in expert order: fp32 [S k].
 at::Tensor row_weights(const Routing& routing);

@@ -88,10 +88,9 @@ at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& tokens) {
   return y;
 }
 
-at::Tensor combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tensor& weights,
-                        const at::Tensor& base) {
+void combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tensor& weights,
+                  const at::Tensor& base, at::Tensor y) {
   const int64_t tokens = routing.rows.size(0), k = routing.rows.size(1), width = rows.size(1);
-  at::Tensor y = at::empty({tokens, width}, rows.options());
   const int32_t* row = routing.rows.const_data_ptr<int32_t>();
   const float* weight = floats_or_null(weights);
   const float* added = floats_or_null(base);
@@ -108,7 +107,6 @@ at::Tensor combine_rows(const at::Tensor& rows, const Routing& routing, const at
         to[c] += added[s * base.stride(0) + c];
     }
   });
-  return y;
 }
 
 at::Tensor row_weights(const Routing& routing) {
