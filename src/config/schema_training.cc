@@ -165,7 +165,7 @@ std::vector<Option> machine_options() {
        .unit = "threads",
        .min = 0,
        .max = 4096,
-       .verbs = kModelVerbs,
+       .verbs = kModelVerbs | kExport,
        .numerics = kChanges,
        .help = "0 = all cores"},
       {.name = "device_memory",

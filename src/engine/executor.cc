@@ -101,7 +101,7 @@ model::LayerParams Executor::layer_grads(GradStore& grads, int64_t layer) const 
   const at::Tensor flat = grads.accumulator(layer + 1);
   if (!model_.adapters) return model::layer_params(model_.spec, model_.layout, layer, flat);
   model::LayerParams params;  // undefined: frozen
-  model::attach_adapters(params, model_.spec, *model_.adapters, layer, flat);
+  model::attach(params, model::layer_adapters(model_.spec, *model_.adapters, layer, flat));
   return params;
 }
 

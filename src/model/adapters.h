@@ -1,14 +1,16 @@
 // LoRA adapters of a model: their layout (blocks as the base model's, so that stores, gradients and
 // the optimizer treat them alike), and the views that a layer computes with.
 //
-// A block holds, in PEFT's names without "base_model.model.": of each fused matrix first the A of
-// its parts as neighbours (one product reads them all), then the B of each part. Experts are kept a
-// module each: A [E, parts r, in], B [E, rows, r].
+// A block holds, in PEFT's names without "base_model.model." ("model.layers.0.self_attn.q_proj.
+// lora_A.weight"): of each fused matrix first the A of its parts as neighbours (one product reads
+// them all), then the B of each part. Experts are kept a module each, so that all of a layer's are
+// A [E, parts r, in] and B [E, rows, r].
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "config/lora_spec.h"
@@ -18,17 +20,31 @@
 
 namespace trireme::model {
 
-struct Adapters {
-  config::LoraSpec lora;
-  ModelLayout layout;  // blocks.size() == the base's; embedding and head blocks are empty
+struct LayerAdapters {
+  LinearAdapter qkv, o, gate_up, down;        // attention and dense MLP
+  LinearAdapter expert_gate_up, expert_down;  // experts
 };
 
-// UserError: r < 1; a target that names no linear of this model (nearest names are suggested).
+struct Adapters {
+  config::LoraSpec lora;  // target_modules: what was found; "all-linear" is spelt out
+  ModelLayout layout;     // blocks.size() == the base's; embedding and head blocks are empty
+};
+
+// Names of the linears that can have an adapter, without ".weight": all but lm_head and the router.
+std::vector<std::string> layer_linears(const config::ModelSpec& spec, int64_t layer);
+
+// A target names a linear whole ("model.layers.0.self_attn.q_proj") or by its end ("q_proj",
+// "self_attn.q_proj"), as in PEFT. UserError: r < 1; a target that names no linear of this model
+// (nearest names are suggested), or some of a layer's experts only.
 Adapters make_adapters(const config::ModelSpec& spec, const config::LoraSpec& lora);
 
-// Puts views of layer `layer`'s flat adapter block (weights or gradients) beside the layer's
-// weights.
-void attach_adapters(LayerParams& params, const config::ModelSpec& spec, const Adapters& adapters,
-                     int64_t layer, const at::Tensor& flat);
+// Views of the flat adapter block of layer `layer`.
+LayerAdapters layer_adapters(const config::ModelSpec& spec, const Adapters& adapters, int64_t layer,
+                             const at::Tensor& flat);
+
+// PEFT's start: A uniform in +-1/sqrt(in) (kaiming_uniform_ with a = sqrt(5)), B zero. `blocks` of
+// the adapters' layout, allocated; every element is written, gaps with zero. The same numbers on
+// every device and with any number of threads.
+void initialise_adapters(const Adapters& adapters, uint64_t seed, std::vector<at::Tensor>& blocks);
 
 }  // namespace trireme::model

@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "model/families.h"
 
 namespace trireme::model {
 namespace {
@@ -12,6 +11,8 @@ namespace {
 // Tensors that begin a fused matrix start at multiples of this many elements: 16-byte loads of any
 // dtype.
 constexpr int64_t kAlignment = 64;
+
+}  // namespace
 
 BlockLayout place(std::vector<NamedShape> tensors) {
   std::stable_partition(tensors.begin(), tensors.end(),
@@ -28,6 +29,8 @@ BlockLayout place(std::vector<NamedShape> tensors) {
   }
   return block;
 }
+
+namespace {
 
 // Finds a block's tensors by the end of their name and views them, or several neighbours as one
 // matrix.

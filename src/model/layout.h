@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/model_spec.h"
+#include "model/families.h"
 #include "model/linear.h"
 
 namespace trireme::model {
@@ -36,6 +37,10 @@ struct ModelLayout {
 };
 
 ModelLayout make_layout(const config::ModelSpec& spec);
+
+// A block of these tensors, in this order but those that decay first; each begins at a multiple of
+// 64 elements unless it joins the one before.
+BlockLayout place(std::vector<NamedShape> tensors);
 
 // The tensor `info` inside its block's flat buffer.
 at::Tensor param_view(const at::Tensor& flat, const ParamInfo& info);
