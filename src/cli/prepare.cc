@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/stopwatch.h"
 #include "base/units.h"
+#include "config/lora_spec.h"
+#include "model/adapters.h"
 
 namespace trireme::cli {
 namespace {
@@ -68,6 +70,20 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                               .optimizer = optimizer,
                               .program = machine.program,
                               .budget = machine.budget});
+}
+
+void choose_adapters(const config::RunConfig& run, engine::Model& model) {
+  if (const auto lora = config::lora_of(run)) {
+    model.adapters = model::make_adapters(model.spec, *lora);
+  }
+}
+
+void fill_adapters(const config::RunConfig& run, const engine::Model& model,
+                   engine::Weights& weights) {
+  if (!model.adapters) return;
+  model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
+                             weights.trained().master());
+  weights.trained().refresh();
 }
 
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/activations.h"
+#include "engine/device.h"
 #include "engine/model_folder.h"
 
 namespace trireme::engine {

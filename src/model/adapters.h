@@ -42,6 +42,9 @@ Adapters make_adapters(const config::ModelSpec& spec, const config::LoraSpec& lo
 LayerAdapters layer_adapters(const config::ModelSpec& spec, const Adapters& adapters, int64_t layer,
                              const at::Tensor& flat);
 
+// Puts them beside the layer's weights, or their gradients beside the weights'.
+void attach(LayerParams& params, const LayerAdapters& adapters);
+
 // PEFT's start: A uniform in +-1/sqrt(in) (kaiming_uniform_ with a = sqrt(5)), B zero. `blocks` of
 // the adapters' layout, allocated; every element is written, gaps with zero. The same numbers on
 // every device and with any number of threads.
