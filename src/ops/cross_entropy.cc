@@ -33,7 +33,7 @@ TRIREME_SIMD void softmax_row(float* x, float max, float scale, int64_t n) {
 float row_loss(float* x, int64_t n, int64_t target, const double* grad_scale) {
   const float max = row_max(x, n);
   const float sum = sum_exp(x, max, n);
-  const float loss = std::log(sum) + max - x[target];
+  const float loss = std::log(sum) + (max - x[target]);
   if (grad_scale != nullptr) {
     softmax_row(x, max, static_cast<float>(*grad_scale / sum), n);
     x[target] -= static_cast<float>(*grad_scale);

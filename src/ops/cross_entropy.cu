@@ -54,16 +54,16 @@ __device__ void read(Pack<float, N> (&x)[kPacks], const float* row, int64_t firs
 
 // Over the block, in a fixed order; every thread gets it.
 __device__ Softmax reduce(Softmax own) {
-  __shared__ Softmax shared[kThreads / kWarp];
+  __shared__ float2 shared[kThreads / kWarp];
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
     own.merge(__shfl_xor_sync(kAllLanes, own.max, offset),
               __shfl_xor_sync(kAllLanes, own.sum, offset));
   }
-  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = own;
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = make_float2(own.max, own.sum);
   __syncthreads();
-  Softmax all = shared[0];
-  for (int w = 1; w < kThreads / kWarp; ++w) all.merge(shared[w].max, shared[w].sum);
+  Softmax all;
+  for (int w = 0; w < kThreads / kWarp; ++w) all.merge(shared[w].x, shared[w].y);
   return all;
 }
 
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kThreads) row_kernel(CrossEntropy p) {
   float* row = p.logits + r * p.width;
   const float at_target = row[target];  // before a gradient may cover it
   const Softmax softmax = row_softmax<N>(row, p.width);
-  if (threadIdx.x == 0) p.losses[r] = logf(softmax.sum) + softmax.max - at_target;
+  if (threadIdx.x == 0) p.losses[r] = logf(softmax.sum) + (softmax.max - at_target);
   if (p.backward) write_gradient<G, N>(row, p.width, softmax, target, p.grad_scale);
 }
 

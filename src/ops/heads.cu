@@ -14,6 +14,19 @@ struct Group {
   int lanes, half;
 };
 
+// As in memory: half the registers of the floats where T is bf16.
+template <typename T, int N>
+struct RawHalves {
+  Pack<T, N> a, b;
+
+  __device__ void read(const T* head, int at, int half) {
+    a = load<T, N>(head + at);
+    b = load<T, N>(head + half + at);
+  }
+  __device__ float low(int i) const { return a[i]; }
+  __device__ float high(int i) const { return b[i]; }
+};
+
 template <typename T, int N>
 struct Halves {
   float low[N], high[N];
@@ -121,19 +134,19 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(RotateHeads p, Group 
 // One normed and rotated head's gradient g, back to the projection: turned back, d = g w r - x (sum
 // g w x) r^3 / D, and g x r for w's gradient into `dw`.
 template <typename T, int N, int kUnits>
-__device__ void norm_backward(Halves<T, N>* g, const Halves<T, N>* x, const T* norm, bool valid,
+__device__ void norm_backward(Halves<T, N>* g, const RawHalves<T, N>* x, const T* norm, bool valid,
                               int lane, const Group& group, float eps, Halves<T, N>* dw) {
-  Halves<T, N> w[kUnits];
+  RawHalves<T, N> w[kUnits];
   float squares = 0, dot = 0;
 #pragma unroll
   for (int u = 0; u < kUnits; ++u) {
     const int at = (lane + u * group.lanes) * N;
     if (!valid || at >= group.half) continue;
     w[u].read(norm, at, group.half);
-    squares += x[u].squares();
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      dot += g[u].low[i] * w[u].low[i] * x[u].low[i] + g[u].high[i] * w[u].high[i] * x[u].high[i];
+      squares += x[u].low(i) * x[u].low(i) + x[u].high(i) * x[u].high(i);
+      dot += g[u].low[i] * w[u].low(i) * x[u].low(i) + g[u].high[i] * w[u].high(i) * x[u].high(i);
     }
   }
   const float inverse = 1.0f / static_cast<float>(2 * group.half);
@@ -146,10 +159,10 @@ __device__ void norm_backward(Halves<T, N>* g, const Halves<T, N>* x, const T* n
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const float low = g[u].low[i], high = g[u].high[i];
-      g[u].low[i] = low * w[u].low[i] * rstd - x[u].low[i] * shift;
-      g[u].high[i] = high * w[u].high[i] * rstd - x[u].high[i] * shift;
-      dw[u].low[i] += low * x[u].low[i] * rstd;
-      dw[u].high[i] += high * x[u].high[i] * rstd;
+      g[u].low[i] = low * w[u].low(i) * rstd - x[u].low(i) * shift;
+      g[u].high[i] = high * w[u].high(i) * rstd - x[u].high(i) * shift;
+      dw[u].low[i] += low * x[u].low(i) * rstd;
+      dw[u].high[i] += high * x[u].high(i) * rstd;
     }
   }
 }
@@ -202,7 +215,8 @@ __device__ void heads_backward(const RotateHeadsBackward& p, const Group& group,
         static_cast<const T*>(grad.data) + token * grad.token_stride + head * grad.head_stride;
     const T* projected = static_cast<const T*>(p.qkv) + token * p.qkv_stride +
                          static_cast<int64_t>(first_head + head) * dim;
-    Halves<T, N> g[kUnits], x[kUnits];
+    Halves<T, N> g[kUnits];
+    RawHalves<T, N> x[kUnits];
 #pragma unroll
     for (int u = 0; u < kUnits; ++u) {
       const int at = (lane + u * group.lanes) * N;
@@ -246,7 +260,8 @@ __device__ void copy_values(const RotateHeadsBackward& p, int half) {
 }
 
 template <typename T, int N, int kUnits>
-__global__ void __launch_bounds__(kThreads) backward_kernel(RotateHeadsBackward p, Group group) {
+__global__ void __launch_bounds__(kThreads, kUnits == 1 ? 4 : 1)
+    backward_kernel(RotateHeadsBackward p, Group group) {
   extern __shared__ float shared[];
   const int q_heads = static_cast<int>(p.heads), kv_heads = static_cast<int>(p.kv_heads);
   const int dim = 2 * group.half;
@@ -313,7 +328,8 @@ void backward(const RotateHeadsBackward& p) {
                     {p.dq.token_stride, p.dq.head_stride, p.dk.token_stride, p.dk.head_stride,
                      p.dv.token_stride, p.dv.head_stride, p.qkv_stride, p.dim / 2}) &&
       vectorises<float>({p.cos, p.sin}, {p.dim / 2});
-  packs ? backward<T, kPackOf<T>>(p) : backward<T, 1>(p);
+  // Packs of four also in bf16: eight need more registers than leave room for enough blocks.
+  packs ? backward<T, 4>(p) : backward<T, 1>(p);
 }
 
 }  // namespace
