@@ -67,13 +67,13 @@ def merge_by_hand(model_folder, tensors, scale):
     return merged
 
 
-def load(model_folder, folder):
+def load(model_folder, folder, trainable=False):
     """The model with the adapter, by PEFT; its complaints of missing or unknown tensors are errors."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*(missing|unexpected) adapter keys.*")
         # PEFT says so of patterns that it has itself made for experts, and applies.
         warnings.filterwarnings("ignore", message=".*pattern keys did not match.*")
-        return PeftModel.from_pretrained(reference.load(model_folder), folder).eval()
+        return PeftModel.from_pretrained(reference.load(model_folder), folder, is_trainable=trainable).eval()
 
 
 def train_natively(model_folder, folder, seed=6, **fields):
@@ -94,29 +94,30 @@ def train_natively(model_folder, folder, seed=6, **fields):
 def module_gradients(model, tokens):
     """PEFT's gradients by our names: those of experts, which PEFT holds joined, taken apart."""
     grads = {}
+    parameters = {name.removeprefix(PREFIX): module.parameter_name for name, module in model.named_modules()
+                  if hasattr(module, "parameter_name")}
     for name, weight in model.named_parameters():
         if "lora_" not in name:
             continue
         name = name.removeprefix(PREFIX).replace(".default", "")
         grad = torch.zeros_like(weight) if weight.grad is None else weight.grad / tokens
         if ".mlp.experts." in name:
-            grads.update(_apart(name, grad, model))
+            module, matrix, _ = name.rsplit(".", 2)
+            grads.update(_apart(module, matrix, grad, parameters[module], model.config.num_experts))
         else:
             grads[name] = grad
     return grads
 
 
-def _apart(name, grad, model):
+def _apart(module, matrix, grad, parameter, experts):
     """PEFT's expert tensors A [E R, in], B [out, R E] as one a module."""
-    experts = model.config.num_experts
-    stem, kind = name.split(".mlp.experts.")
-    inner, matrix = kind.startswith("base_layer."), kind.split(".")[-2]
-    parts = ["gate", "up"] if inner else ["down"]
+    stem = module.removesuffix(".base_layer")
+    parts = ["gate", "up"] if parameter == "gate_up_proj" else ["down"]
     if matrix == "lora_A":
         pieces = grad.view(experts, len(parts), -1, grad.shape[1]).unbind(1)
     else:
         whole = grad.view(grad.shape[0], -1, experts).permute(2, 0, 1)  # [E, out, R]
         rows, rank = whole.shape[1] // len(parts), whole.shape[2] // len(parts)
         pieces = [whole[:, i * rows:(i + 1) * rows, i * rank:(i + 1) * rank] for i in range(len(parts))]
-    return {f"{stem}.mlp.experts.{e}.{part}_proj.{matrix}.weight": piece[e].contiguous()
+    return {f"{stem}.{e}.{part}_proj.{matrix}.weight": piece[e].contiguous()
             for part, piece in zip(parts, pieces) for e in range(experts)}

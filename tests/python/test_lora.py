@@ -12,10 +12,12 @@ import shutil
 import adapters
 import pytest
 import reference
+import reviews
 import tiny_models
 import torch
 from adapters import ATTENTION, MLP
-from program import ROOT, dump, run
+from program import dump, metrics, run, train
+from reviews import Review
 from safetensors.torch import load_file, save_file
 from test_parity import make_documents
 
@@ -205,20 +207,23 @@ def test_bf16_adapters(folder, tmp_path):
     assert all(torch.equal(found[name], tensor.float()) for name, tensor in tensors.items())
 
 
-# Through the model: logits and the gradient of every adapter.
+# Through the model: logits and the gradient of every adapter. Tolerances as in test_parity.
+
+def assert_gradients(ours, theirs):
+    errors = reference.gradient_errors(ours, theirs)
+    worst = max(errors, key=errors.get)
+    assert errors[worst] <= 1e-4, f"gradient of {worst}: {errors[worst]:.1e} of its norm"
+
 
 @pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("name, targets", [(name, ALL) for name in tiny_models.FAMILIES if name != MIXED] + [
     (MIXED, ATTENTION), (DENSE, ["k_proj"]), (DENSE, ["v_proj", "up_proj"]), (MOE, ["down_proj"]),
     (MOE, ["q_proj", "gate_proj", "up_proj"])])
 def test_logits_loss_and_adapter_gradients_equal_pefts(folder, tmp_path, name, targets, rslora):
-    """Tolerances as in test_parity. PEFT reads the form that it scales rightly; gradients of zeros in its block-diagonal
-    B are not ours."""
+    """PEFT reads the form that it scales rightly; gradients of zeros in its block-diagonal B are not ours."""
     adapter = adapters.make(folder(name), tmp_path / "adapter", targets, use_rslora=rslora)
     export(folder(name), adapter, tmp_path / "out", "--expert_adapters", "auto")
-    model = adapters.load(folder(name), tmp_path / "out")
-    for weight_name, weight in model.named_parameters():
-        weight.requires_grad_("lora_" in weight_name)
+    model = adapters.load(folder(name), tmp_path / "out", trainable=True)
     documents, labels = make_documents(model.config.vocab_size)
     theirs = reference.Result(0.0, 0, None, {})
     rows = []
@@ -234,9 +239,105 @@ def test_logits_loss_and_adapter_gradients_equal_pefts(folder, tmp_path, name, t
     assert ours.tokens == theirs.tokens
     assert (ours.logits - theirs.logits).abs().max() <= 1e-4
     assert abs(ours.loss_sum - theirs.loss_sum) <= 1e-5 * theirs.loss_sum
-    errors = reference.gradient_errors(ours.grads, theirs.grads)
-    worst = max(errors, key=errors.get)
-    assert errors[worst] <= 1e-4, f"gradient of {worst}: {errors[worst]:.1e} of its norm"
+    assert_gradients(ours.grads, theirs.grads)
+
+
+@pytest.mark.parametrize("name", tiny_models.FAMILIES)
+def test_gradients_follow_from_those_of_the_merged_model(folder, tmp_path, name):
+    """dA = s B^T dW, dB = s dW A^T. Also for the model of dense and sparse layers, whose adapters PEFT does not keep."""
+    adapter = adapters.make(folder(name), tmp_path / "adapter", ALL)
+    export(folder(name), adapter, tmp_path / "merged", "--merge")
+    documents, labels = make_documents(131)
+    merged = dump(tmp_path / "merged", documents, labels, tmp_path)
+    grads = {}
+    tensors = adapters.random_tensors(folder(name), ALL, 3)
+    for tensor, grad in merged.grads.items():
+        module = tensor.removesuffix(".weight")
+        if f"{adapters.PREFIX}{module}.lora_A.weight" in tensors:
+            a, b = (tensors[f"{adapters.PREFIX}{module}.lora_{x}.weight"] for x in "AB")
+            grads[f"{module}.lora_A.weight"], grads[f"{module}.lora_B.weight"] = 7 / 3 * b.T @ grad, 7 / 3 * grad @ a.T
+    ours = dump(folder(name), documents, labels, tmp_path, "--adapter", adapter)
+    assert abs(ours.loss_sum - merged.loss_sum) <= 1e-5 * merged.loss_sum
+    assert (ours.logits - merged.logits).abs().max() <= 1e-4
+    assert_gradients(ours.grads, grads)
+
+
+def test_new_adapters_change_nothing(folder, tmp_path):
+    """B is zero at the start: the base model's logits, and no gradient of A."""
+    documents, labels = make_documents(131)
+    for name in (DENSE, MOE):
+        base = dump(folder(name), documents, labels, tmp_path, grads=False)
+        ours = dump(folder(name), documents, labels, tmp_path, "--use_lora", "--target_modules", "all-linear")
+        assert (ours.logits - base.logits).abs().max() <= 1e-5
+        assert all((grad == 0).all() for tensor, grad in ours.grads.items() if ".lora_A." in tensor)
+        assert any((grad != 0).any() for tensor, grad in ours.grads.items() if ".lora_B." in tensor)
+
+
+# Training.
+
+TEXT_USERS = {"影迷甲": [Review("盐湖快车", "画面美，音乐也好！"), Review("机械鲸", "还行吧", "2016-02-29")],
+              "路人": [Review("南方来信", "It's fine, 7/10. " * 6), Review("铁皮屋顶", "雨声。", "2016-01-01")]}
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return reviews.write_pipeline_json(tmp_path_factory.mktemp("data") / "train.json", TEXT_USERS)
+
+
+@pytest.mark.parametrize("kind, targets", [("qwen3", ALL), ("qwen2", ["q_proj", "v_proj"]),
+                                           ("qwen3_moe", [*ATTENTION, "down_proj"])])
+def test_losses_and_adapters_of_training_equal_pefts(tmp_path, data, kind, targets):
+    """As in test_training: losses to 1e-4, norms to 1e-3. Gate and up of experts are left out: PEFT trains the zeros
+    between them too."""
+    model = tiny_models.make_text_model(tmp_path / "model", kind)
+    adapter = adapters.make(model, tmp_path / "adapter", targets)
+    samples = reviews.samples(TEXT_USERS)
+    batch = [ids for ids, _ in samples], [labels for _, labels in samples]
+    train(model, data, tmp_path / "out", "--adapter", adapter, "--val_ratio", 0, "--max_steps", STEPS,
+          "--logging_steps", 1, "--learning_rate", 2e-3, "--lr_scheduler_type", "constant", "--weight_decay", 0.1,
+          "--max_grad_norm", 1.5)
+    theirs = adapters.load(model, adapter, trainable=True)
+    losses, norms = reference.train(theirs, *batch, STEPS, 2e-3, 0.1, 1.5)
+    ours = metrics(tmp_path / "out")
+    assert [line["loss"] for line in ours] == pytest.approx(losses[:-1], abs=1e-4)
+    assert [line["grad_norm"] for line in ours] == pytest.approx(norms, rel=1e-3)
+    assert losses[-1] < 0.9 * losses[0]
+    assert_close(logits(adapters.load(model, tmp_path / "out")), logits(theirs))
+    # The base model is as it was, and what was trained is what was written.
+    assert dump(model, *batch, tmp_path, "--adapter", tmp_path / "out", grads=False).loss == pytest.approx(
+        losses[-1], abs=1e-4)
+
+
+def test_what_a_run_leaves_behind(tmp_path, data):
+    """PEFT folders; a second run goes on from a checkpoint."""
+    model = tiny_models.make_text_model(tmp_path / "model", "qwen3_moe")
+    (tmp_path / "c.json").write_text(run_config(lambda config: config["model"].update(path=str(model))))
+    options = ["--val_ratio", 0.4, "--max_steps", 4, "--save_steps", 2, "--learning_rate", 1e-3]
+    train(model, data, tmp_path / "out", "--config", tmp_path / "c.json", *options)
+    for name in ("out", "out/checkpoint-2", "out/checkpoint-4"):
+        names = {path.name for path in (tmp_path / name).iterdir()}
+        assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= names
+        assert not names & {"config.json", "model.safetensors"}
+        adapters.load(model, tmp_path / name)
+    assert not (tmp_path / "out" / "best").exists()
+    record = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
+    assert record["use_lora"] and record["lora_r"] == 32 and record["target_modules"] == ",".join(ALL)
+    train(model, data, tmp_path / "more", "--config", tmp_path / "c.json", "--adapter", tmp_path / "out/checkpoint-2",
+          *options)
+    adapters.load(model, tmp_path / "more")
+    train(model, data, tmp_path / "out", "--config", tmp_path / "c.json", *options, "--overwrite")
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "qwen3_moe"])
+def test_generating_with_an_adapter_is_generating_with_the_merged_model(tmp_path, kind):
+    model = tiny_models.make_text_model(tmp_path / "model", kind)
+    adapter = adapters.make(model, tmp_path / "adapter", ALL)
+    export(model, adapter, tmp_path / "merged", "--merge")
+    words = ["--prompt", "用户风格", "--temperature", 0, "--max_new_tokens", 12, "--threads", 1]
+    ours = run("generate", "--model", model, "--adapter", adapter, *words).stdout
+    assert ours == run("generate", "--model", tmp_path / "merged", *words).stdout
+    assert ours != run("generate", "--model", model, *words).stdout
 
 
 # What is refused: one line, exit status 2.
@@ -377,11 +478,9 @@ def test_targets_that_match_nothing(folder, tmp_path):
                 "--use_lora", "--target_modules", f"q_proj,{target}", says=says)
 
 
-USERS = ROOT.parent.parent / "shared" / "data" / "as_users_bring_it" / "config_DMSC_30B_lora_50pct.json"
-
-
-def run_config(change=lambda config: None, text=None):
-    """The users' run config for LoRA on Qwen3-30B-A3B, as they wrote it (its model section)."""
+def run_config(change=lambda config: None):
+    """The users' run config for LoRA on Qwen3-30B-A3B (config_DMSC_30B_lora_50pct.json): what it says of the model, as
+    they wrote it."""
     config = {"model": {
         "name": "Qwen3-30B-A3B-Instruct-2507", "path": "m", "hf_model_name": "Qwen/Qwen3-30B-A3B-Instruct-2507",
         "checkpoint_dir": "c", "use_lora": True,
@@ -410,7 +509,6 @@ def test_bad_run_configs(tmp_path, field, value, says):
 
 def test_the_users_run_config(tmp_path):
     """Read to the end: the first complaint is that their model is not here."""
-    path = USERS if USERS.exists() else tmp_path / "c.json"
-    if path != USERS:
-        path.write_text(run_config())
-    refused("train", "--config", path, "--data_file", "d.csv", "--output_dir", tmp_path / "out", says=["no such folder"])
+    (tmp_path / "c.json").write_text(run_config())
+    refused("train", "--config", "c.json", "--data_file", "d.csv", "--output_dir", "out", cwd=tmp_path,
+            says=["m: no such folder"])
