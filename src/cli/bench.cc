@@ -47,8 +47,7 @@ struct Timing {
   std::vector<double> seconds, losses;
   int64_t driver_calls = 0;  // of the allocator, after the second step
   double median_seconds() const {
-    return median({seconds.begin() + std::min<int64_t>(2, std::ssize(seconds) - 1),
-                   seconds.end()});
+    return median({seconds.begin() + std::min<int64_t>(2, std::ssize(seconds) - 1), seconds.end()});
   }
 };
 
@@ -81,8 +80,11 @@ Json profile_json(const engine::Profile& profile) {
     if (kernels.size() == 40) break;
     kernels.push_back({{"name", k.name}, {"calls", k.calls}, {"seconds", k.seconds}});
   }
-  return {{"seconds", profile.seconds}, {"idle", profile.idle}, {"phases", profile.phases},
-          {"kinds", profile.kinds},     {"kernels", kernels}};
+  return {{"seconds", profile.seconds},
+          {"idle", profile.idle},
+          {"phases", profile.phases},
+          {"kinds", profile.kinds},
+          {"kernels", kernels}};
 }
 
 Json rates_json(const engine::Rates& rates) {
@@ -105,8 +107,8 @@ Json bound_json(const engine::Model& model, const engine::Machine& machine,
   const double optimizer = keep.optimizer_bytes / rates.bytes;
   const double keep_seconds = engine::seconds_at(keep, rates);
   const double kept_seconds = engine::seconds_at(kept, rates);
-  const auto tokens = static_cast<double>(
-      std::accumulate(documents.begin(), documents.end(), int64_t{0}));
+  const auto tokens =
+      static_cast<double>(std::accumulate(documents.begin(), documents.end(), int64_t{0}));
   return {{"rates", rates_json(rates)},
           {"keep_tokens_per_second", tokens / (keep_seconds - optimizer)},
           {"kept_tokens_per_second", tokens / (kept_seconds - optimizer)},
@@ -154,8 +156,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::MemoryPlan& plan) {
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
-  auto step =
-      std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution);
+  auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution);
   const Timing timing = time_steps(run, machine, *step, batches);
   const auto tokens = static_cast<double>(run.length * run.documents);
   const double seconds = timing.median_seconds();
@@ -166,8 +167,8 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  {"memory", memory_json(machine, plan)},
                  {"plan", tiles_json(plan.execution)}};
   if (run.profile) {
-    result["profile"] = profile_json(
-        engine::profile(machine, [&] { step->run(batches, run.learning_rate); }));
+    result["profile"] =
+        profile_json(engine::profile(machine, [&] { step->run(batches, run.learning_rate); }));
   }
   if (run.bound) {
     step.reset();
@@ -190,13 +191,15 @@ struct Subject {
       fail("give either --shape (qwen3-8b, ...) or --model with a Hugging Face model folder");
     }
     if (run.shape.empty()) {
-      folder.emplace(run.model);
+      folder.emplace(run);
     } else {
       config::ModelSpec spec = config::known_shape(run.shape);
       if (run.layers > 0) spec.layers = run.layers;
       if (spec.moe) spec.sparse_layers.assign(spec.layers, true);
-      model::ModelLayout layout = model::make_layout(spec);
-      shape.emplace(engine::Model{std::move(spec), std::move(layout), std::nullopt});
+      shape.emplace(std::move(spec));
+      if (const auto lora = config::lora_of(run)) {
+        shape->adapters = model::make_adapters(shape->spec, *lora);
+      }
     }
   }
 };
@@ -209,10 +212,9 @@ int run_bench(Arguments arguments) {
   Subject subject(run);
   engine::Model& model = subject.model();
   const bool training = run.steps > 0;
-  choose_adapters(run, model);
   const engine::Machine machine = engine::prepare_machine(run);
-  const engine::MemoryPlan plan = plan_run(
-      run, model, machine, {run.length * run.documents, run.length}, training, training);
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, {run.length * run.documents, run.length}, training, training);
   const Stopwatch clock;
   std::unique_ptr<engine::Weights> weights;
   if (subject.folder) {
@@ -220,7 +222,11 @@ int run_bench(Arguments arguments) {
   } else {
     weights = std::make_unique<engine::Weights>(model, machine, training);
     weights->randomise();
-    fill_adapters(run, model, *weights);
+    if (model.adapters) {
+      model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
+                                 weights->trained().master());
+      weights->trained().refresh();
+    }
   }
   engine::synchronize(machine.device);
   Json result = {{"machine", machine.name},

@@ -88,8 +88,7 @@ int run_dump(Arguments arguments) {
   if (help_shown(config::kDump, arguments)) return 0;
   const config::RunConfig run = parse(arguments);
   check_one_rank();
-  engine::ModelFolder model(run.model);
-  choose_adapters(run, model);
+  const engine::ModelFolder model(run);
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
   const engine::Machine machine = engine::prepare_machine(run);
   const auto tokens = static_cast<int64_t>(batch.tokens.size());

@@ -99,8 +99,7 @@ std::vector<int64_t> plain_prompt(const config::RunConfig& run, const data::Toke
 int run_generate(Arguments arguments) {
   if (help_shown(config::kGenerate, arguments)) return 0;
   const config::RunConfig run = parse(arguments);
-  engine::ModelFolder model(run.model);
-  choose_adapters(run, model);
+  const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
   std::vector<int64_t> stop = model.spec.eos_ids;

@@ -8,8 +8,6 @@
 #include "base/log.h"
 #include "base/stopwatch.h"
 #include "base/units.h"
-#include "config/lora_spec.h"
-#include "model/adapters.h"
 
 namespace trireme::cli {
 namespace {
@@ -72,20 +70,6 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                               .budget = machine.budget});
 }
 
-void choose_adapters(const config::RunConfig& run, engine::Model& model) {
-  if (const auto lora = config::lora_of(run)) {
-    model.adapters = model::make_adapters(model.spec, *lora);
-  }
-}
-
-void fill_adapters(const config::RunConfig& run, const engine::Model& model,
-                   engine::Weights& weights) {
-  if (!model.adapters) return;
-  model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
-                             weights.trained().master());
-  weights.trained().refresh();
-}
-
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
                                               const engine::Machine& machine, bool trained) {
@@ -97,7 +81,10 @@ std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
   const double bytes = static_cast<double>(model.checkpoint.total_bytes());
   log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()),
       format_duration(passed), bytes / 1e9 / passed);
-  fill_adapters(run, model, *weights);
+  if (model.adapters) {
+    model.load_adapters(static_cast<uint64_t>(run.seed), weights->trained().master());
+    weights->trained().refresh();
+  }
   return weights;
 }
 

@@ -35,12 +35,6 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                             const engine::Machine& machine, BatchSize batch, bool training,
                             bool optimizer);
 
-// Gives the model the adapters that the options ask for: new ones, or those of --adapter.
-void choose_adapters(const config::RunConfig& run, engine::Model& model);
-// Fills the adapters' weights: from --adapter, or at random.
-void fill_adapters(const config::RunConfig& run, const engine::Model& model,
-                   engine::Weights& weights);
-
 // Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,

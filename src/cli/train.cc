@@ -71,13 +71,14 @@ BatchSize largest_batch(const config::RunConfig& run, const engine::TrainingSamp
 Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
               const engine::Machine& machine, const engine::MemoryPlan& plan,
               const engine::TrainingSamples& samples) {
-  return {
-      {"options", config::to_json(run, config::kTrain)},
-      {"model",
-       {{"family", config::family_name(model.spec.family)}, {"parameters", model.layout.numel()}, {"trained", model.trained_layout().numel()}}},
-      {"machine", machine.name},
-      {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
-      {"memory", plan.table.json()}};
+  return {{"options", config::to_json(run, config::kTrain)},
+          {"model",
+           {{"family", config::family_name(model.spec.family)},
+            {"parameters", model.layout.numel()},
+            {"trained", model.trained_layout().numel()}}},
+          {"machine", machine.name},
+          {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
+          {"memory", plan.table.json()}};
 }
 
 int finish(const engine::TrainingResult& result, const engine::Machine& machine,
@@ -101,8 +102,7 @@ int run_train(Arguments arguments) {
   const config::RunConfig run = parse(arguments);
   check_one_rank();
   say_what_deepspeed_does(run);
-  engine::ModelFolder model(run.model);
-  choose_adapters(run, model);
+  const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
   const engine::TrainingSamples samples = read_samples(run, tokenizer);
@@ -111,8 +111,8 @@ int run_train(Arguments arguments) {
       model.layout.numel(), config::family_name(model.spec.family), machine.name,
       samples.train.size(), samples.validation.size(),
       std::max(longest(samples.train), longest(samples.validation)));
-  const engine::MemoryPlan plan = plan_run(run, model, machine, largest_batch(run, samples), true,
-                                           true);
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, largest_batch(run, samples), true, true);
   log("memory of this run:\n{}", plan.table.text());
 
   engine::OutputFolder output(io::posix(), run, model);

@@ -146,7 +146,8 @@ class AdapterReader {
     } else if (key == "lora_dropout") {
       config.lora.dropout = number(key, value, 0);
     } else if (key == "use_rslora") {
-      if (!value.is_boolean()) fail("{}: true or false is expected, found {}", where(key), value.dump());
+      if (!value.is_boolean())
+        fail("{}: true or false is expected, found {}", where(key), value.dump());
       config.lora.rslora = value.get<bool>();
     } else if (key == "base_model_name_or_path") {
       config.base_model = text_of(value);
@@ -185,9 +186,10 @@ class AdapterReader {
     const Json* found = nullptr;
     for (const auto& [pattern, value] : patterns.items()) {
       if (!pattern.ends_with("gate_up_proj") || found != nullptr) {
-        fail("{}: '{}' is not built: one rank and alpha for all, with a pattern for gate_up_proj "
-             "of experts only",
-             where(key), pattern);
+        fail(
+            "{}: '{}' is not built: one rank and alpha for all, with a pattern for gate_up_proj "
+            "of experts only",
+            where(key), pattern);
       }
       found = &value;
     }
@@ -216,8 +218,8 @@ std::string peft_field_refusal(const std::string& name, const Json& value, PeftF
   if (value.is_null()) return "";
   const Field* field = find_field(name);
   const bool adapter = file == PeftFile::kAdapter;
-  const char* remedy = adapter ? "merge the adapter with PEFT and give the merged model"
-                               : "leave the field out";
+  const char* remedy =
+      adapter ? "merge the adapter with PEFT and give the merged model" : "leave the field out";
   if (field == nullptr) {
     if (neutral(value)) return "";
     return fmt::format("{} is not known{}: {}", value.dump(), did_you_mean(name, peft_fields()),

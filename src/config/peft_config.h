@@ -27,11 +27,11 @@ std::string peft_field_refusal(const std::string& name, const Json& value, PeftF
 
 // What adapter_config.json says.
 struct PeftConfig {
-  LoraSpec lora;                                // target_modules: empty; the tensors say it better
-  std::vector<std::string> target_parameters;   // "mlp.experts.gate_up_proj"
-  std::optional<int64_t> gate_up_rank;          // rank_pattern of mlp.experts.gate_up_proj
-  std::optional<double> gate_up_alpha;          // alpha_pattern of it
-  std::string base_model;                       // base_model_name_or_path
+  LoraSpec lora;                               // target_modules: empty; the tensors say it better
+  std::vector<std::string> target_parameters;  // "mlp.experts.gate_up_proj"
+  std::optional<int64_t> gate_up_rank;         // rank_pattern of mlp.experts.gate_up_proj
+  std::optional<double> gate_up_alpha;         // alpha_pattern of it
+  std::string base_model;                      // base_model_name_or_path
 };
 
 // UserError that names file, place, field and value for what is not a LoRA of ours.

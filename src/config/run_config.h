@@ -76,7 +76,7 @@ struct RunConfig {
   bool use_rslora = false;
   std::string target_modules = "q_proj,v_proj";  // comma separated, or all-linear
   std::string adapter;                           // PEFT folder to start from, or to use
-  std::string expert_adapters = "auto";          // auto | modules | parameters: how they are written
+  std::string expert_adapters = "auto";  // auto | modules | parameters: how they are written
 
   // machine
   std::string device = "auto";  // auto | cpu | cuda
@@ -103,8 +103,8 @@ struct RunConfig {
   int64_t top_k = 0;
   double top_p = 1.0;
   double repetition_penalty = 1.0;
-  std::string batch;  // dump: JSON of documents and labels
-  std::string out;    // dump: safetensors
+  std::string batch;   // dump: JSON of documents and labels
+  std::string out;     // dump: safetensors
   bool merge = false;  // export
   bool logits = false;
   bool grads = false;

@@ -37,9 +37,10 @@ ModelSpec known_shape(const std::string& name) {
   if (found != shapes().end()) return parse_model_spec(parse_json(found->second, name), name);
   std::vector<std::string> names;
   for (const auto& [known, json] : shapes()) names.push_back(known);
-  fail("--shape {}: unknown{}: qwen3-0.6b, qwen3-1.7b, qwen3-8b, qwen3-30b-a3b and llama3-8b are "
-       "known; or give a folder with --model",
-       name, did_you_mean(name, names));
+  fail(
+      "--shape {}: unknown{}: qwen3-0.6b, qwen3-1.7b, qwen3-8b, qwen3-30b-a3b and llama3-8b are "
+      "known; or give a folder with --model",
+      name, did_you_mean(name, names));
 }
 
 }  // namespace trireme::config

@@ -39,8 +39,8 @@ AllocatorStats allocator_stats() {
 void reset_peaks() { allocator::resetPeakStats(at::cuda::current_device()); }
 
 void refuse_synchronisation(bool refuse) {
-  c10::cuda::warning_state().set_sync_debug_mode(
-      refuse ? c10::cuda::SyncDebugMode::L_ERROR : c10::cuda::SyncDebugMode::L_DISABLED);
+  c10::cuda::warning_state().set_sync_debug_mode(refuse ? c10::cuda::SyncDebugMode::L_ERROR
+                                                        : c10::cuda::SyncDebugMode::L_DISABLED);
 }
 
 void prepare_allocator() {

@@ -21,12 +21,10 @@ config::ModelSpec small_spec() {
 class MemoryPlanTest : public testing::Test {
  protected:
   MemoryPlan plan(int64_t budget, const std::string& keep = "auto", int64_t tokens = 1000) const {
-    return plan_memory({.activations = {.model = &model_,
-                                        .tokens = tokens,
-                                        .longest = tokens,
-                                        .keep = keep,
-                                        .tiles = {0, 0}},
-                        .budget = budget});
+    return plan_memory(
+        {.activations =
+             {.model = &model_, .tokens = tokens, .longest = tokens, .keep = keep, .tiles = {0, 0}},
+         .budget = budget});
   }
   static int64_t kept(const MemoryPlan& plan) {
     int64_t count = 0;
@@ -34,7 +32,7 @@ class MemoryPlanTest : public testing::Test {
     return count;
   }
   static constexpr int64_t kPlenty = int64_t{1} << 40;
-  Model model_ = {small_spec(), model::make_layout(small_spec()), std::nullopt};
+  Model model_{small_spec()};
 };
 
 TEST_F(MemoryPlanTest, KeepsEverythingWhereThereIsRoomAndNothingOnRequest) {

@@ -70,9 +70,8 @@ Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& ph
   std::map<std::string, KernelTime> by_name;
   for (const Interval& k : kernels) {
     const double seconds = static_cast<double>(k.end - k.begin) * 1e-9;
-    const auto phase = std::ranges::find_if(phases, [&](const Interval& p) {
-      return p.begin <= k.begin && k.begin < p.end;
-    });
+    const auto phase = std::ranges::find_if(
+        phases, [&](const Interval& p) { return p.begin <= k.begin && k.begin < p.end; });
     const std::string name = phase == phases.end() ? "between" : phase->name;
     profile.phases[name] += seconds;
     profile.kinds[name][kind_of(k.name)] += seconds;
@@ -91,8 +90,7 @@ Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& ph
 Profile profile(const Machine& machine, const std::function<void()>& work) {
   if (!machine.device.is_cuda()) return {};
   using torch::profiler::impl::ActivityType;
-  const torch::profiler::impl::ProfilerConfig config(
-      torch::profiler::impl::ProfilerState::KINETO);
+  const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
   const std::set<ActivityType> activities = {ActivityType::CPU, ActivityType::CUDA};
   kineto::prepareProfiler(config, activities);
   kineto::enableProfiler(config, activities);

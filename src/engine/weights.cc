@@ -31,7 +31,8 @@ Weights::Layer Weights::layer(int64_t index) {
   layer.params = model::layer_params(model_.spec, model_.layout, index, layer.base.flat());
   if (model_.adapters) {
     layer.adapters = adapters_->lease(index + 1);
-    model::attach(layer.params, model::layer_adapters(model_.spec, *model_.adapters, index, layer.adapters->flat()));
+    model::attach(layer.params, model::layer_adapters(model_.spec, *model_.adapters, index,
+                                                      layer.adapters->flat()));
   }
   return layer;
 }

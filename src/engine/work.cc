@@ -76,8 +76,8 @@ double grouped_rate(const Machine& machine, const config::MoeSpec& moe, int64_t 
   const int64_t rows = each * moe.experts, out = 2 * moe.intermediate;
   const at::Tensor x = random(machine, {rows, hidden});
   const at::Tensor w = random(machine, {moe.experts, out, hidden});
-  const at::Tensor ends = ops::group_ends(
-      ops::to_device(std::vector<int64_t>(moe.experts, each), machine.device));
+  const at::Tensor ends =
+      ops::group_ends(ops::to_device(std::vector<int64_t>(moe.experts, each), machine.device));
   const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(hidden * out);
   const at::Tensor y = ops::grouped_linear(x, w, ends);
   const double forward = time_call(machine, [&] { ops::grouped_linear(x, w, ends); });
@@ -97,9 +97,8 @@ void attention_rates(const Machine& machine, const ModelSpec& s,
   const double flops = attention_flops(s, documents);
   const attention::AttentionOutput out = attention.forward(q, k, v);
   rates.attention_forward = flops / time_call(machine, [&] { attention.forward(q, k, v); });
-  rates.attention_backward =
-      kBackwardAttention * flops /
-      time_call(machine, [&] { attention.backward(out.out, q, k, v, out); });
+  rates.attention_backward = kBackwardAttention * flops /
+                             time_call(machine, [&] { attention.backward(out.out, q, k, v, out); });
 }
 
 double copy_rate(const Machine& machine) {

@@ -41,7 +41,8 @@ std::string tensors_path(const std::string& folder) {
   std::error_code error;
   const std::string path = folder + "/" + kTensors;
   if (!fs::exists(path, error) && fs::exists(folder + "/adapter_model.bin", error)) {
-    fail("{}/adapter_model.bin: not read: save the adapter as safetensors (PEFT's default)", folder);
+    fail("{}/adapter_model.bin: not read: save the adapter as safetensors (PEFT's default)",
+         folder);
   }
   return path;
 }
@@ -149,9 +150,7 @@ void AdapterFolder::add_parameter(const std::string& name, const std::string& mo
 
 // The fewest names that mean these modules: the last part where all that end so are adapted.
 std::vector<std::string> AdapterFolder::targets(const std::vector<std::string>& modules) const {
-  const auto leaf = [](const std::string& module) {
-    return module.substr(module.rfind('.') + 1);
-  };
+  const auto leaf = [](const std::string& module) { return module.substr(module.rfind('.') + 1); };
   std::map<std::string, int64_t> missing;  // by leaf: linears without an adapter
   for (int64_t layer = 0; layer < spec_.layers; ++layer) {
     for (const std::string& module : layer_linears(spec_, layer)) ++missing[leaf(module)];
@@ -172,10 +171,11 @@ void AdapterFolder::check_tensor(const std::string& name, const std::vector<int6
          shape_text(shape));
   }
   if (entry->shape != shape) {
-    fail("{}: tensor {} has shape {}, this model and the r of {} ask for {}: is the adapter of "
-         "another model{}?",
-         file_.path(), name, shape_text(entry->shape), kConfig, shape_text(shape),
-         config_.base_model.empty() ? "" : " (" + config_.base_model + ")");
+    fail(
+        "{}: tensor {} has shape {}, this model and the r of {} ask for {}: is the adapter of "
+        "another model{}?",
+        file_.path(), name, shape_text(entry->shape), kConfig, shape_text(shape),
+        config_.base_model.empty() ? "" : " (" + config_.base_model + ")");
   }
   if (entry->dtype != io::DType::kF32 && entry->dtype != io::DType::kBF16 &&
       entry->dtype != io::DType::kF16) {

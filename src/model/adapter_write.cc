@@ -230,8 +230,7 @@ std::vector<io::TensorSource> merged_sources(const ModelLayout& layout,
       const bool adapted = a != found.end() && info.name.ends_with(".weight");
       const ParamInfo* a_info = adapted ? a->second : nullptr;
       const ParamInfo* b_info = adapted ? found.at(module + ".lora_B.weight") : nullptr;
-      auto bytes = [=, &info, &checkpoint, &flat = blocks[block],
-                    scale = adapters.lora.scale()] {
+      auto bytes = [=, &info, &checkpoint, &flat = blocks[block], scale = adapters.lora.scale()] {
         *staging = at::Tensor();  // before the next is read: nothing is held twice
         at::Tensor weight = read_param(checkpoint, info);
         *staging = a_info == nullptr ? weight

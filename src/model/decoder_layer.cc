@@ -18,8 +18,8 @@ ops::HeadNorms norms(const config::ModelSpec& spec, const LayerParams& w) {
 
 Heads prepare_heads(const config::ModelSpec& spec, const at::Tensor& qkv, const LayerParams& w,
                     const LayerContext& context) {
-  const auto [q, k] = ops::rotate_heads(qkv, spec.heads, spec.kv_heads, norms(spec, w),
-                                        context.cos, context.sin);
+  const auto [q, k] =
+      ops::rotate_heads(qkv, spec.heads, spec.kv_heads, norms(spec, w), context.cos, context.sin);
   const at::Tensor v = qkv.narrow(1, spec.q_dim() + spec.kv_dim(), spec.kv_dim())
                            .unflatten(1, {spec.kv_heads, spec.head_dim});
   return {q, k, v};
@@ -53,8 +53,7 @@ at::Tensor DecoderLayer::project(const at::Tensor& x, const LayerParams& w,
   for_each_tile(x.size(0), context.pass.tiles.rows, [&](int64_t first, int64_t rows) {
     const at::Tensor normed =
         ops::rms_norm(x.narrow(0, first, rows), w.input_norm, spec_->rms_norm_eps);
-    linear(w.qkv, normed, context.pass.lora.of(Matrix::kQkv, first),
-           qkv.narrow(0, first, rows));
+    linear(w.qkv, normed, context.pass.lora.of(Matrix::kQkv, first), qkv.narrow(0, first, rows));
   });
   return qkv;
 }
@@ -81,8 +80,7 @@ at::Tensor DecoderLayer::forward(const at::Tensor& x, const LayerParams& w,
   attention::AttentionOutput attended = attend(*spec_, qkv, w, context);
   if (saved != nullptr && keep.qkv) saved->qkv = qkv;
   qkv.reset();
-  const at::Tensor h =
-      residual_projection(x, attended.out, w.o, context.pass.lora.of(Matrix::kO));
+  const at::Tensor h = residual_projection(x, attended.out, w.o, context.pass.lora.of(Matrix::kO));
   if (saved != nullptr) {
     saved->x = x;
     if (keep.attention) saved->attention = attended;
@@ -90,8 +88,7 @@ at::Tensor DecoderLayer::forward(const at::Tensor& x, const LayerParams& w,
   }
   attended = {};
   const auto feed_forward = spec_->sparse(index_) ? moe_forward : mlp_forward;
-  return feed_forward(*spec_, h, w, context.pass, keep.mlp,
-                      saved ? &saved->mlp : nullptr);
+  return feed_forward(*spec_, h, w, context.pass, keep.mlp, saved ? &saved->mlp : nullptr);
 }
 
 at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerParams& g,
@@ -107,12 +104,10 @@ at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerPara
                      ? std::move(saved.mid)
                      : residual_projection(saved.x, saved.attention.out, w.o, lora_o);
   const auto feed_backward = spec_->sparse(index_) ? moe_backward : mlp_backward;
-  at::Tensor dh = feed_backward(*spec_, std::move(dy), h, w, g, context.pass,
-                                std::move(saved.mlp));
+  at::Tensor dh = feed_backward(*spec_, std::move(dy), h, w, g, context.pass, std::move(saved.mlp));
   h.reset();
 
-  at::Tensor dattended =
-      linear_backward(w.o, g.o, dh, saved.attention.out.flatten(1), lora_o);
+  at::Tensor dattended = linear_backward(w.o, g.o, dh, saved.attention.out.flatten(1), lora_o);
   if (!saved.qkv.defined()) saved.qkv = project(saved.x, w, context);
   const Heads heads = prepare_heads(*spec_, saved.qkv, w, context);
   const attention::AttentionGradients grads =
@@ -122,8 +117,8 @@ at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerPara
   dattended.reset();
 
   at::Tensor dqkv = at::empty(saved.qkv.sizes(), dh.options());
-  ops::rotate_heads_backward(grads.dq, grads.dk, grads.dv, saved.qkv, norms(*spec_, w),
-                             context.cos, context.sin, dqkv, g.q_norm, g.k_norm);
+  ops::rotate_heads_backward(grads.dq, grads.dk, grads.dv, saved.qkv, norms(*spec_, w), context.cos,
+                             context.sin, dqkv, g.q_norm, g.k_norm);
   saved.qkv.reset();
   project_backward(dh, dqkv, saved.x, w, g, context);
   return dh;

@@ -53,8 +53,8 @@ class DecoderLayer {
   at::Tensor forward(const at::Tensor& x, const LayerParams& weights, const LayerContext& context,
                      Keep keep, SavedLayer* saved) const;
 
-  // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32) where it is defined. Consumes
-  // `saved`, and dy's storage.
+  // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32) where it is defined.
+  // Consumes `saved`, and dy's storage.
   at::Tensor backward(at::Tensor dy, const LayerParams& weights, LayerParams& grads,
                       const LayerContext& context, SavedLayer saved) const;
 

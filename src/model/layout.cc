@@ -104,7 +104,7 @@ LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layou
   const int64_t experts = spec.moe->experts, width = spec.moe->intermediate;
   p.router = view.one("mlp.gate.weight");
   p.expert_gate_up.weight = view.joined("experts.0.gate_proj.weight", 2 * experts)
-                         .view({experts, 2 * width, spec.hidden});
+                                .view({experts, 2 * width, spec.hidden});
   p.expert_down.weight =
       view.joined("experts.0.down_proj.weight", experts).view({experts, spec.hidden, width});
   return p;

@@ -41,7 +41,8 @@ struct Linear {
 // The matrices of a layer, each with a dropout mask of its own. The parts of a fused one share it.
 enum class Matrix : uint64_t { kQkv, kO, kGateUp, kDown };
 
-// How adapters are applied in this pass; narrowed to a layer, and to a matrix and a tile's first row.
+// How adapters are applied in this pass; narrowed to a layer, and to a matrix and a tile's first
+// row.
 struct Lora {
   double scale = 1;
   double dropout = 0;     // 0 in evaluation

@@ -33,15 +33,14 @@ void for_each_tile(int64_t rows, int64_t tile, const Body& body) {
 }
 
 struct SavedMlp {
-  at::Tensor gate_up;                 // dense: [S, 2F]; undefined when recomputed
-  std::vector<ops::Routing> routing;  // experts: of each tile; a recomputed top-k could flip
+  at::Tensor gate_up;                      // dense: [S, 2F]; undefined when recomputed
+  std::vector<ops::Routing> routing;       // experts: of each tile; a recomputed top-k could flip
   std::vector<at::Tensor> expert_gate_up;  // experts: [rows k, 2F] of each tile, or empty
 };
 
 // y = h + mlp(rmsnorm(h)); h [S,C]. `saved` may be null.
 at::Tensor mlp_forward(const config::ModelSpec& spec, const at::Tensor& h,
-                       const LayerParams& weights, const Pass& pass, bool keep,
-                       SavedMlp* saved);
+                       const LayerParams& weights, const Pass& pass, bool keep, SavedMlp* saved);
 // dy [S,C] -> dh (residual included), in dy's storage.
 at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
                         const LayerParams& weights, LayerParams& grads, const Pass& pass,
@@ -49,8 +48,7 @@ at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::
 
 // The same for a layer of experts.
 at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h,
-                       const LayerParams& weights, const Pass& pass, bool keep,
-                       SavedMlp* saved);
+                       const LayerParams& weights, const Pass& pass, bool keep, SavedMlp* saved);
 at::Tensor moe_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
                         const LayerParams& weights, LayerParams& grads, const Pass& pass,
                         SavedMlp saved);

@@ -41,10 +41,9 @@ void add_router_backward(at::Tensor& dnormed, const at::Tensor& normed, const at
 }
 
 // One tile, backward: the gradient at the normed input from dy.
-at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy,
-                         const at::Tensor& normed, at::Tensor gate_up, const LayerParams& w,
-                         LayerParams& g, const ops::Routing& routing, const Pass& pass,
-                         int64_t first) {
+at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const at::Tensor& normed,
+                         at::Tensor gate_up, const LayerParams& w, LayerParams& g,
+                         const ops::Routing& routing, const Pass& pass, int64_t first) {
   const Lora lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
   const Lora lora_down = pass.lora.of(Matrix::kDown, first);
   at::Tensor rows;
@@ -62,9 +61,8 @@ at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy,
   at::Tensor activated;
   if (g.expert_down.trained()) activated = ops::swiglu(gate_up).mul_(weights.weight.unsqueeze(1));
   at::Tensor dactivated =
-      grouped_linear_backward(w.expert_down, g.expert_down,
-                              ops::gather_rows(dy, routing.tokens), activated, routing.ends,
-                              lora_down);
+      grouped_linear_backward(w.expert_down, g.expert_down, ops::gather_rows(dy, routing.tokens),
+                              activated, routing.ends, lora_down);
   activated.reset();
   const at::Tensor dgate_up = ops::swiglu_backward(dactivated, gate_up, nullptr, &weights);
   dactivated.reset();
@@ -85,8 +83,8 @@ at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h, const
   for_each_tile(h.size(0), pass.tiles.rows, [&](int64_t first, int64_t count) {
     const at::Tensor tile = h.narrow(0, first, count);
     const at::Tensor normed = ops::rms_norm(tile, w.post_norm, spec.rms_norm_eps);
-    ops::Routing routing = ops::route(router_logits(normed, w), spec.moe->experts_per_token,
-                                      spec.moe->norm_topk_prob);
+    ops::Routing routing =
+        ops::route(router_logits(normed, w), spec.moe->experts_per_token, spec.moe->norm_topk_prob);
     at::Tensor gate_up =
         forward_tile(tile, normed, w, routing, pass, first, y.narrow(0, first, count));
     if (saved == nullptr) return;
