@@ -91,8 +91,7 @@ int run_export(Arguments arguments) {
     log("the model: {}", run.output_dir);
     return 0;
   }
-  const std::string caveat = model::peft_caveat(model.spec, *model.adapters);
-  if (!caveat.empty()) warn("{}", caveat);
+  engine::warn_of_peft(model, run.expert_adapters);
   engine::publish_adapter(io::posix(), run.output_dir, model, blocks, run.expert_adapters,
                           run.tokenizer);
   log("the adapter: {}", run.output_dir);

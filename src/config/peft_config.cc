@@ -145,6 +145,7 @@ class AdapterReader {
       config.lora.alpha = number(key, value, kLeastAlpha);
     } else if (key == "lora_dropout") {
       config.lora.dropout = number(key, value, 0);
+      if (config.lora.dropout >= 1) fail("{}: {} is not below 1", where(key), value.dump());
     } else if (key == "use_rslora") {
       if (!value.is_boolean())
         fail("{}: true or false is expected, found {}", where(key), value.dump());

@@ -22,8 +22,11 @@ ModelFolder::ModelFolder(const config::RunConfig& run) : ModelFolder(run.model) 
     adapters = adapter->adapters();
     if (lora) adapters->lora.dropout = lora->dropout;
     const config::LoraSpec& own = adapters->lora;
-    log("adapter {}: r {}, alpha {:g}, {}", run.adapter, own.rank, own.alpha,
-        fmt::join(own.target_modules, ", "));
+    const size_t count = own.target_modules.size();  // thousands where only some layers have one
+    log("adapter {}: r {}, alpha {:g}, dropout {:g}, {}", run.adapter, own.rank, own.alpha,
+        own.dropout,
+        count > 8 ? fmt::format("{} linears", count)
+                  : fmt::format("{}", fmt::join(own.target_modules, ", ")));
   } else if (lora) {
     adapters = model::make_adapters(spec, *lora);
   }

@@ -74,6 +74,12 @@ void publish_adapter(io::FileSystem& files, const std::string& folder, const Mod
       bytes);
 }
 
+void warn_of_peft(const ModelFolder& model, const std::string& expert_adapters) {
+  const auto kind = model::expert_adapters(expert_adapters, model.spec, *model.adapters);
+  const std::string caveat = model::peft_caveat(model.spec, *model.adapters, kind);
+  if (!caveat.empty()) warn("{}", caveat);
+}
+
 OutputFolder::OutputFolder(io::FileSystem& files, const config::RunConfig& run,
                            const ModelFolder& model)
     : files_(files), run_(run), model_(model), path_(run.output_dir) {}
@@ -123,10 +129,7 @@ std::vector<std::string> OutputFolder::earlier_files() const {
 
 void OutputFolder::prepare() {
   check_target();
-  if (model_.adapters) {
-    const std::string caveat = model::peft_caveat(model_.spec, *model_.adapters);
-    if (!caveat.empty()) warn("{}", caveat);
-  }
+  if (model_.adapters) warn_of_peft(model_, run_.expert_adapters);
   const std::vector<std::string> earlier = earlier_files();
   files_.make_folder(path_);
   // The first write shows whether the folder is writable.

@@ -35,6 +35,9 @@ void publish_adapter(io::FileSystem& files, const std::string& folder, const Mod
                      const std::vector<at::Tensor>& blocks, const std::string& expert_adapters,
                      const std::string& tokenizer);
 
+// Says what PEFT will not make of such a folder, if anything.
+void warn_of_peft(const ModelFolder& model, const std::string& expert_adapters);
+
 class OutputFolder {
  public:
   // Nothing is touched yet.

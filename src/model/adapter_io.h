@@ -90,7 +90,8 @@ ExpertAdapters expert_adapters(const std::string& option, const config::ModelSpe
 
 // What is wrong with reading these adapters by PEFT under transformers 5, for a warning; "" if
 // nothing.
-std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters);
+std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters,
+                        ExpertAdapters kind);
 
 // adapter_config.json. `base_model` is the folder of the model, as given.
 config::PeftConfig peft_config(const config::ModelSpec& spec, const Adapters& adapters,

@@ -83,9 +83,10 @@ std::vector<std::string> targets_beside_experts(const Adapters& adapters) {
   return list;
 }
 
-io::TensorSource source(const std::string& name, std::vector<int64_t> shape,
+using Staging = std::shared_ptr<at::Tensor>;  // holds one tensor at a time
+
+io::TensorSource source(const std::string& name, std::vector<int64_t> shape, const Staging& staging,
                         std::function<at::Tensor()> make) {
-  auto staging = std::make_shared<at::Tensor>();
   return {name, io::DType::kF32, std::move(shape), [staging, make = std::move(make)] {
             *staging = make().to(at::kCPU, at::kFloat).contiguous();
             return std::span(static_cast<const std::byte*>(staging->const_data_ptr()),
@@ -123,29 +124,29 @@ at::Tensor joined_a(const LinearAdapter& adapter, const std::vector<int64_t>& fi
 
 // One 3-D parameter with `slots` places of r ranks, the i-th for the rows from i out / slots.
 void add_parameter(const std::string& stem, const LinearAdapter& adapter, int64_t out,
-                   int64_t slots, std::vector<io::TensorSource>& list) {
+                   int64_t slots, const Staging& staging, std::vector<io::TensorSource>& list) {
   const int64_t r = adapter.parts.front().b.size(2), rank = slots * r;
   const int64_t experts = adapter.a.size(0), in = adapter.a.size(2);
   std::vector<int64_t> firsts;
   for (const LinearAdapter::Part& part : adapter.parts) {
     firsts.push_back(part.first_row / (out / slots) * r);
   }
-  list.push_back(source(stem + ".lora_A.weight", {experts * rank, in},
+  list.push_back(source(stem + ".lora_A.weight", {experts * rank, in}, staging,
                         [=] { return joined_a(adapter, firsts, rank); }));
-  list.push_back(source(stem + ".lora_B.weight", {out, rank * experts},
+  list.push_back(source(stem + ".lora_B.weight", {out, rank * experts}, staging,
                         [=] { return joined_b(adapter, firsts, out, rank); }));
 }
 
 void add_expert_parameters(const config::ModelSpec& spec, const LayerAdapters& views, int64_t layer,
-                           std::vector<io::TensorSource>& list) {
+                           const Staging& staging, std::vector<io::TensorSource>& list) {
   const std::string experts = fmt::format("{}model.layers.{}.mlp.experts", kPrefix, layer);
   const bool both = views.expert_gate_up.present() && views.expert_down.present();
   if (views.expert_gate_up.present()) {
     add_parameter(both ? experts + ".base_layer" : experts, views.expert_gate_up,
-                  2 * spec.moe->intermediate, 2, list);
+                  2 * spec.moe->intermediate, 2, staging, list);
   }
   if (views.expert_down.present()) {
-    add_parameter(experts, views.expert_down, spec.hidden, 1, list);
+    add_parameter(experts, views.expert_down, spec.hidden, 1, staging, list);
   }
 }
 
@@ -168,7 +169,13 @@ ExpertAdapters expert_adapters(const std::string& option, const config::ModelSpe
   return safe ? ExpertAdapters::kModules : ExpertAdapters::kParameters;
 }
 
-std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters) {
+std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters,
+                        ExpertAdapters kind) {
+  if (kind == ExpertAdapters::kModules &&
+      expert_adapters("auto", spec, adapters) == ExpertAdapters::kParameters) {
+    return "--expert_adapters modules: PEFT with transformers 5 leaves adapters of these experts "
+           "out, or scales them wrongly: use parameters for it";
+  }
   const std::set<std::string> leaves = adapted_leaves(adapters, false);
   const bool dense_mlp =
       leaves.contains("gate_proj") || leaves.contains("up_proj") || leaves.contains("down_proj");
@@ -208,9 +215,10 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
     list.push_back(std::move(tensor));
   }
   if (kind == ExpertAdapters::kModules) return list;
+  const auto staging = std::make_shared<at::Tensor>();
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
     const LayerAdapters views = layer_adapters(spec, adapters, layer, blocks[layer + 1]);
-    add_expert_parameters(spec, views, layer, list);
+    add_expert_parameters(spec, views, layer, staging, list);
   }
   return list;
 }
@@ -219,7 +227,7 @@ std::vector<io::TensorSource> merged_sources(const ModelLayout& layout,
                                              const io::Checkpoint& checkpoint,
                                              const Adapters& adapters,
                                              const std::vector<at::Tensor>& blocks) {
-  auto staging = std::make_shared<at::Tensor>();  // holds one tensor at a time
+  const auto staging = std::make_shared<at::Tensor>();
   std::vector<io::TensorSource> list;
   for (size_t block = 0; block < layout.blocks.size(); ++block) {
     std::map<std::string, const ParamInfo*> found;

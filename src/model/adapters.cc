@@ -40,14 +40,46 @@ std::vector<std::vector<NamedShape>> fused_linears(const config::ModelSpec& spec
   return groups;
 }
 
-bool names(const std::string& target, const std::string& module) {
-  return module == target ||
-         (module.ends_with(target) && module[module.size() - target.size() - 1] == '.');
-}
+// Targets, sorted for many of them: an adapter of some layers' experts names thousands of linears
+// whole.
+class Targets {
+ public:
+  explicit Targets(const std::vector<std::string>& targets) {
+    for (const std::string& target : targets) {
+      if (target.starts_with("model.layers.")) {
+        whole_.insert(target);
+      } else {
+        ends_.push_back(target);
+      }
+    }
+  }
 
-bool adapted(const std::vector<std::string>& targets, const std::string& module) {
-  return std::ranges::any_of(targets, [&](const auto& target) { return names(target, module); });
-}
+  bool name(const std::string& module) const {
+    return whole_.contains(module) ||
+           std::ranges::any_of(ends_, [&](const auto& end) { return is_end(end, module); });
+  }
+
+  // Forgets those that name this linear.
+  void remove(const std::string& module) {
+    whole_.erase(module);
+    std::erase_if(ends_, [&](const std::string& end) { return is_end(end, module); });
+  }
+
+  // One of them; "" when none is left.
+  std::string any() const {
+    if (!ends_.empty()) return ends_.front();
+    return whole_.empty() ? "" : *whole_.begin();
+  }
+
+ private:
+  static bool is_end(const std::string& end, const std::string& module) {
+    return module.ends_with(end) && module.size() > end.size() &&
+           module[module.size() - end.size() - 1] == '.';
+  }
+
+  std::set<std::string> whole_;
+  std::vector<std::string> ends_;
+};
 
 // The last parts of the names, each once, in the order of the layers.
 std::vector<std::string> leaves(const config::ModelSpec& spec) {
@@ -65,34 +97,32 @@ std::vector<std::string> resolve_targets(const config::ModelSpec& spec,
                                          const std::vector<std::string>& targets) {
   const std::vector<std::string> known = leaves(spec);
   if (std::ranges::find(targets, "all-linear") != targets.end()) return known;
-  std::set<std::string> unused(targets.begin(), targets.end());
-  for (int64_t layer = 0; layer < spec.layers && !unused.empty(); ++layer) {
-    for (const std::string& module : layer_linears(spec, layer)) {
-      std::erase_if(unused, [&](const std::string& target) { return names(target, module); });
-    }
+  Targets unused(targets);
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    for (const std::string& module : layer_linears(spec, layer)) unused.remove(module);
   }
-  if (unused.empty()) return targets;
-  const std::string& bad = *unused.begin();
+  const std::string bad = unused.any();
+  if (bad.empty()) return targets;
   fail("target_modules: '{}' is no linear of this {} model{}: it has {}; all-linear takes them all",
        bad, config::family_name(spec.family), did_you_mean(bad, known), fmt::join(known, ", "));
 }
 
 // The adapters of one fused matrix: all A, then B part by part (the experts' gates, then their
 // ups).
-void add_adapters(const std::vector<NamedShape>& linears, const config::LoraSpec& lora,
+void add_adapters(const std::vector<NamedShape>& linears, const Targets& targets, int64_t rank,
                   std::vector<NamedShape>& list) {
   std::vector<const NamedShape*> chosen;
   std::vector<std::string> parts;
   for (const NamedShape& linear : linears) {
     const std::string module = module_of(linear.name);
-    if (!adapted(lora.target_modules, module)) continue;
+    if (!targets.name(module)) continue;
     chosen.push_back(&linear);
     const std::string part = leaf_of(module);
     if (std::ranges::find(parts, part) == parts.end()) parts.push_back(part);
   }
   for (const NamedShape* linear : chosen) {
     list.push_back({module_of(linear->name) + ".lora_A.weight",
-                    {lora.rank, linear->shape[1]},
+                    {rank, linear->shape[1]},
                     true,
                     linear != chosen.front()});
   }
@@ -103,7 +133,7 @@ void add_adapters(const std::vector<NamedShape>& linears, const config::LoraSpec
     for (const NamedShape* linear : chosen) {
       if (!of_part(*linear)) continue;
       list.push_back({module_of(linear->name) + ".lora_B.weight",
-                      {linear->shape[0], lora.rank},
+                      {linear->shape[0], rank},
                       true,
                       count++ > 0});
     }
@@ -171,10 +201,12 @@ Adapters make_adapters(const config::ModelSpec& spec, const config::LoraSpec& lo
   if (lora.rank < 1) fail("lora_r {}: the rank of adapters must be at least 1", lora.rank);
   Adapters adapters{lora, {}};
   adapters.lora.target_modules = resolve_targets(spec, lora.target_modules);
+  const Targets targets(adapters.lora.target_modules);
   adapters.layout.blocks.emplace_back();  // the embedding has none
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
     std::vector<NamedShape> list;
-    for (const auto& group : fused_linears(spec, layer)) add_adapters(group, adapters.lora, list);
+    for (const auto& group : fused_linears(spec, layer))
+      add_adapters(group, targets, lora.rank, list);
     adapters.layout.blocks.push_back(place(std::move(list)));
   }
   adapters.layout.blocks.emplace_back();  // neither has the head

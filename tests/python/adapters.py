@@ -63,7 +63,8 @@ def merge_by_hand(model_folder, tensors, scale):
     for name in list(merged):
         module = PREFIX + name.removesuffix(".weight")
         if module + ".lora_A.weight" in tensors:
-            merged[name] = merged[name] + scale * tensors[module + ".lora_B.weight"] @ tensors[module + ".lora_A.weight"]
+            a, b = (tensors[f"{module}.lora_{x}.weight"] for x in "AB")
+            merged[name] = merged[name] + scale * b @ a
     return merged
 
 

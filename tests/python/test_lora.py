@@ -160,6 +160,13 @@ def test_a_model_with_dense_layers_too_is_warned_about(folder, tmp_path):
     assert "warning: adapters of the dense MLP layers" in done.stderr and "--merge" in done.stderr
 
 
+def test_a_form_that_peft_misreads_is_warned_about(folder, tmp_path):
+    adapter = adapters.make(folder(MOE), tmp_path / "adapter", ["gate_proj", "up_proj"])
+    said = export(folder(MOE), adapter, tmp_path / "out", "--expert_adapters", "modules").stderr
+    assert "warning: --expert_adapters modules: PEFT" in said
+    assert "warning" not in export(folder(MOE), adapter, tmp_path / "auto").stderr
+
+
 def test_peft_has_still_the_flaws_that_auto_avoids(folder, tmp_path):
     """When this fails, a newer PEFT reads module form rightly: simplify expert_adapters() in adapter_write.cc."""
     base = logits(reference.load(folder(MOE)))
