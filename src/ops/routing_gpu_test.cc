@@ -1,4 +1,5 @@
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include "ops/gpu_testing.h"
 #include "ops/routing.h"
@@ -53,10 +54,10 @@ TEST_P(RoutingGpu, RowsToTheExpertsAndBack) {
     const at::Tensor weights = device.weights.to(at::kCPU), none;
     for (const bool weighted : {false, true}) {
       for (const bool based : {false, true}) {
-        const at::Tensor y = combine_rows(rows.device, device, weighted ? device.weights : none,
-                                          based ? x.device : none);
-        const at::Tensor expected =
-            combine_rows(rows.host, host, weighted ? weights : none, based ? x.host : none);
+        const at::Tensor y = at::empty_like(x.device), expected = at::empty_like(x.host);
+        combine_rows(rows.device, device, weighted ? device.weights : none, based ? x.device : none,
+                     y);
+        combine_rows(rows.host, host, weighted ? weights : none, based ? x.host : none, expected);
         EXPECT_LT(gpu_error(y, expected), tolerance(dtype));
       }
     }

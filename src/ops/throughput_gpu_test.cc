@@ -156,7 +156,8 @@ TEST_F(Throughput, Routing) {
   row("route (latency of 5 launches)", logits.numel() * 2 + pairs * 24,
       [&] { route(logits, kChoices, true); });
   row("gather_rows", one + all, [&] { gather_rows(x, r.tokens); });
-  row("combine_rows", all + 2 * one, [&] { combine_rows(rows, r, r.weights, x); });
+  const at::Tensor y = device_randn({kTokens, kSparseHidden});
+  row("combine_rows", all + 2 * one, [&] { combine_rows(rows, r, r.weights, x, y); });
   row("router_backward (latency)", logits.numel() * 4 + pairs * 12,
       [&] { router_backward(logits, r, dweight, true); });
 }
