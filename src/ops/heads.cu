@@ -9,7 +9,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kTokensAtOnce = 4;
 
-// How lanes cover half a head of `half` elements: kUnits packs of N each, `lanes` apart.
+// How lanes cover half a head of `half` elements: each has kUnits packs of N, `lanes` packs apart.
 struct Group {
   int lanes, half;
 };
@@ -131,8 +131,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(RotateHeads p, Group 
   }
 }
 
-// One normed and rotated head's gradient g, back to the projection: turned back, d = g w r - x (sum
-// g w x) r^3 / D, and g x r for w's gradient into `dw`.
+// g, a normed head's gradient (the rotation undone), becomes that of the head x: with r = rstd, g w
+// r
+// - x (sum g w x) r^3 / D. w's own gradient, g x r, is added to dw.
 template <typename T, int N, int kUnits>
 __device__ void norm_backward(Halves<T, N>* g, const RawHalves<T, N>* x, const T* norm, bool valid,
                               int lane, const Group& group, float eps, Halves<T, N>* dw) {
