@@ -56,6 +56,6 @@ if(TRIREME_HAS_CUDA)
   target_link_options(torch_cpu INTERFACE -L${SITE_PACKAGES}/nvidia/cu13/lib)
   target_include_directories(torch_cpu SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(torch_cpu INTERFACE
-    -Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state -l:libcudart.so.13)
+    -Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state -l:libcudart.so.13 -l:libcublasLt.so.13 -Wl,-rpath,${SITE_PACKAGES}/nvidia/cu13/lib)
 endif()
 message(STATUS "CUDA: ${TRIREME_HAS_CUDA}")

@@ -1,6 +1,5 @@
 #include "model/head.h"
 
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -41,7 +40,7 @@ HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor&
         x.scalar_type(), result.loss);
     if (grads.head.defined()) ops::accumulate_weight_grad(grads.head, dlogits, normed);
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
-    ops::rms_norm_backward(at::mm(dlogits, weights.head), hidden, weights.norm, spec.rms_norm_eps,
+    ops::rms_norm_backward(ops::matmul(dlogits, weights.head), hidden, weights.norm, spec.rms_norm_eps,
                            dhidden, grads.norm);
     result.dx.index_copy_(0, index, dhidden);
   }

@@ -1,7 +1,6 @@
 #include "model/linear.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 
 #include "base/rng.h"
 #include "ops/dropout.h"
@@ -61,7 +60,7 @@ void adapter_backward(const LinearAdapter& adapter, LinearAdapter& grads, at::Te
   }
   ops::accumulate_weight_grad(grads.a, dt, input);
   if (lora.dropout > 0) {
-    add_through_dropout(dx, at::mm(dt, adapter.a), lora);
+    add_through_dropout(dx, ops::matmul(dt, adapter.a), lora);
   } else {
     ops::add_product(dx, dt, adapter.a);
   }
@@ -114,7 +113,7 @@ at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor&
                            const at::Tensor& x, const Lora& lora) {
   if (grads.weight.defined()) ops::accumulate_weight_grad(grads.weight, dy, x);
   if (grads.bias.defined()) ops::accumulate_bias_grad(grads.bias, dy);
-  at::Tensor dx = at::mm(dy, layer.weight);
+  at::Tensor dx = ops::matmul(dy, layer.weight);
   if (layer.adapter.present()) {
     adapter_backward(layer.adapter, grads.adapter, dx, dy, x, lora);
   }

@@ -17,8 +17,10 @@ void linear_add(at::Tensor out, const at::Tensor& base, const at::Tensor& x, con
 // The product in fp32 whatever the inputs' dtype: logits.
 at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& w);
 
-// out (+)= scale * a b, for the narrow products of an adapter; rows of all three may be strided.
-void product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale);
+// a [M,K] b [K,N] -> [M,N], and out (+)= scale * a b; rows may be strided, b may be a transposed
+// view. On CPU a and b are fp32, on CUDA fp32 or bf16, and `out` may be fp32 whatever they are.
+at::Tensor matmul(const at::Tensor& a, const at::Tensor& b);
+void product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale = 1);
 void add_product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale = 1);
 
 // dw fp32 [out,in] += scale * dy^T x, summed in fp32; dbias fp32 [out] += sum of rows.
