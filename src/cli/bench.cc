@@ -141,10 +141,11 @@ Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan)
 }
 
 Json tiles_json(const engine::ExecutionPlan& plan) {
-  Json kept = {{"attention", 0}, {"qkv", 0}, {"mid", 0}, {"mlp", 0}};
+  Json kept = {{"attention", 0}, {"qkv", 0}, {"heads", 0}, {"mid", 0}, {"mlp", 0}};
   for (const model::Keep& k : plan.keep) {
     kept["attention"] = kept["attention"].get<int>() + k.attention;
     kept["qkv"] = kept["qkv"].get<int>() + k.qkv;
+    kept["heads"] = kept["heads"].get<int>() + k.heads;
     kept["mid"] = kept["mid"].get<int>() + k.mid;
     kept["mlp"] = kept["mlp"].get<int>() + k.mlp;
   }

@@ -102,7 +102,9 @@ int run_dump(Arguments arguments) {
   at::Tensor* wanted_logits = run.logits ? &logits : nullptr;
   engine::LossSum loss;
   if (run.grads) {
-    engine::ResidentGrads grads(model.trained_layout(), machine.device);
+    engine::ResidentGrads grads(model.trained_layout(), machine.device,
+                                engine::overwritten_blocks(model));
+    grads.clear();
     loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), grads,
                                      static_cast<uint64_t>(run.seed), wanted_logits);
     for (io::TensorSource& gradient :

@@ -98,6 +98,8 @@ std::vector<Keepable> keepables(const ActivationRequest& r) {
         2 * tokens * static_cast<double>(r.longest) * qd / kAttention);
     add(&Keep::qkv, bytes.qkv,
         2 * tokens * hidden * (qd + 2 * static_cast<double>(s.kv_dim())) / kGemm);
+    // Read and written once, at the memory's rate.
+    add(&Keep::heads, bytes.heads, 2 * tokens * static_cast<double>(bytes.heads) / kBytes);
     add(&Keep::mid, bytes.mid, 2 * tokens * hidden * qd / kGemm);
     add(&Keep::mlp, bytes.mlp, 4 * tokens * hidden * mlp_columns(s, i) / kGemm);
   }

@@ -64,7 +64,8 @@ Machine prepare_machine(const config::RunConfig& run) {
                                             : host_available_bytes() + host_resident_bytes();
   if (run.device_memory > 0) {
     machine.budget = std::min(machine.budget, run.device_memory);
-    if (machine.device.is_cuda()) cuda::limit_memory(std::max<int64_t>(0, run.device_memory - kCudaContext));
+    if (machine.device.is_cuda())
+      cuda::limit_memory(std::max<int64_t>(0, run.device_memory - kCudaContext));
   }
   machine.program = machine.device.is_cpu() ? host_resident_bytes()
                     : run.device_memory > 0 ? kCudaContext

@@ -58,6 +58,14 @@ int64_t bucket(int64_t tokens) {
   return (tokens + step - 1) / step * step;
 }
 
+std::vector<bool> overwritten_blocks(const Model& model) {
+  std::vector<bool> blocks(model.trained_layout().blocks.size());
+  if (model.adapters) return blocks;  // small: zeroed
+  for (int64_t i = 0; i < model.spec.layers; ++i) blocks[i + 1] = !model.spec.sparse(i);
+  blocks[model.spec.tied ? 0 : model.layout.head_block()] = true;
+  return blocks;
+}
+
 // One batch on the device.
 struct Executor::Step {
   at::Tensor tokens;
@@ -99,8 +107,12 @@ at::Tensor Executor::real_logits(const data::PackedBatch& batch, const at::Tenso
 
 model::LayerParams Executor::layer_grads(GradStore& grads, int64_t layer) const {
   const at::Tensor flat = grads.accumulator(layer + 1);
-  if (!model_.adapters) return model::layer_params(model_.spec, model_.layout, layer, flat);
-  model::LayerParams params;  // undefined: frozen
+  model::LayerParams params;
+  if (!model_.adapters) {
+    params = model::layer_params(model_.spec, model_.layout, layer, flat);
+    if (grads.take_fresh(layer + 1)) model::mark_fresh(params);
+    return params;
+  }
   model::attach(params, model::layer_adapters(model_.spec, *model_.adapters, layer, flat));
   return params;
 }
@@ -153,6 +165,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
     if (!model_.adapters) {
       head_grads = model::head_params(model_.spec, model_.layout, grads.accumulator(0),
                                       grads.accumulator(model_.layout.head_block()));
+      head_grads.fresh = grads.take_fresh(model_.spec.tied ? 0 : model_.layout.head_block());
     }
     result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.targets,
                                        grad_scale, plan_.tiles.loss);

@@ -33,6 +33,10 @@ struct LossSum {
 // few shapes, whatever the lengths of the documents.
 int64_t bucket(int64_t tokens);
 
+// Of each block of the trained layout: whether backward writes the gradients of all its matrices
+// with products (a dense layer, and what holds the head).
+std::vector<bool> overwritten_blocks(const Model& model);
+
 class Executor {
  public:
   // All references outlive the executor.

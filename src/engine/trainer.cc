@@ -35,7 +35,7 @@ TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Mac
     : seed_(static_cast<uint64_t>(run.seed)),
       params_(weights.trained()),
       executor_(model, weights, machine.device, plan),
-      grads_(model.trained_layout(), machine.device),
+      grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
       optimizer_(model.trained_layout(), params_.master(), adamw_options(run)) {}
 
 TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
@@ -43,7 +43,7 @@ TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
   int64_t trained = 0;
   for (const data::PackedBatch& batch : batches) trained += batch.trained_tokens;
   TRIREME_CHECK(trained > 0);
-  grads_.zero();
+  grads_.clear();
   Outcome outcome;
   for (const data::PackedBatch& batch : batches) {
     const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(passes_++)).next();

@@ -8,27 +8,20 @@
 namespace trireme::model {
 namespace {
 
-struct Heads {
-  at::Tensor q, k, v;  // [S,H,D], [S,K,D], [S,K,D] as attention sees them
-};
-
 ops::HeadNorms norms(const config::ModelSpec& spec, const LayerParams& w) {
   return {w.q_norm, w.k_norm, spec.rms_norm_eps};
 }
 
-Heads prepare_heads(const config::ModelSpec& spec, const at::Tensor& qkv, const LayerParams& w,
-                    const LayerContext& context) {
-  const auto [q, k] =
-      ops::rotate_heads(qkv, spec.heads, spec.kv_heads, norms(spec, w), context.cos, context.sin);
-  const at::Tensor v = qkv.narrow(1, spec.q_dim() + spec.kv_dim(), spec.kv_dim())
-                           .unflatten(1, {spec.kv_heads, spec.head_dim});
-  return {q, k, v};
+ops::RotatedHeads rotate(const config::ModelSpec& spec, const at::Tensor& qkv, const LayerParams& w,
+                         const LayerContext& context) {
+  return ops::rotate_heads(qkv, spec.heads, spec.kv_heads, norms(spec, w), context.cos,
+                           context.sin);
 }
 
-attention::AttentionOutput attend(const config::ModelSpec& spec, const at::Tensor& qkv,
-                                  const LayerParams& w, const LayerContext& context) {
-  const Heads heads = prepare_heads(spec, qkv, w, context);
-  return context.attention->forward(heads.q, heads.k, heads.v);
+// The values' columns of the projection: [S,K,D], a view.
+at::Tensor values(const config::ModelSpec& spec, const at::Tensor& qkv) {
+  return qkv.narrow(1, spec.q_dim() + spec.kv_dim(), spec.kv_dim())
+      .unflatten(1, {spec.kv_heads, spec.head_dim});
 }
 
 at::Tensor residual_projection(const at::Tensor& x, const at::Tensor& attended, const Linear& o,
@@ -77,9 +70,15 @@ at::Tensor DecoderLayer::forward(const at::Tensor& x, const LayerParams& w,
                                  const LayerContext& shared, Keep keep, SavedLayer* saved) const {
   const LayerContext context = own(shared);
   at::Tensor qkv = project(x, w, context);
-  attention::AttentionOutput attended = attend(*spec_, qkv, w, context);
-  if (saved != nullptr && keep.qkv) saved->qkv = qkv;
+  ops::RotatedHeads heads = rotate(*spec_, qkv, w, context);
+  attention::AttentionOutput attended =
+      context.attention->forward(heads.q, heads.k, values(*spec_, qkv));
+  if (saved != nullptr) {
+    if (keep.qkv) saved->qkv = qkv;
+    if (keep.heads) saved->heads = heads;
+  }
   qkv.reset();
+  heads = {};
   const at::Tensor h = residual_projection(x, attended.out, w.o, context.pass.lora.of(Matrix::kO));
   if (saved != nullptr) {
     saved->x = x;
@@ -98,7 +97,9 @@ at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerPara
   // Attention first, where it is recomputed: h needs its output.
   if (!saved.attention.out.defined()) {
     if (!saved.qkv.defined()) saved.qkv = project(saved.x, w, context);
-    saved.attention = attend(*spec_, saved.qkv, w, context);
+    const ops::RotatedHeads heads =
+        saved.heads.q.defined() ? saved.heads : rotate(*spec_, saved.qkv, w, context);
+    saved.attention = context.attention->forward(heads.q, heads.k, values(*spec_, saved.qkv));
   }
   at::Tensor h = saved.mid.defined()
                      ? std::move(saved.mid)
@@ -109,10 +110,11 @@ at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerPara
 
   at::Tensor dattended = linear_backward(w.o, g.o, dh, saved.attention.out.flatten(1), lora_o);
   if (!saved.qkv.defined()) saved.qkv = project(saved.x, w, context);
-  const Heads heads = prepare_heads(*spec_, saved.qkv, w, context);
-  const attention::AttentionGradients grads =
-      context.attention->backward(dattended.unflatten(1, {spec_->heads, spec_->head_dim}), heads.q,
-                                  heads.k, heads.v, saved.attention);
+  if (!saved.heads.q.defined()) saved.heads = rotate(*spec_, saved.qkv, w, context);
+  const attention::AttentionGradients grads = context.attention->backward(
+      dattended.unflatten(1, {spec_->heads, spec_->head_dim}), saved.heads.q, saved.heads.k,
+      values(*spec_, saved.qkv), saved.attention);
+  saved.heads = {};
   saved.attention = {};
   dattended.reset();
 
@@ -129,6 +131,7 @@ LayerBytes layer_bytes(const config::ModelSpec& spec, int64_t layer, int64_t ele
   bytes.least = spec.hidden * element;
   bytes.attention = spec.q_dim() * element + spec.heads * 4;
   bytes.qkv = (spec.q_dim() + 2 * spec.kv_dim()) * element;
+  bytes.heads = (spec.q_dim() + spec.kv_dim()) * element;
   bytes.mid = spec.hidden * element;
   bytes.mlp = 2 * spec.intermediate * element;
   if (spec.sparse(layer)) {

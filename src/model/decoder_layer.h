@@ -7,7 +7,7 @@
 //
 // Saved for backward at the least: x [S,C], and for experts the routing (a recomputed top-k could
 // flip). Keep says which further intermediates stay; the others are recomputed by the same kernels
-// on the same tiles, so that both ways give the same bits. Norms and rotations always are.
+// on the same tiles, so that both ways give the same bits. Normed inputs always are.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,6 +18,7 @@
 #include "config/model_spec.h"
 #include "model/layout.h"
 #include "model/mlp.h"
+#include "ops/heads.h"
 
 namespace trireme::model {
 
@@ -25,9 +26,10 @@ namespace trireme::model {
 struct Keep {
   bool attention = false;  // o [S,H,D] and its log-sum-exp [H,S]
   bool qkv = false;        // the projection [S,(H+2K)D], before q/k norm and rotation
+  bool heads = false;      // q [S,H,D] and k [S,K,D], normed and rotated
   bool mid = false;        // h [S,C]
   bool mlp = false;        // gate and up [S,2F], or of the experts [S*topk,2F]
-  static Keep all() { return {true, true, true, true}; }
+  static Keep all() { return {true, true, true, true, true}; }
 };
 
 // What is the same for every layer of one batch.
@@ -41,6 +43,7 @@ struct SavedLayer {
   at::Tensor x;                          // [S,C]
   attention::AttentionOutput attention;  // undefined when recomputed, as the following
   at::Tensor qkv;
+  ops::RotatedHeads heads;
   at::Tensor mid;
   SavedMlp mlp;
 };
@@ -75,6 +78,7 @@ struct LayerBytes {
   int64_t least = 0;
   int64_t attention = 0;
   int64_t qkv = 0;
+  int64_t heads = 0;
   int64_t mid = 0;
   int64_t mlp = 0;
 };

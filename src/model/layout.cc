@@ -82,6 +82,10 @@ at::Tensor param_view(const at::Tensor& flat, const ParamInfo& info) {
   return flat.narrow(0, info.offset, info.numel).view(info.shape);
 }
 
+void mark_fresh(LayerParams& grads) {
+  for (Linear* linear : {&grads.qkv, &grads.o, &grads.gate_up, &grads.down}) linear->fresh = true;
+}
+
 LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layout, int64_t layer,
                          const at::Tensor& flat) {
   const Viewer view(layout.blocks[layer + 1], flat);
@@ -113,9 +117,9 @@ LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layou
 HeadParams head_params(const config::ModelSpec& spec, const ModelLayout& layout,
                        const at::Tensor& embed_flat, const at::Tensor& head_flat) {
   const Viewer head(layout.blocks.back(), head_flat);
-  if (!spec.tied) return {head.one("norm.weight"), head.one("lm_head.weight")};
+  if (!spec.tied) return {head.one("norm.weight"), head.one("lm_head.weight"), false};
   return {head.one("norm.weight"),
-          Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight")};
+          Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight"), false};
 }
 
 }  // namespace trireme::model

@@ -59,12 +59,16 @@ struct LayerParams {
   Linear expert_gate_up;      // [E, 2F, C]
   Linear expert_down;         // [E, C, F]
 };
+// Says of a dense layer's gradients that its matrices hold nothing yet.
+void mark_fresh(LayerParams& grads);
+
 LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layout, int64_t layer,
                          const at::Tensor& flat);
 
 struct HeadParams {
-  at::Tensor norm;  // [C]
-  at::Tensor head;  // [V, C]; the embedding's when tied
+  at::Tensor norm;     // [C]
+  at::Tensor head;     // [V, C]; the embedding's when tied
+  bool fresh = false;  // of gradients: the head's holds nothing yet, and is overwritten
 };
 HeadParams head_params(const config::ModelSpec& spec, const ModelLayout& layout,
                        const at::Tensor& embed_flat, const at::Tensor& head_flat);

@@ -30,14 +30,6 @@ at::Tensor ranks(const LinearAdapter::Part& part, const at::Tensor& t) {
   return t.narrow(1, part.first_rank, part.b.size(-1));
 }
 
-void add_through_dropout(at::Tensor& dx, const at::Tensor& du, const Lora& lora) {
-  if (lora.dropout > 0) {
-    ops::dropout_add_(dx, du, lora.dropout, mask_seed(lora, dx));
-  } else {
-    dx.add_(du);
-  }
-}
-
 void add_adapter(const LinearAdapter& adapter, at::Tensor y, const at::Tensor& x,
                  const Lora& lora) {
   if (!adapter.present()) return;
@@ -47,38 +39,23 @@ void add_adapter(const LinearAdapter& adapter, at::Tensor y, const at::Tensor& x
   }
 }
 
-// Gradients of A and B, and dx += through the adapter.
-void adapter_backward(const LinearAdapter& adapter, LinearAdapter& grads, at::Tensor& dx,
-                      const at::Tensor& dy, const at::Tensor& x, const Lora& lora) {
-  const at::Tensor input = dropped(x, lora), t = ops::linear(input, adapter.a);
-  at::Tensor dt = at::empty(t.sizes(), t.options());
-  for (size_t i = 0; i < adapter.parts.size(); ++i) {
-    const auto& part = adapter.parts[i];
-    const at::Tensor dpart = outputs(part, dy);
-    ops::accumulate_weight_grad(grads.parts[i].b, dpart, ranks(part, t), lora.scale);
-    ops::product(ranks(part, dt), dpart, part.b, lora.scale);
+// The gradient at A's outputs: scale * dy B, part by part.
+at::Tensor narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy, const Lora& lora) {
+  at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
+  for (const auto& part : adapter.parts) {
+    ops::product(ranks(part, dt), outputs(part, dy), part.b, lora.scale);
   }
-  ops::accumulate_weight_grad(grads.a, dt, input);
-  if (lora.dropout > 0) {
-    add_through_dropout(dx, ops::matmul(dt, adapter.a), lora);
-  } else {
-    ops::add_product(dx, dt, adapter.a);
-  }
+  return dt;
 }
 
-void grouped_adapter_backward(const LinearAdapter& adapter, LinearAdapter& grads, at::Tensor& dx,
-                              const at::Tensor& dy, const at::Tensor& x, const at::Tensor& ends,
-                              const Lora& lora) {
-  const at::Tensor input = dropped(x, lora), t = ops::grouped_linear(input, adapter.a, ends);
-  at::Tensor dt = at::empty(t.sizes(), t.options());
-  for (size_t i = 0; i < adapter.parts.size(); ++i) {
-    const auto& part = adapter.parts[i];
-    const at::Tensor dpart = outputs(part, dy);
-    ops::accumulate_grouped_weight_grad(grads.parts[i].b, dpart, ranks(part, t), ends, lora.scale);
-    ranks(part, dt).copy_(ops::grouped_linear_backward(dpart, part.b, ends).mul_(lora.scale));
+at::Tensor grouped_narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy,
+                               const at::Tensor& ends, const Lora& lora) {
+  at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
+  for (const auto& part : adapter.parts) {
+    ranks(part, dt).copy_(
+        ops::grouped_linear_backward(outputs(part, dy), part.b, ends).mul_(lora.scale));
   }
-  ops::accumulate_grouped_weight_grad(grads.a, dt, input, ends);
-  add_through_dropout(dx, ops::grouped_linear_backward(dt, adapter.a, ends), lora);
+  return dt;
 }
 
 }  // namespace
@@ -109,15 +86,40 @@ void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, con
   add_adapter(layer.adapter, out, x, lora);
 }
 
+InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lora& lora) {
+  InputGrad grad{ops::matmul(dy, layer.weight), {}};
+  if (!layer.adapter.present()) return grad;
+  grad.narrow = narrow_grad(layer.adapter, dy, lora);
+  if (lora.dropout > 0) {
+    ops::dropout_add_(grad.dx, ops::matmul(grad.narrow, layer.adapter.a), lora.dropout,
+                      mask_seed(lora, grad.dx));
+  } else {
+    ops::add_product(grad.dx, grad.narrow, layer.adapter.a);
+  }
+  return grad;
+}
+
+void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                         const at::Tensor& x, const at::Tensor& narrow, const Lora& lora) {
+  if (grads.weight.defined()) {
+    ops::accumulate_weight_grad(grads.weight, dy, x, 1, std::exchange(grads.fresh, false));
+  }
+  if (grads.bias.defined()) ops::accumulate_bias_grad(grads.bias, dy);
+  if (!grads.adapter.present()) return;
+  const at::Tensor input = dropped(x, lora), t = ops::linear(input, layer.adapter.a);
+  for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
+    const auto& part = layer.adapter.parts[i];
+    ops::accumulate_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), ranks(part, t),
+                                lora.scale);
+  }
+  ops::accumulate_weight_grad(grads.adapter.a, narrow, input);
+}
+
 at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
                            const at::Tensor& x, const Lora& lora) {
-  if (grads.weight.defined()) ops::accumulate_weight_grad(grads.weight, dy, x);
-  if (grads.bias.defined()) ops::accumulate_bias_grad(grads.bias, dy);
-  at::Tensor dx = ops::matmul(dy, layer.weight);
-  if (layer.adapter.present()) {
-    adapter_backward(layer.adapter, grads.adapter, dx, dy, x, lora);
-  }
-  return dx;
+  InputGrad grad = linear_input_grad(layer, dy, lora);
+  linear_weight_grads(layer, grads, dy, x, grad.narrow, lora);
+  return std::move(grad.dx);
 }
 
 at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Tensor& ends,
@@ -131,14 +133,40 @@ at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Te
   return y;
 }
 
+InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at::Tensor& ends,
+                             const Lora& lora) {
+  InputGrad grad{ops::grouped_linear_backward(dy, layer.weight, ends), {}};
+  if (!layer.adapter.present()) return grad;
+  grad.narrow = grouped_narrow_grad(layer.adapter, dy, ends, lora);
+  const at::Tensor du = ops::grouped_linear_backward(grad.narrow, layer.adapter.a, ends);
+  if (lora.dropout > 0) {
+    ops::dropout_add_(grad.dx, du, lora.dropout, mask_seed(lora, grad.dx));
+  } else {
+    grad.dx.add_(du);
+  }
+  return grad;
+}
+
+void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                          const at::Tensor& x, const at::Tensor& narrow, const at::Tensor& ends,
+                          const Lora& lora) {
+  if (grads.weight.defined()) ops::accumulate_grouped_weight_grad(grads.weight, dy, x, ends);
+  if (!grads.adapter.present()) return;
+  const at::Tensor input = dropped(x, lora);
+  const at::Tensor t = ops::grouped_linear(input, layer.adapter.a, ends);
+  for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
+    const auto& part = layer.adapter.parts[i];
+    ops::accumulate_grouped_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), ranks(part, t),
+                                        ends, lora.scale);
+  }
+  ops::accumulate_grouped_weight_grad(grads.adapter.a, narrow, input, ends);
+}
+
 at::Tensor grouped_linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
                                    const at::Tensor& x, const at::Tensor& ends, const Lora& lora) {
-  if (grads.weight.defined()) ops::accumulate_grouped_weight_grad(grads.weight, dy, x, ends);
-  at::Tensor dx = ops::grouped_linear_backward(dy, layer.weight, ends);
-  if (layer.adapter.present()) {
-    grouped_adapter_backward(layer.adapter, grads.adapter, dx, dy, x, ends, lora);
-  }
-  return dx;
+  InputGrad grad = grouped_input_grad(layer, dy, ends, lora);
+  grouped_weight_grads(layer, grads, dy, x, grad.narrow, ends, lora);
+  return std::move(grad.dx);
 }
 
 }  // namespace trireme::model

@@ -34,6 +34,8 @@ struct Linear {
   at::Tensor bias;    // [out]; undefined without
   LinearAdapter adapter;
 
+  // Of gradients: the weight's holds nothing yet, and the first product overwrites it.
+  bool fresh = false;
   // Of gradients: whether the layer's input is needed to compute them.
   bool trained() const { return weight.defined() || adapter.present(); }
 };
@@ -58,13 +60,30 @@ at::Tensor linear(const Linear& layer, const at::Tensor& x, const Lora& lora, at
 // out = base + the same; out may be base.
 void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, const at::Tensor& x,
                 const Lora& lora);
-// dy [N,out] -> dx [N,in]; gradients are added to `grads` where it is defined. x may be undefined
-// when grads.trained() is false.
+
+// The gradient at a layer's input [N,in], and that at the outputs of an adapter's A [N, parts r]
+// (undefined without), which the adapter's own gradients need again.
+struct InputGrad {
+  at::Tensor dx;
+  at::Tensor narrow;
+};
+
+// dy [N,out] -> dx [N,in].
+InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lora& lora);
+// Gradients of what is trained are added to `grads`; x is not read (and may be undefined) when
+// grads.trained() is false. `narrow`: of linear_input_grad.
+void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                         const at::Tensor& x, const at::Tensor& narrow, const Lora& lora);
+// Both.
 at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
                            const at::Tensor& x, const Lora& lora);
-
 // The same for rows grouped by expert, which end at `ends` (ops/grouped.h).
 at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Tensor& ends,
+                          const Lora& lora);
+InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at::Tensor& ends,
+                             const Lora& lora);
+void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                          const at::Tensor& x, const at::Tensor& narrow, const at::Tensor& ends,
                           const Lora& lora);
 at::Tensor grouped_linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
                                    const at::Tensor& x, const at::Tensor& ends, const Lora& lora);

@@ -40,13 +40,15 @@ at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::
     }
     at::Tensor gate_up = saved.gate_up.defined() ? saved.gate_up.narrow(0, first, rows)
                                                  : linear(w.gate_up, normed, lora_gate_up);
+    // The activations are made again on the way, where the down projection is trained.
+    InputGrad dactivated = linear_input_grad(w.down, grad, lora_down);
     at::Tensor activated;
-    if (g.down.trained()) activated = ops::swiglu(gate_up);
-    at::Tensor dactivated = linear_backward(w.down, g.down, grad, activated, lora_down);
-    activated.reset();
-    const at::Tensor dgate_up = ops::swiglu_backward(dactivated, gate_up);
-    dactivated.reset();
+    const at::Tensor dgate_up =
+        ops::swiglu_backward(dactivated.dx, gate_up, g.down.trained() ? &activated : nullptr);
+    dactivated.dx.reset();
     gate_up.reset();
+    linear_weight_grads(w.down, g.down, grad, activated, dactivated.narrow, lora_down);
+    activated.reset();
     // dy's storage becomes dh: the residual's gradient is there already.
     ops::rms_norm_backward(linear_backward(w.gate_up, g.gate_up, dgate_up, normed, lora_gate_up),
                            tile, w.post_norm, spec.rms_norm_eps, grad, g.post_norm);

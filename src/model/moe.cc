@@ -58,15 +58,19 @@ at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const
   // own gradients are of the weighted activations instead.
   ops::RowWeights weights{ops::row_weights(routing), {}};
   weights.dweight = at::empty(weights.weight.sizes(), weights.weight.options());
-  at::Tensor activated;
-  if (g.expert_down.trained()) activated = ops::swiglu(gate_up).mul_(weights.weight.unsqueeze(1));
-  at::Tensor dactivated =
-      grouped_linear_backward(w.expert_down, g.expert_down, ops::gather_rows(dy, routing.tokens),
-                              activated, routing.ends, lora_down);
-  activated.reset();
-  const at::Tensor dgate_up = ops::swiglu_backward(dactivated, gate_up, nullptr, &weights);
-  dactivated.reset();
+  at::Tensor dout = ops::gather_rows(dy, routing.tokens), activated;
+  InputGrad dactivated = grouped_input_grad(w.expert_down, dout, routing.ends, lora_down);
+  const at::Tensor dgate_up = ops::swiglu_backward(
+      dactivated.dx, gate_up, g.expert_down.trained() ? &activated : nullptr, &weights);
+  dactivated.dx.reset();
   gate_up.reset();
+  if (g.expert_down.trained()) {
+    activated.mul_(weights.weight.unsqueeze(1));
+    grouped_weight_grads(w.expert_down, g.expert_down, dout, activated, dactivated.narrow,
+                         routing.ends, lora_down);
+  }
+  activated.reset();
+  dout.reset();
   const at::Tensor drows = grouped_linear_backward(w.expert_gate_up, g.expert_gate_up, dgate_up,
                                                    rows, routing.ends, lora_gate_up);
   at::Tensor dnormed = at::empty(normed.sizes(), normed.options());

@@ -1,11 +1,16 @@
+#include <ATen/Context.h>
 #include <ATen/cuda/CUDAContextLight.h>
+#include <ATen/cuda/CUDAEvent.h>
+#include <ATen/ops/empty_strided.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cublasLt.h>
 
 #include <array>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "base/error.h"
 #include "ops/gemm.h"
@@ -99,14 +104,34 @@ Key key_of(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, const 
   const auto aligned = [](const at::Tensor& x) {
     return static_cast<int64_t>(reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0);
   };
-  return {d.size(0),          d.size(1),          a.size(1),
-          p.a.stride,         p.b.stride,         p.c.stride,
-          p.d.stride,         p.a.transposed,     p.b.transposed,
-          type_of(a),         type_of(d),         beta != 0,
-          c.is_same(d),       aligned(a) + 2 * aligned(b) + 4 * aligned(c) + 8 * aligned(d)};
+  return {d.size(0),      d.size(1),
+          a.size(1),      p.a.stride,
+          p.b.stride,     p.c.stride,
+          p.d.stride,     p.a.transposed,
+          p.b.transposed, type_of(a),
+          type_of(d),     beta != 0,
+          c.is_same(d),   aligned(a) + 2 * aligned(b) + 4 * aligned(c) + 8 * aligned(d)};
 }
 
-cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Problem& p) {
+// One product's operands.
+struct Operands {
+  const at::Tensor &a, &b, &c, &d;
+  float alpha, beta;
+};
+
+cublasStatus_t run(cublasLtHandle_t handle, const Problem& p, const Operands& o,
+                   const cublasLtMatmulAlgo_t& algorithm) {
+  return cublasLtMatmul(handle, p.op.get(), &o.alpha, o.b.const_data_ptr(), p.lb.get(),
+                        o.a.const_data_ptr(), p.la.get(), &o.beta, o.c.const_data_ptr(), p.lc.get(),
+                        o.d.mutable_data_ptr(), p.ld.get(), &algorithm,
+                        at::cuda::getCUDABlasLtWorkspace(), at::cuda::getCUDABlasLtWorkspaceSize(),
+                        c10::cuda::getCurrentCUDAStream());
+}
+
+constexpr int kCandidates = 8;
+
+// cuBLASLt's candidates, its favourite first.
+std::vector<cublasLtMatmulAlgo_t> candidates(cublasLtHandle_t handle, const Problem& p) {
   cublasLtMatmulPreference_t raw = nullptr;
   check(cublasLtMatmulPreferenceCreate(&raw), "preference");
   const Preference preference(raw);
@@ -119,13 +144,59 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Problem& p) {
   check(cublasLtMatmulPreferenceSetAttribute(raw, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                                              &reductions, sizeof reductions),
         "reductions");
-  cublasLtMatmulHeuristicResult_t result{};
+  std::array<cublasLtMatmulHeuristicResult_t, kCandidates> results{};
   int found = 0;
   check(cublasLtMatmulAlgoGetHeuristic(handle, p.op.get(), p.lb.get(), p.la.get(), p.lc.get(),
-                                       p.ld.get(), raw, 1, &result, &found),
+                                       p.ld.get(), raw, kCandidates, results.data(), &found),
         "heuristic");
   TRIREME_CHECK(found > 0, "cuBLASLt has no kernel for this product");
-  return result.algo;
+  std::vector<cublasLtMatmulAlgo_t> list;
+  for (int i = 0; i < found; ++i) list.push_back(results[i].algo);
+  return list;
+}
+
+// Milliseconds of one run; a failure is infinitely slow.
+float time_run(cublasLtHandle_t handle, const Problem& p, const Operands& o,
+               const cublasLtMatmulAlgo_t& algorithm) {
+  constexpr int kRuns = 4;
+  if (run(handle, p, o, algorithm) != CUBLAS_STATUS_SUCCESS) {
+    return std::numeric_limits<float>::infinity();
+  }
+  const auto stream = c10::cuda::getCurrentCUDAStream();
+  at::cuda::CUDAEvent begin(cudaEventDefault), end(cudaEventDefault);
+  begin.record(stream);
+  for (int i = 0; i < kRuns; ++i) run(handle, p, o, algorithm);
+  end.record(stream);
+  end.synchronize();
+  return begin.elapsed_time(end) / kRuns;
+}
+
+// Results of this size are tried on a copy, where they are added to in place.
+constexpr int64_t kLargestCopy = 512 << 20;
+
+cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Problem& p, const Operands& o) {
+  const std::vector<cublasLtMatmulAlgo_t> list = candidates(handle, p);
+  const bool in_place = o.beta != 0 && o.c.is_same(o.d);
+  const bool too_large = in_place && static_cast<int64_t>(o.d.nbytes()) > kLargestCopy;
+  if (list.size() == 1 || too_large || at::globalContext().deterministicAlgorithms()) {
+    return list.front();
+  }
+  // Whatever is tried may overwrite d: the product itself comes afterwards.
+  const at::Tensor scratch =
+      in_place ? at::empty_strided(o.d.sizes(), o.d.strides(), o.d.options()) : o.d;
+  const Operands trial{o.a, o.b, in_place ? scratch : o.c, scratch, o.alpha, o.beta};
+  for (int i = 0; i < 3; ++i) run(handle, p, trial, list.front());  // clocks and caches settle
+  size_t best = 0;
+  float least = std::numeric_limits<float>::infinity();
+  for (size_t i = 0; i < list.size(); ++i) {
+    const float passed = time_run(handle, p, trial, list[i]);
+    // The favourite stays unless another is clearly faster.
+    if (passed < least * (best == 0 && i > 0 ? 0.99f : 1.0f)) {
+      least = passed;
+      best = i;
+    }
+  }
+  return list[best];
 }
 
 }  // namespace
@@ -141,14 +212,9 @@ void gemm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& c, const a
   const Problem problem(a, b, c, d);
   const std::lock_guard lock(mutex);
   const auto [entry, added] = chosen.try_emplace(key_of(a, b, c, d, problem, beta));
-  if (added) entry->second = choose(handle, problem);
-  const auto scale = static_cast<float>(alpha), keep = static_cast<float>(beta);
-  check(cublasLtMatmul(handle, problem.op.get(), &scale, b.const_data_ptr(), problem.lb.get(),
-                       a.const_data_ptr(), problem.la.get(), &keep, c.const_data_ptr(),
-                       problem.lc.get(), d.mutable_data_ptr(), problem.ld.get(), &entry->second,
-                       at::cuda::getCUDABlasLtWorkspace(), at::cuda::getCUDABlasLtWorkspaceSize(),
-                       c10::cuda::getCurrentCUDAStream()),
-        "product");
+  const Operands operands{a, b, c, d, static_cast<float>(alpha), static_cast<float>(beta)};
+  if (added) entry->second = choose(handle, problem, operands);
+  check(run(handle, problem, operands, entry->second), "product");
 }
 
 }  // namespace trireme::ops::cuda

@@ -67,10 +67,10 @@ void add_product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, doubl
   }
 }
 
-void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x,
-                            double scale) {
+void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x, double scale,
+                            bool overwrite) {
   TRIREME_CHECK(dw.scalar_type() == at::kFloat);
-  add_product(dw, dy.t(), x, scale);
+  (overwrite ? product : add_product)(dw, dy.t(), x, scale);
 }
 
 void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy) {

@@ -157,7 +157,8 @@ void forward(const RmsNorm& p) {
 template <typename T, int N, bool kWeightGrad>
 void backward(const RmsNormBackward& p) {
   const auto [threads, packs] = shape(divide_up(p.width, N), kBackwardThreads);
-  const int64_t blocks = p.rows < kNormPartials ? p.rows : kNormPartials;
+  // Partial sums of dw are of a fixed number of blocks; without them each row has its own.
+  const int64_t blocks = kWeightGrad ? std::min<int64_t>(p.rows, kNormPartials) : p.rows;
   const auto run = [&](auto kernel) { kernel<<<blocks, threads, 0, current_stream()>>>(p); };
   if (packs == 1) return run(backward_kernel<T, N, 1, kWeightGrad>);
   if (packs == 2) return run(backward_kernel<T, N, 2, kWeightGrad>);

@@ -244,7 +244,8 @@ def test_logits_loss_and_adapter_gradients_equal_pefts(folder, tmp_path, name, t
     theirs.grads = adapters.module_gradients(model, theirs.tokens)
     ours = dump(folder(name), documents, labels, tmp_path, "--adapter", adapter)
     assert ours.tokens == theirs.tokens
-    assert (ours.logits - theirs.logits).abs().max() <= 1e-4
+    # Random adapters make logits of 10 and more: relative to the largest.
+    assert (ours.logits - theirs.logits).abs().max() <= 3e-5 * theirs.logits.abs().max()
     assert abs(ours.loss_sum - theirs.loss_sum) <= 1e-5 * theirs.loss_sum
     assert_gradients(ours.grads, theirs.grads)
 
