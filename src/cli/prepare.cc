@@ -16,6 +16,16 @@ namespace {
 void check_widths(const engine::Model& model, const engine::Machine& machine) {
   const config::ModelSpec& spec = model.spec;
   if (!spec.moe || !machine.device.is_cuda() || machine.dtype == at::kFloat) return;
+  const auto of_experts = [](const model::BlockLayout& block) {
+    return !block.params.empty() && block.params.back().name.find(".experts.") != std::string::npos;
+  };
+  if (model.adapters && model.adapters->lora.rank % 8 != 0 &&
+      std::ranges::any_of(model.adapters->layout.blocks, of_experts)) {
+    fail(
+        "lora_r {}: must be a multiple of 8 for adapters of experts in bfloat16 on CUDA: use "
+        "another, or --dtype float32",
+        model.adapters->lora.rank);
+  }
   if (spec.hidden % 8 == 0 && spec.moe->intermediate % 8 == 0) return;
   fail(
       "hidden_size {} and moe_intermediate_size {}: both must be multiples of 8 for bfloat16 on "

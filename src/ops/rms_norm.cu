@@ -5,11 +5,12 @@
 namespace trireme::ops::cuda {
 namespace {
 
-constexpr int kForwardThreads = 256, kBackwardThreads = 512;
+constexpr int kForwardThreads = 256, kBackwardThreads = 512, kMostThreads = 512;
+constexpr int kMostPacks = 8;
 
 // Packs of a row that thread t owns: t, t + threads, ... below width / N.
 template <typename T, int N, int kPacks>
-__global__ void __launch_bounds__(kForwardThreads)
+__global__ void __launch_bounds__(kMostThreads)
     forward_kernel(const T* x, int64_t x_stride, const T* w, T* y, int width, float eps) {
   __shared__ float shared[kWarp];
   const T* row = x + blockIdx.x * x_stride;
@@ -134,7 +135,7 @@ Shape shape(int64_t units, int most) {
   for (int threads = kWarp; threads <= most; threads *= 2) {
     if (units <= threads) return {threads, 1};
   }
-  for (int packs = 2; packs <= 8; packs *= 2) {
+  for (int packs = 2; packs <= kMostPacks; packs *= 2) {
     if (units <= most * packs) return {most, packs};
   }
   refuse_launch("RMSNorm: the row does not fit into a block's registers");
@@ -142,7 +143,9 @@ Shape shape(int64_t units, int most) {
 
 template <typename T, int N>
 void forward(const RmsNorm& p) {
-  const auto [threads, packs] = shape(divide_up(p.width, N), kForwardThreads);
+  const int64_t units = divide_up(p.width, N);
+  const auto [threads, packs] =
+      shape(units, units <= kForwardThreads * kMostPacks ? kForwardThreads : kMostThreads);
   const auto run = [&](auto kernel) {
     kernel<<<p.rows, threads, 0, current_stream()>>>(
         static_cast<const T*>(p.x), p.x_stride, static_cast<const T*>(p.w), static_cast<T*>(p.y),

@@ -92,6 +92,21 @@ def train_natively(model_folder, folder, seed=6, **fields):
     return model.eval()
 
 
+def forward_backward(model, documents, labels):
+    """reference.forward_backward of a PEFT model: the gradients are those of its adapters, by our names."""
+    result = reference.Result(0.0, 0, None, {})
+    rows = []
+    for document, document_labels in zip(documents, labels):
+        loss, count, logits = reference.document_loss(model, document, document_labels)
+        if loss.requires_grad:
+            loss.backward()
+        result.loss_sum, result.tokens = result.loss_sum + loss.item(), result.tokens + count
+        rows.append(logits)
+    result.logits = torch.cat(rows)
+    result.grads = module_gradients(model, result.tokens)
+    return result
+
+
 def module_gradients(model, tokens):
     """PEFT's gradients by our names: those of experts, which PEFT holds joined, taken apart."""
     grads = {}
