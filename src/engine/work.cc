@@ -34,6 +34,20 @@ double attention_products(const ModelSpec& s) {
   return static_cast<double>(s.hidden) * static_cast<double>(2 * s.q_dim() + 2 * s.kv_dim());
 }
 
+// Multiply-adds per token of all adapters; of experts', those of the chosen ones are a part too
+// small to count.
+double adapter_products(const model::Adapters& adapters) {
+  double products = 0;
+  for (const model::BlockLayout& block : adapters.layout.blocks) {
+    for (const model::ParamInfo& info : block.params) {
+      if (info.name.find(".experts.") == std::string::npos) {
+        products += static_cast<double>(info.numel);
+      }
+    }
+  }
+  return products;
+}
+
 double mlp_width(const ModelSpec& s, int64_t layer) {
   return static_cast<double>(s.sparse(layer) ? s.moe->experts_per_token * s.moe->intermediate
                                              : s.intermediate);
@@ -135,8 +149,7 @@ Work needed_work(const Model& model, const std::vector<int64_t>& documents, int6
   }
   work.products += 2 * static_cast<double>(trained) * static_cast<double>(s.vocab) *
                    static_cast<double>(s.hidden) * times;
-  const auto adapted = static_cast<double>(model.adapters ? model.adapters->layout.numel() : 0);
-  if (!s.moe) work.products += 2 * tokens * adapted * 3;
+  if (model.adapters) work.products += 2 * tokens * adapter_products(*model.adapters) * 3;
   work.optimizer_bytes = kOptimizerBytes * static_cast<double>(model.trained_layout().numel());
   return work;
 }
