@@ -33,16 +33,17 @@ peer() {  # case stack options...
 
 LORA="--use_lora true --lora_r 16 --lora_alpha 32 --target_modules q_proj,k_proj,v_proj,o_proj"
 
-# dense_case NAME SHAPE TRAIN LENGTH STACKS [STEPS]
+# one_case NAME SHAPE TRAIN LENGTH STACKS: a step of 128K tokens takes most of a minute and is not repeated often.
 one_case() {
-  case=$1 shape=$2 train=$3 length=$4 stacks=$5 steps=${6:-6}
+  case=$1 shape=$2 train=$3 length=$4 stacks=$5
   flags=""; [ "$train" = full ] || flags=$LORA
+  steps=6 least=2 cold="" profile=true
+  if [ "$length" -ge 131072 ]; then steps=2 least=1 cold="--cold --steps 1" profile=false; fi
   # shellcheck disable=SC2086
-  ours "$case" trireme --shape "$shape" --length "$length" --steps "$steps" $flags --profile true --bound true
+  ours "$case" trireme --shape "$shape" --length "$length" --steps "$steps" $flags --profile "$profile" --bound true
   # shellcheck disable=SC2086
-  ours "$case" "trireme --keep none" --shape "$shape" --length "$length" --steps 2 $flags --keep none
+  ours "$case" "trireme --keep none" --shape "$shape" --length "$length" --steps "$least" $flags --keep none
   for stack in $stacks; do
-    cold=""; [ "$length" -lt 131072 ] || cold="--cold --steps 1"
     # shellcheck disable=SC2086
     peer "$case" "$stack" --shape "$shape" --train "$train" --length "$length" $cold
   done
@@ -52,7 +53,7 @@ run_case() {
   case $1 in
     8b-lora-8k) one_case "$1" qwen3-8b lora 8192 "fast best" ;;
     8b-lora-32k) one_case "$1" qwen3-8b lora 32768 "best fast" ;;
-    8b-lora-128k) one_case "$1" qwen3-8b lora 131072 best 3 ;;
+    8b-lora-128k) one_case "$1" qwen3-8b lora 131072 best ;;
     8b-lora-256k) ours "$1" trireme --shape qwen3-8b --length 262144 --steps 1 $LORA ;;
     1.7b-full-8k) one_case "$1" qwen3-1.7b full 8192 "fast best" ;;
     1.7b-full-32k) one_case "$1" qwen3-1.7b full 32768 "fast best" ;;
@@ -62,7 +63,7 @@ run_case() {
       ours "$1" trireme --shape qwen3-8b --length 270 --documents 64 --steps 6 $LORA --profile true --bound true
       peer "$1" fast --shape qwen3-8b --length 270 --documents 64 --batch 16 ;;
     8b-lora-budgets)  # tokens/s over the memory that may be used
-      for budget in 20 24 32 40 60 80 100 120; do
+      for budget in 20 24 32 40 80; do
         ours "$1" "trireme at $budget GiB" --shape qwen3-8b --length 8192 --steps 4 $LORA --device_memory "${budget}GiB"
       done ;;
     *) printf 'unknown case %s\n' "$1" >&2; exit 2 ;;
