@@ -97,7 +97,7 @@ def main():
             for length in map(int, options.lengths.split(",")):
                 ours, theirs, report = compare(options, folder, length)
                 mine, peers = length / statistics.median(ours), length / statistics.median(theirs)
-                peak, planned = report["peak_bytes"] / 2**30, report["planned_bytes"] / 2**30
+                peak, planned = report["memory"]["peak"] / 2**30, report["memory"]["planned"] / 2**30
                 print(f"{shape:>6} {length:>7} {mine:>9.0f} {peers:>13.0f} {mine / peers:>6.2f} {peak:>5.2f} GiB "
                       f"{planned:>5.2f} GiB {peak / planned:>13.2f}", flush=True)
 

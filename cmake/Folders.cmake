@@ -13,7 +13,8 @@ function(trireme_precompile target torch)
   endif()
 endfunction()
 
-# trireme_folder(NAME [TORCH] LINK targets...): a static library of src/NAME, and one test program of its *_test.cc.
+# trireme_folder(NAME [TORCH] LINK targets...): a static library of src/NAME, one test program of its *_test.cc, and one
+# of its *_gpu_test.cc, which ctest skips where there is no GPU.
 # Headers that most files need are precompiled once for all folders with torch and once for those without: by the first
 # folder of each kind (base, ops).
 function(trireme_folder name)
@@ -22,6 +23,9 @@ function(trireme_folder name)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  set(gpu_tests ${tests})
+  list(FILTER gpu_tests INCLUDE REGEX "_gpu_test\\.cc$")
+  list(FILTER tests EXCLUDE REGEX "_gpu_test\\.cc$")
   if(TRIREME_HAS_CUDA)
     file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cu)
     list(APPEND sources ${kernels})
@@ -45,5 +49,12 @@ function(trireme_folder name)
     target_link_libraries(${name}_test PRIVATE ${name} GTest::gtest GTest::gtest_main)
     trireme_precompile(${name}_test ${ARG_TORCH})
     add_test(NAME ${name} COMMAND ${name}_test)
+  endif()
+  if(TRIREME_TESTS AND gpu_tests)
+    add_executable(${name}_gpu_test ${gpu_tests} ${CMAKE_SOURCE_DIR}/tests/gpu_main.cc)
+    target_link_libraries(${name}_gpu_test PRIVATE ${name} GTest::gtest)
+    trireme_precompile(${name}_gpu_test ${ARG_TORCH})
+    add_test(NAME ${name}_gpu COMMAND ${name}_gpu_test)
+    set_tests_properties(${name}_gpu PROPERTIES LABELS gpu SKIP_RETURN_CODE 77)
   endif()
 endfunction()

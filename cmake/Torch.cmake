@@ -28,7 +28,7 @@ foreach(dir IN LISTS NVIDIA_LIBRARY_DIRS)
   list(APPEND NVIDIA_RPATH_LINK "-Wl,-rpath-link,${dir}")
 endforeach()
 target_link_options(torch_cpu INTERFACE -L${TORCH_ROOT}/lib -Wl,-rpath,${TORCH_ROOT}/lib ${NVIDIA_RPATH_LINK})
-target_link_libraries(torch_cpu INTERFACE -Wl,--no-as-needed -ltorch_cpu -lc10 -Wl,--as-needed Threads::Threads)
+target_link_libraries(torch_cpu INTERFACE -Wl,--push-state,--no-as-needed,-ltorch_cpu,-lc10,--pop-state Threads::Threads)
 
 # CUDA: the toolkit for the kernels, and the wheel's CUDA half (its libraries come as packages of their own).
 set(TRIREME_HAS_CUDA OFF)
@@ -46,11 +46,16 @@ if(TRIREME_HAS_CUDA)
   set(CMAKE_CUDA_COMPILER ${NVCC})
   set(CMAKE_CUDA_ARCHITECTURES 90a)
   set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # the wheel's, linked below
   enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc 12 and later take it
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
   find_package(CUDAToolkit REQUIRED)
   target_link_options(torch_cpu INTERFACE -L${SITE_PACKAGES}/nvidia/cu13/lib)
   target_include_directories(torch_cpu SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(torch_cpu INTERFACE
-    -Wl,--no-as-needed -ltorch_cuda -lc10_cuda -Wl,--as-needed -l:libcudart.so.13)
+    -Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state -l:libcudart.so.13 -l:libcublasLt.so.13 -Wl,-rpath,${SITE_PACKAGES}/nvidia/cu13/lib)
 endif()
 message(STATUS "CUDA: ${TRIREME_HAS_CUDA}")

@@ -22,6 +22,7 @@ const std::vector<VerbEntry>& verbs() {
       {"data", trireme::cli::run_data, "count, measure and show the samples of a data file"},
       {"tokenize", trireme::cli::run_tokenize, "text to token ids and back, a line each"},
       {"generate", trireme::cli::run_generate, "write a review, or continue a prompt"},
+      {"export", trireme::cli::run_export, "merge an adapter into its model, or rewrite it"},
       {"bench", trireme::cli::run_bench, "time the training step of a model on random tokens"},
       {"dump", trireme::cli::run_dump,
        "one forward and backward: loss, logits, gradients to a file"},

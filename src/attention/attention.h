@@ -47,7 +47,8 @@ class LocalAttention : public Attention {
  private:
   std::vector<int64_t> starts_;
   int64_t longest_ = 0;
-  at::Tensor device_starts_;  // int32 [n+1], CUDA with several documents only
+  bool dense_ = false;        // one document, by the dense kernel
+  at::Tensor device_starts_;  // int32 [n+1], CUDA without dense_ only
   double scale_;
 };
 

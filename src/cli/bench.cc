@@ -1,17 +1,28 @@
-// trireme bench: seconds of a whole training step (forward, backward, clipping, AdamW) on random
-// tokens, or with
-// --steps 0 of reading the model only; one JSON line.
+// trireme bench: the training step (forward, backward, clipping, AdamW) of a model folder or of a
+// named shape with random weights, on random tokens. One JSON line: tokens per second, seconds by
+// phase and kernel, memory beside its plan, and the bound of this device with the share of it that
+// was reached. With --steps 0 only the reading of a model folder is timed.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/host_memory.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
 #include "cli/prepare.h"
 #include "cli/verbs.h"
+#include "config/shapes.h"
 #include "data/packing.h"
+#include "engine/profile.h"
 #include "engine/trainer.h"
+#include "engine/work.h"
 
 namespace trireme::cli {
 namespace {
+
+using config::Json;
 
 // `documents` of `length` tokens, every token trained.
 data::PackedBatch random_batch(int64_t vocab, int64_t length, int64_t documents, uint64_t seed) {
@@ -25,47 +36,207 @@ data::PackedBatch random_batch(int64_t vocab, int64_t length, int64_t documents,
   return batch;
 }
 
-using config::Json;
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
 
-// Seconds and loss of each step.
-void time_steps(const config::RunConfig& run, const engine::ModelFolder& model,
-                const engine::Machine& machine, engine::ResidentParams& params,
-                const engine::ExecutionPlan& plan, Json& result) {
-  engine::TrainStep step(run, model, machine, params, plan);
-  const std::vector<data::PackedBatch> batches = {
-      random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
+// The first step builds plans and grows pools, the second settles them; those after are timed, all
+// of them when there are no more than two. Whatever makes the host wait in a timed step throws.
+struct Timing {
+  std::vector<double> seconds, losses;
+  int64_t driver_calls = 0;  // of the allocator, after the second step
+  double median_seconds() const {
+    return median({seconds.begin() + std::min<int64_t>(2, std::ssize(seconds) - 1), seconds.end()});
+  }
+};
+
+Timing time_steps(const config::RunConfig& run, const engine::Machine& machine,
+                  engine::TrainStep& step, const std::vector<data::PackedBatch>& batches) {
+  Timing timing;
+  int64_t settled = 0;
   for (int64_t i = 0; i < run.steps; ++i) {
     const Stopwatch clock;
-    const auto outcome = step.run(batches, run.learning_rate);
+    engine::TrainStep::Outcome outcome;
+    {
+      std::optional<engine::NoSyncGuard> guard;
+      if (i >= 2) guard.emplace(machine.device);
+      outcome = step.run(batches, run.learning_rate);
+    }
     engine::synchronize(machine.device);
-    result["seconds"].push_back(clock.seconds());
-    result["losses"].push_back(outcome.loss.sum.item<double>() /
-                               static_cast<double>(outcome.loss.tokens));
+    timing.seconds.push_back(clock.seconds());
+    timing.losses.push_back(outcome.loss.sum.item<double>() /
+                            static_cast<double>(outcome.loss.tokens));
+    const int64_t calls = engine::allocator_stats(machine.device).driver_calls;
+    if (i < 2) settled = calls;
+    timing.driver_calls = calls - settled;
   }
+  return timing;
 }
+
+Json profile_json(const engine::Profile& profile) {
+  Json kernels = Json::array();
+  for (const engine::KernelTime& k : profile.kernels) {
+    if (kernels.size() == 40) break;
+    kernels.push_back({{"name", k.name}, {"calls", k.calls}, {"seconds", k.seconds}});
+  }
+  return {{"seconds", profile.seconds},
+          {"idle", profile.idle},
+          {"phases", profile.phases},
+          {"kinds", profile.kinds},
+          {"kernels", kernels}};
+}
+
+Json rates_json(const engine::Rates& rates) {
+  return {{"products", rates.products},
+          {"grouped", rates.grouped},
+          {"attention_forward", rates.attention_forward},
+          {"attention_backward", rates.attention_backward},
+          {"bytes", rates.bytes}};
+}
+
+// The bound with everything kept, and that of what the plan keeps; both with and without the
+// optimizer's memory traffic.
+Json bound_json(const engine::Model& model, const engine::Machine& machine,
+                const engine::MemoryPlan& plan, const std::vector<int64_t>& documents,
+                int64_t trained, double seconds) {
+  const engine::Rates rates = engine::measure_rates(model, machine, documents);
+  engine::Work keep = engine::needed_work(model, documents, trained);
+  engine::Work kept = keep;
+  kept += engine::repeated_work(model, documents, plan.execution.keep);
+  const double optimizer = keep.optimizer_bytes / rates.bytes;
+  const double keep_seconds = engine::seconds_at(keep, rates);
+  const double kept_seconds = engine::seconds_at(kept, rates);
+  const auto tokens =
+      static_cast<double>(std::accumulate(documents.begin(), documents.end(), int64_t{0}));
+  return {{"rates", rates_json(rates)},
+          {"keep_tokens_per_second", tokens / (keep_seconds - optimizer)},
+          {"kept_tokens_per_second", tokens / (kept_seconds - optimizer)},
+          {"kept_with_optimizer_tokens_per_second", tokens / kept_seconds},
+          {"fraction_of_keep", (keep_seconds - optimizer) / seconds},
+          {"fraction_of_kept", (kept_seconds - optimizer) / seconds},
+          {"fraction_with_optimizer", kept_seconds / seconds}};
+}
+
+int64_t static_bytes(const engine::MemoryTable& table) {
+  int64_t bytes = 0;
+  for (const engine::MemoryRow& row : table.rows()) {
+    for (const char* name : {"weights", "adapters", "gradients", "master weights", "Adam moments"})
+      if (row.name == name) bytes += row.bytes;
+  }
+  return bytes;
+}
+
+Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan) {
+  const engine::AllocatorStats stats = engine::allocator_stats(machine.device);
+  const int64_t peak = engine::peak_bytes(machine.device);
+  return {{"planned", plan.table.total()},
+          {"budget", machine.budget},
+          {"peak", peak},
+          {"peak_beyond_weights_gradients_optimizer", peak - static_bytes(plan.table)},
+          {"reserved_peak", stats.reserved_peak},
+          {"device_used", engine::used_bytes(machine.device)},
+          {"host_peak", host_peak_bytes()},
+          {"rows", plan.table.json()}};
+}
+
+Json tiles_json(const engine::ExecutionPlan& plan) {
+  Json kept = {{"attention", 0}, {"qkv", 0}, {"heads", 0}, {"mid", 0}, {"mlp", 0}};
+  for (const model::Keep& k : plan.keep) {
+    kept["attention"] = kept["attention"].get<int>() + k.attention;
+    kept["qkv"] = kept["qkv"].get<int>() + k.qkv;
+    kept["heads"] = kept["heads"].get<int>() + k.heads;
+    kept["mid"] = kept["mid"].get<int>() + k.mid;
+    kept["mlp"] = kept["mlp"].get<int>() + k.mlp;
+  }
+  return {{"rows", plan.tiles.rows}, {"loss", plan.tiles.loss}, {"layers_that_keep", kept}};
+}
+
+Json bench_steps(const config::RunConfig& run, const engine::Model& model,
+                 const engine::Machine& machine, std::unique_ptr<engine::Weights> weights,
+                 const engine::MemoryPlan& plan) {
+  const std::vector<data::PackedBatch> batches = {
+      random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
+  auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution);
+  const Timing timing = time_steps(run, machine, *step, batches);
+  const auto tokens = static_cast<double>(run.length * run.documents);
+  const double seconds = timing.median_seconds();
+  Json result = {{"seconds", timing.seconds},
+                 {"losses", timing.losses},
+                 {"tokens_per_second", tokens / seconds},
+                 {"driver_calls_after_second_step", timing.driver_calls},
+                 {"memory", memory_json(machine, plan)},
+                 {"plan", tiles_json(plan.execution)}};
+  if (run.profile) {
+    result["profile"] =
+        profile_json(engine::profile(machine, [&] { step->run(batches, run.learning_rate); }));
+  }
+  if (run.bound) {
+    step.reset();
+    weights.reset();
+    const std::vector<int64_t> documents(run.documents, run.length);
+    result["bound"] =
+        bound_json(model, machine, plan, documents, batches[0].trained_tokens, seconds);
+  }
+  return result;
+}
+
+// A model of a folder, or of a named shape.
+struct Subject {
+  std::optional<engine::ModelFolder> folder;
+  std::optional<engine::Model> shape;
+  engine::Model& model() { return folder ? static_cast<engine::Model&>(*folder) : *shape; }
+
+  explicit Subject(const config::RunConfig& run) {
+    if (run.model.empty() == run.shape.empty()) {
+      fail("give either --shape (qwen3-8b, ...) or --model with a Hugging Face model folder");
+    }
+    if (run.shape.empty()) {
+      folder.emplace(run);
+    } else {
+      config::ModelSpec spec = config::known_shape(run.shape);
+      if (run.layers > 0) spec.layers = run.layers;
+      if (spec.moe) spec.sparse_layers.assign(spec.layers, true);
+      shape.emplace(std::move(spec));
+      if (const auto lora = config::lora_of(run)) {
+        shape->adapters = model::make_adapters(shape->spec, *lora);
+      }
+    }
+  }
+};
 
 }  // namespace
 
 int run_bench(Arguments arguments) {
   if (help_shown(config::kBench, arguments)) return 0;
   const config::RunConfig run = config::parse_command_line(config::kBench, arguments);
-  require(run.model, "model", "give a Hugging Face model folder");
-  const engine::ModelFolder model(run.model);
-  const engine::Machine machine = engine::prepare_machine(run);
+  Subject subject(run);
+  engine::Model& model = subject.model();
   const bool training = run.steps > 0;
-  const int64_t tokens = run.length * run.documents;
-  const engine::MemoryPlan plan = plan_run(run, model, machine, tokens, training, training);
+  const engine::Machine machine = engine::prepare_machine(run);
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, {run.length * run.documents, run.length}, training, training);
   const Stopwatch clock;
-  const auto params = load_params(model, machine, training);
+  std::unique_ptr<engine::Weights> weights;
+  if (subject.folder) {
+    weights = load_weights(run, *subject.folder, machine, training);
+  } else {
+    weights = std::make_unique<engine::Weights>(model, machine, training);
+    weights->randomise();
+    if (model.adapters) {
+      model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
+                                 weights->trained().master());
+      weights->trained().refresh();
+    }
+  }
+  engine::synchronize(machine.device);
   Json result = {{"machine", machine.name},
-                 {"tokens", tokens},
-                 {"load_seconds", clock.seconds()},
-                 {"seconds", Json::array()},
-                 {"losses", Json::array()}};
-  if (training) time_steps(run, model, machine, *params, plan.execution, result);
-  result["peak_bytes"] = engine::peak_bytes(machine.device);
-  result["planned_bytes"] = plan.table.total();
-  result["memory"] = plan.table.json();
+                 {"model", run.shape.empty() ? run.model : run.shape},
+                 {"train", model.adapters ? "lora" : "full"},
+                 {"length", run.length},
+                 {"documents", run.documents},
+                 {"load_seconds", clock.seconds()}};
+  if (training) result.update(bench_steps(run, model, machine, std::move(weights), plan));
   fmt::print("{}\n", result.dump());
   return 0;
 }

@@ -88,25 +88,27 @@ int run_dump(Arguments arguments) {
   if (help_shown(config::kDump, arguments)) return 0;
   const config::RunConfig run = parse(arguments);
   check_one_rank();
-  const engine::ModelFolder model(run.model);
+  const engine::ModelFolder model(run);
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
   const engine::Machine machine = engine::prepare_machine(run);
   const auto tokens = static_cast<int64_t>(batch.tokens.size());
   const engine::MemoryPlan plan =
-      plan_run(run, model, machine, tokens, run.grads, /*optimizer=*/false);
-  const auto params = load_params(model, machine, /*trained=*/false);
-  engine::Executor executor(model.spec, model.layout, *params, machine.device, plan.execution);
+      plan_run(run, model, machine, {tokens, tokens}, run.grads, /*optimizer=*/false);
+  const auto weights = load_weights(run, model, machine, /*trained=*/false);
+  engine::Executor executor(model, *weights, machine.device, plan.execution);
 
   std::vector<io::TensorSource> tensors;
   at::Tensor logits;
   at::Tensor* wanted_logits = run.logits ? &logits : nullptr;
   engine::LossSum loss;
   if (run.grads) {
-    engine::ResidentGrads grads(model.layout, machine.device);
+    engine::ResidentGrads grads(model.trained_layout(), machine.device,
+                                engine::overwritten_blocks(model));
+    grads.clear();
     loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), grads,
-                                     wanted_logits);
+                                     static_cast<uint64_t>(run.seed), wanted_logits);
     for (io::TensorSource& gradient :
-         model::tensor_sources(model.layout, grads.blocks(), io::DType::kF32)) {
+         model::tensor_sources(model.trained_layout(), grads.blocks(), io::DType::kF32)) {
       gradient.name = "grad." + gradient.name;
       tensors.push_back(std::move(gradient));
     }

@@ -99,7 +99,7 @@ std::vector<int64_t> plain_prompt(const config::RunConfig& run, const data::Toke
 int run_generate(Arguments arguments) {
   if (help_shown(config::kGenerate, arguments)) return 0;
   const config::RunConfig run = parse(arguments);
-  const engine::ModelFolder model(run.model);
+  const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
   std::vector<int64_t> stop = model.spec.eos_ids;
@@ -114,9 +114,9 @@ int run_generate(Arguments arguments) {
 
   const engine::Machine machine = engine::prepare_machine(run);
   const auto tokens = static_cast<int64_t>(prompt.size()) + run.max_new_tokens;
-  plan_run(run, model, machine, tokens, /*training=*/false, /*optimizer=*/false);
-  const auto params = load_params(model, machine, /*trained=*/false);
-  engine::Generator generator(model.spec, model.layout, *params, machine.device);
+  plan_run(run, model, machine, {tokens, tokens}, /*training=*/false, /*optimizer=*/false);
+  const auto weights = load_weights(run, model, machine, /*trained=*/false);
+  engine::Generator generator(model, *weights, machine.device);
   Rng rng(static_cast<uint64_t>(run.seed));
   const std::vector<int64_t> answer =
       generator.generate(prompt, run.max_new_tokens, stop,

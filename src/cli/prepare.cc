@@ -13,8 +13,19 @@ namespace trireme::cli {
 namespace {
 
 // The grouped product of experts in bf16 reads 16 bytes at a time.
-void check_widths(const config::ModelSpec& spec, const engine::Machine& machine) {
+void check_widths(const engine::Model& model, const engine::Machine& machine) {
+  const config::ModelSpec& spec = model.spec;
   if (!spec.moe || !machine.device.is_cuda() || machine.dtype == at::kFloat) return;
+  const auto of_experts = [](const model::BlockLayout& block) {
+    return !block.params.empty() && block.params.back().name.find(".experts.") != std::string::npos;
+  };
+  if (model.adapters && model.adapters->lora.rank % 8 != 0 &&
+      std::ranges::any_of(model.adapters->layout.blocks, of_experts)) {
+    fail(
+        "lora_r {}: must be a multiple of 8 for adapters of experts in bfloat16 on CUDA: use "
+        "another, or --dtype float32",
+        model.adapters->lora.rank);
+  }
   if (spec.hidden % 8 == 0 && spec.moe->intermediate % 8 == 0) return;
   fail(
       "hidden_size {} and moe_intermediate_size {}: both must be multiples of 8 for bfloat16 on "
@@ -52,34 +63,39 @@ void check_one_rank() {
   }
 }
 
-engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFolder& model,
-                            const engine::Machine& machine, int64_t tokens, bool training,
+engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
+                            const engine::Machine& machine, BatchSize batch, bool training,
                             bool optimizer) {
-  check_widths(model.spec, machine);
-  engine::MemoryRequest request;
-  request.dtype = machine.dtype;
-  request.training = training;
-  request.optimizer = optimizer;
-  request.tokens = tokens;
-  request.keep = run.keep;
-  request.tiles = {run.mlp_tile, run.loss_tile};
-  request.program = machine.device.is_cpu() ? host_resident_bytes() : 0;
-  request.budget = machine.budget;
-  return engine::plan_memory(model.spec, model.layout, request);
+  check_widths(model, machine);
+  return engine::plan_memory({.activations = {.model = &model,
+                                              .cuda = machine.device.is_cuda(),
+                                              .dtype = machine.dtype,
+                                              .training = training,
+                                              .tokens = batch.tokens,
+                                              .longest = batch.longest,
+                                              .keep = run.keep,
+                                              .tiles = {run.mlp_tile, run.loss_tile}},
+                              .optimizer = optimizer,
+                              .program = machine.program,
+                              .budget = machine.budget});
 }
 
-std::unique_ptr<engine::ResidentParams> load_params(const engine::ModelFolder& model,
-                                                    const engine::Machine& machine, bool trained) {
+std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
+                                              const engine::ModelFolder& model,
+                                              const engine::Machine& machine, bool trained) {
   const Stopwatch clock;
-  auto params = std::make_unique<engine::ResidentParams>(model.layout, machine.dtype,
-                                                         machine.device, trained);
-  params->load(model.checkpoint);
+  auto weights = std::make_unique<engine::Weights>(model, machine, trained);
+  weights->load(model.checkpoint);
   engine::synchronize(machine.device);
   const double passed = clock.seconds();
   const double bytes = static_cast<double>(model.checkpoint.total_bytes());
   log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()),
       format_duration(passed), bytes / 1e9 / passed);
-  return params;
+  if (model.adapters) {
+    model.load_adapters(static_cast<uint64_t>(run.seed), weights->trained().master());
+    weights->trained().refresh();
+  }
+  return weights;
 }
 
 }  // namespace trireme::cli

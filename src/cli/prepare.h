@@ -10,7 +10,7 @@
 #include "engine/device.h"
 #include "engine/memory.h"
 #include "engine/model_folder.h"
-#include "engine/stores.h"
+#include "engine/weights.h"
 
 namespace trireme::cli {
 
@@ -25,14 +25,19 @@ std::string tokenizer_folder(const config::RunConfig& run);
 // UserError when the launcher started more ranks than this version can use.
 void check_one_rank();
 
-// A memory plan for `tokens` per micro-batch; training: with gradients, and optimizer state if
-// asked for.
-engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::ModelFolder& model,
-                            const engine::Machine& machine, int64_t tokens, bool training,
+struct BatchSize {
+  int64_t tokens = 0;   // of the longest micro-batch
+  int64_t longest = 0;  // of its longest document
+};
+
+// A memory plan; training: with gradients, and optimizer state if asked for.
+engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
+                            const engine::Machine& machine, BatchSize batch, bool training,
                             bool optimizer);
 
-// Allocates the weights and reads the checkpoint into them; logs the time.
-std::unique_ptr<engine::ResidentParams> load_params(const engine::ModelFolder& model,
-                                                    const engine::Machine& machine, bool trained);
+// Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
+std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
+                                              const engine::ModelFolder& model,
+                                              const engine::Machine& machine, bool trained);
 
 }  // namespace trireme::cli

@@ -62,21 +62,23 @@ int64_t longest(std::span<const data::TokenizedSample> samples) {
   return static_cast<int64_t>(most);
 }
 
-int64_t longest_batch(const config::RunConfig& run, const engine::TrainingSamples& samples) {
-  return std::max(engine::longest_batch(samples.train, run, run.batch_size),
-                  engine::longest_batch(samples.validation, run, run.eval_batch_size));
+BatchSize largest_batch(const config::RunConfig& run, const engine::TrainingSamples& samples) {
+  return {std::max(engine::longest_batch(samples.train, run, run.batch_size),
+                   engine::longest_batch(samples.validation, run, run.eval_batch_size)),
+          std::max(longest(samples.train), longest(samples.validation))};
 }
 
 Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
               const engine::Machine& machine, const engine::MemoryPlan& plan,
               const engine::TrainingSamples& samples) {
-  return {
-      {"options", config::to_json(run, config::kTrain)},
-      {"model",
-       {{"family", config::family_name(model.spec.family)}, {"parameters", model.layout.numel()}}},
-      {"machine", machine.name},
-      {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
-      {"memory", plan.table.json()}};
+  return {{"options", config::to_json(run, config::kTrain)},
+          {"model",
+           {{"family", config::family_name(model.spec.family)},
+            {"parameters", model.layout.numel()},
+            {"trained", model.trained_layout().numel()}}},
+          {"machine", machine.name},
+          {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
+          {"memory", plan.table.json()}};
 }
 
 int finish(const engine::TrainingResult& result, const engine::Machine& machine,
@@ -100,7 +102,7 @@ int run_train(Arguments arguments) {
   const config::RunConfig run = parse(arguments);
   check_one_rank();
   say_what_deepspeed_does(run);
-  const engine::ModelFolder model(run.model);
+  const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
   const engine::TrainingSamples samples = read_samples(run, tokenizer);
@@ -110,17 +112,17 @@ int run_train(Arguments arguments) {
       samples.train.size(), samples.validation.size(),
       std::max(longest(samples.train), longest(samples.validation)));
   const engine::MemoryPlan plan =
-      plan_run(run, model, machine, longest_batch(run, samples), true, true);
+      plan_run(run, model, machine, largest_batch(run, samples), true, true);
   log("memory of this run:\n{}", plan.table.text());
 
   engine::OutputFolder output(io::posix(), run, model);
   output.prepare();
   output.write_run(run_json(run, model, machine, plan, samples));
   catch_interrupts();
-  const auto params = load_params(model, machine, /*trained=*/true);
-  engine::TrainStep step(run, model, machine, *params, plan.execution);
+  const auto weights = load_weights(run, model, machine, /*trained=*/true);
+  engine::TrainStep step(run, model, machine, *weights, plan.execution);
   engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
-  engine::Trainer trainer(run, samples, step, *params, machine, output, run_log);
+  engine::Trainer trainer(run, samples, step, weights->trained(), machine, output, run_log);
   return finish(trainer.run(), machine, plan, output);
 }
 

@@ -15,5 +15,6 @@ int run_tokenize(Arguments arguments);
 int run_generate(Arguments arguments);
 int run_bench(Arguments arguments);
 int run_dump(Arguments arguments);
+int run_export(Arguments arguments);
 
 }  // namespace trireme::cli

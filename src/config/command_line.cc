@@ -81,6 +81,16 @@ const Ablation& find_ablation(const std::vector<Ablation>& ablations, const std:
        did_you_mean(name, known), list);
 }
 
+// A rank given while LoRA is off would silently train the whole model.
+void check_lora_is_on(const RunConfig& run, const std::vector<Given>& given) {
+  if (run.use_lora) return;
+  for (const Given& one : given) {
+    if (one.option->json_key.starts_with("model.lora_config.")) {
+      fail("{}: without effect, since LoRA is off: give --use_lora too, or leave it out", one.flag);
+    }
+  }
+}
+
 }  // namespace
 
 RunConfig parse_command_line(Verb verb, std::span<const std::string> arguments) {
@@ -93,6 +103,7 @@ RunConfig parse_command_line(Verb verb, std::span<const std::string> arguments) 
   std::vector<Ablation> ablations = built_in_ablations();
   if (!run.config.empty()) read_run_config(run.config, run, ablations);
   for (const Given& one : given) set_option(run, *one.option, one.text, one.flag);
+  check_lora_is_on(run, given);
   run.ablation = find_ablation(ablations, run.ablation_config);
   return run;
 }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,12 +15,17 @@ struct LoraSpec {
   double alpha = 8;                         // lora_alpha
   double dropout = 0;                       // lora_dropout
   bool rslora = false;                      // use_rslora
-  std::vector<std::string> target_modules;  // "q_proj", ...; never empty
+  std::vector<std::string> target_modules;  // "q_proj", ..., or "all-linear"; never empty
 
   double scale() const {
     const auto r = static_cast<double>(rank);
     return alpha / (rslora ? std::sqrt(r) : r);
   }
 };
+
+struct RunConfig;
+
+// What the options say; nullopt without use_lora. UserError where they name no target.
+std::optional<LoraSpec> lora_of(const RunConfig& run);
 
 }  // namespace trireme::config

@@ -68,6 +68,16 @@ struct RunConfig {
   std::string wandb_project;  // recorded in run.json and metrics.jsonl
   std::string wandb_run_name;
 
+  // LoRA                   (JSON: model.use_lora, model.lora_config.r, ...; see config/lora_spec.h)
+  bool use_lora = false;
+  int64_t lora_r = 8;
+  double lora_alpha = 8;
+  double lora_dropout = 0.0;
+  bool use_rslora = false;
+  std::string target_modules = "q_proj,v_proj";  // comma separated, or all-linear
+  std::string adapter;                           // PEFT folder to start from, or to use
+  std::string expert_adapters = "auto";  // auto | modules | parameters: how they are written
+
   // machine
   std::string device = "auto";  // auto | cpu | cuda
   std::string dtype =
@@ -93,13 +103,18 @@ struct RunConfig {
   int64_t top_k = 0;
   double top_p = 1.0;
   double repetition_penalty = 1.0;
-  std::string batch;  // dump: JSON of documents and labels
-  std::string out;    // dump: safetensors
+  std::string batch;   // dump: JSON of documents and labels
+  std::string out;     // dump: safetensors
+  bool merge = false;  // export
   bool logits = false;
   bool grads = false;
+  std::string shape;      // bench: a known model's sizes in place of a folder
+  int64_t layers = 0;     // bench: of the shape; 0 = all
   int64_t length = 512;   // bench: tokens of a document
   int64_t documents = 1;  // bench: documents side by side
   int64_t steps = 10;     // bench: training steps; 0 = only read the model
+  bool profile = false;   // bench: kernels of one more step
+  bool bound = false;     // bench: rates of this device and the bound that follows
 };
 
 }  // namespace trireme::config

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "config/json.h"
+#include "config/peft_config.h"
 #include "config/schema.h"
 
 namespace trireme::config {
@@ -68,8 +69,8 @@ class Reader {
   void read_section(const std::string& section, const Json& values) {
     for (const auto& [name, value] : values.items()) {
       const std::string key = section + "." + name;
-      if (key == "model.use_lora" || key == "model.lora_config") {
-        read_lora(key, value);
+      if (key == "model.lora_config") {
+        read_lora_config(value);
       } else if (const Option* option = find_option_by_key(key)) {
         read_option(*option, key, value);
       } else if (std::ranges::find(kUnusedKeys, key) == kUnusedKeys.end()) {
@@ -78,14 +79,35 @@ class Reader {
     }
   }
 
-  // lora_config stays in a file whose use_lora was switched off.
-  void read_lora(const std::string& key, const Json& value) const {
-    if (key == "model.lora_config" || value.is_null()) return;
-    if (!value.is_boolean()) refuse_value(key, value, "true or false");
-    if (value.get<bool>()) {
-      fail("{} is true: LoRA is not built yet: set use_lora to false for a full fine-tune",
-           where(key));
+  // PEFT's LoraConfig, as people copy it. It is read, and its mistakes refused, with LoRA off too:
+  // the command line may switch it on.
+  void read_lora_config(const Json& fields) {
+    static const std::string kSection = "model.lora_config";
+    if (fields.is_null()) return;
+    if (!fields.is_object()) refuse_value(kSection, fields, "an object");
+    for (const auto& [name, value] : fields.items()) {
+      const std::string key = kSection + "." + name;
+      if (const Option* option = find_option_by_key(key)) {
+        read_option(*option, key, value);
+        continue;
+      }
+      if (!is_peft_field(name)) {
+        fail("{}: unknown key{}: trireme train --help lists the options", where(key),
+             did_you_mean(name, peft_fields()));
+      }
+      const std::string reason = peft_field_refusal(name, value, PeftFile::kRunConfig);
+      if (!reason.empty()) fail("{}: {}", where(key), reason);
     }
+  }
+
+  // ["q_proj", "v_proj"] -> "q_proj,v_proj".
+  std::string joined_names(const std::string& key, const Json& list) const {
+    std::string text;
+    for (const Json& name : list) {
+      if (!name.is_string()) refuse_value(key, list, "a list of names");
+      text += (text.empty() ? "" : ",") + name.get<std::string>();
+    }
+    return text;
   }
 
   void read_option(const Option& option, const std::string& key, const Json& value) {
@@ -94,6 +116,10 @@ class Reader {
       fail("{}: --{} is given twice in the file: remove one", where(key), option.name);
     }
     given_.push_back(&option);
+    if (option.list && value.is_array()) {
+      set_option(run_, option, joined_names(key, value), where(key));
+      return;
+    }
     const bool text = std::holds_alternative<std::string RunConfig::*>(option.field);
     const bool flag = std::holds_alternative<bool RunConfig::*>(option.field);
     if (text && !value.is_string()) refuse_value(key, value, "a string");

@@ -32,6 +32,7 @@ std::vector<Option> build_schema() {
   append(list, file_options(), "Files");
   append(list, sample_options(), "Samples");
   append(list, training_options(), "Training");
+  append(list, lora_options(), "LoRA");
   append(list, machine_options(), "Machine");
   append(list, generate_options(), "Generation");
   append(list, bench_options(), "Benchmark");
@@ -121,6 +122,8 @@ const char* verb_name(Verb verb) {
       return "bench";
     case kDump:
       return "dump";
+    case kExport:
+      return "export";
   }
   TRIREME_CHECK(false, "verb {}", static_cast<unsigned>(verb));
 }

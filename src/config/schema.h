@@ -26,7 +26,8 @@ enum Verb : unsigned {
   kTokenize = 4,
   kGenerate = 8,
   kBench = 16,
-  kDump = 32
+  kDump = 32,
+  kExport = 64
 };
 
 using Field = std::variant<std::string RunConfig::*, int64_t RunConfig::*, double RunConfig::*,
@@ -40,6 +41,7 @@ struct Option {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  // strings only
+  bool list = false;  // strings only: names with commas between; in the run config a list will do
   unsigned verbs = kTrain;
   Numerics numerics = Numerics::kSame;
   std::string help = "";

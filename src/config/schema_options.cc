@@ -18,13 +18,13 @@ std::vector<Option> file_options() {
       {.name = "model",
        .json_key = "model.path",
        .field = &RunConfig::model,
-       .verbs = kSampleVerbs | kTokenize,
+       .verbs = kSampleVerbs | kTokenize | kExport,
        .numerics = Numerics::kChanges,
        .help = "Hugging Face model folder"},
       {.name = "tokenizer",
        .json_key = "model.tokenizer",
        .field = &RunConfig::tokenizer,
-       .verbs = kSampleVerbs | kTokenize,
+       .verbs = kSampleVerbs | kTokenize | kExport,
        .numerics = Numerics::kChanges,
        .help = "folder with tokenizer.json; none = the model folder"},
       {.name = "data_file",
@@ -39,9 +39,11 @@ std::vector<Option> file_options() {
        .help = "recorded in run.json; train and validation use data_file alone"},
       {.name = "output_dir",
        .field = &RunConfig::output_dir,
-       .help = "folder for the fine-tuned model, run.json and metrics.jsonl"},
+       .verbs = kTrain | kExport,
+       .help = "folder for the result; train adds run.json and metrics.jsonl"},
       {.name = "overwrite",
        .field = &RunConfig::overwrite,
+       .verbs = kTrain | kExport,
        .help = "write to an output_dir that is not empty"},
   };
 }
@@ -112,6 +114,58 @@ std::vector<Option> sample_options() {
   return options;
 }
 
+std::vector<Option> lora_options() {
+  std::vector<Option> options = {
+      {.name = "use_lora",
+       .json_key = "model.use_lora",
+       .field = &RunConfig::use_lora,
+       .help = "train low-rank adapters beside the model's linears, which stay as they are"},
+      {.name = "lora_r",
+       .json_key = "model.lora_config.r",
+       .field = &RunConfig::lora_r,
+       .min = 1,
+       .max = 65536,
+       .help = "rank of the adapters"},
+      {.name = "lora_alpha",
+       .json_key = "model.lora_config.lora_alpha",
+       .field = &RunConfig::lora_alpha,
+       .min = 0,
+       .help = "adapters are added times lora_alpha / lora_r"},
+      {.name = "lora_dropout",
+       .json_key = "model.lora_config.lora_dropout",
+       .field = &RunConfig::lora_dropout,
+       .min = 0,
+       .max = 0.99,
+       .help = "share of an adapter's inputs that are dropped in training"},
+      {.name = "use_rslora",
+       .json_key = "model.lora_config.use_rslora",
+       .field = &RunConfig::use_rslora,
+       .help = "times lora_alpha / sqrt(lora_r) instead"},
+      {.name = "target_modules",
+       .json_key = "model.lora_config.target_modules",
+       .field = &RunConfig::target_modules,
+       .list = true,
+       .help = "linears that get an adapter, by the ends of their names, with commas between; "
+               "all-linear = all but lm_head"},
+      {.name = "adapter",
+       .json_key = "model.adapter",
+       .field = &RunConfig::adapter,
+       .verbs = kTrain | kGenerate | kExport,
+       .help = "PEFT adapter folder: what training starts from, or what is added to the model; its "
+               "rank, alpha and targets count"},
+  };
+  for (Option& option : options) option.numerics = Numerics::kChanges;
+  options.push_back(
+      {.name = "expert_adapters",
+       .json_key = "model.expert_adapters",
+       .field = &RunConfig::expert_adapters,
+       .choices = {"auto", "modules", "parameters"},
+       .verbs = kTrain | kExport,
+       .help = "files name adapters of experts as transformers 4 does (modules) or 5 (parameters); "
+               "auto = modules where PEFT reads them rightly under both, else parameters"});
+  return options;
+}
+
 std::vector<Option> generate_options() {
   std::vector<Option> options = {
       {.name = "prompt",
@@ -155,6 +209,18 @@ std::vector<Option> generate_options() {
 
 std::vector<Option> bench_options() {
   return {
+      {.name = "shape",
+       .field = &RunConfig::shape,
+       .verbs = kBench,
+       .help = "random weights of these sizes in place of --model: qwen3-0.6b, qwen3-1.7b, "
+               "qwen3-8b, qwen3-30b-a3b, llama3-8b"},
+      {.name = "layers",
+       .field = &RunConfig::layers,
+       .unit = "layers",
+       .min = 0,
+       .max = 10000,
+       .verbs = kBench,
+       .help = "of the shape; 0 = all"},
       {.name = "length",
        .field = &RunConfig::length,
        .unit = "tokens",
@@ -174,7 +240,15 @@ std::vector<Option> bench_options() {
        .unit = "steps",
        .min = 0,
        .verbs = kBench,
-       .help = "training steps that are timed; 0 = only read the model"},
+       .help = "training steps, the first two to warm up; 0 = only read the model"},
+      {.name = "profile",
+       .field = &RunConfig::profile,
+       .verbs = kBench,
+       .help = "run one more step under the profiler: seconds by phase and kernel (CUDA)"},
+      {.name = "bound",
+       .field = &RunConfig::bound,
+       .verbs = kBench,
+       .help = "measure this device's rates, and print the bound and the share that was reached"},
   };
 }
 
@@ -188,6 +262,10 @@ std::vector<Option> output_options() {
        .field = &RunConfig::decode,
        .verbs = kTokenize,
        .help = "from ids to text"},
+      {.name = "merge",
+       .field = &RunConfig::merge,
+       .verbs = kExport,
+       .help = "write a whole model, the adapter added to its weights"},
       {.name = "batch",
        .field = &RunConfig::batch,
        .verbs = kDump,

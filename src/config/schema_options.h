@@ -10,9 +10,10 @@ namespace trireme::config {
 std::vector<Option> file_options();
 std::vector<Option> sample_options();
 std::vector<Option> training_options();
+std::vector<Option> lora_options();
 std::vector<Option> machine_options();
 std::vector<Option> generate_options();
 std::vector<Option> bench_options();
-std::vector<Option> output_options();  // of data, tokenize and dump
+std::vector<Option> output_options();  // of data, tokenize, export and dump
 
 }  // namespace trireme::config

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "config/lora_spec.h"
 #include "config/run_config_file.h"
 
 namespace trireme::config {
@@ -258,14 +259,68 @@ TEST(RunConfigFile, MistakesNameFileLineAndKey) {
             "'use_profile'?)");
 }
 
-TEST(RunConfigFile, LoraIsRefusedByName) {
-  EXPECT_EQ(error_of_file(R"({"model": {"use_lora": true}})"),
-            "c.json:1:12: model.use_lora is true: LoRA is not built yet: set use_lora to false for "
-            "a full fine-tune");
+TEST(RunConfigFile, LoraAsUsersWriteIt) {
+  RunConfig run;
+  std::vector<Ablation> ablations;
+  parse_run_config(R"({"model": {"path": "/m", "use_lora": true, "lora_config": {
+    "r": 32, "lora_alpha": 64, "lora_dropout": 0.05, "target_modules": ["q_proj", "gate_proj"],
+    "bias": "none", "task_type": "CAUSAL_LM", "modules_to_save": null, "use_dora": false,
+    "inference_mode": false, "rank_pattern": {}}}})",
+                   "c.json", run, ablations);
+  const std::optional<LoraSpec> lora = lora_of(run);
+  ASSERT_TRUE(lora);
+  EXPECT_EQ(lora->rank, 32);
+  EXPECT_EQ(lora->scale(), 2);
+  EXPECT_EQ(lora->dropout, 0.05);
+  EXPECT_EQ(lora->target_modules, (std::vector<std::string>{"q_proj", "gate_proj"}));
+  run.use_rslora = true;
+  EXPECT_NEAR(lora_of(run)->scale(), 11.3137, 1e-4);
+  run.use_lora = false;
+  EXPECT_FALSE(lora_of(run));
+}
+
+TEST(RunConfigFile, LoraMistakesNameFileLineAndKey) {
+  const auto error_of_lora = [](const std::string& fields) {
+    return error_of_file("{\"model\": {\"lora_config\": {\n" + fields + "}}}");
+  };
+  EXPECT_EQ(error_of_lora(R"("r": 0)"),
+            "c.json:2:1: model.lora_config.r: 0 is out of range: 1 to 65536 is expected");
+  EXPECT_EQ(error_of_lora(R"("lora_alpa": 3)"),
+            "c.json:2:1: model.lora_config.lora_alpa: unknown key (did you mean 'lora_alpha'?): "
+            "trireme train --help lists the options");
+  EXPECT_EQ(error_of_lora(R"("use_dora": true)"),
+            "c.json:2:1: model.lora_config.use_dora: true is not built: leave the field out");
+  EXPECT_EQ(error_of_lora(R"("bias": "all")"),
+            "c.json:2:1: model.lora_config.bias: \"all\" is not built, only none: leave the field "
+            "out");
+  EXPECT_EQ(error_of_lora(R"("layers_to_transform": [1])"),
+            "c.json:2:1: model.lora_config.layers_to_transform: [1] is not built: leave the field "
+            "out");
+  EXPECT_EQ(error_of_lora(R"("target_modules": [1])"),
+            "c.json:2:1: model.lora_config.target_modules: a list of names is expected, found [1]");
+  EXPECT_EQ(error_of_file(R"({"model": {"lora_config": 5}})"),
+            "c.json:1:12: model.lora_config: an object is expected, found 5");
+}
+
+TEST(CommandLine, Lora) {
+  const RunConfig run = parse(kTrain, {"--use_lora", "--lora_r", "16", "--target_modules",
+                                       "q_proj, v_proj,", "--lora_alpha", "32"});
+  EXPECT_EQ(lora_of(run)->target_modules, (std::vector<std::string>{"q_proj", "v_proj"}));
+  EXPECT_EQ(lora_of(run)->scale(), 2);
+  EXPECT_EQ(lora_of(parse(kTrain, {"--use_lora"}))->target_modules,
+            (std::vector<std::string>{"q_proj", "v_proj"}));  // PEFT's default, as r and alpha 8
+  EXPECT_EQ(error_of([] {
+              lora_of(parse(kTrain, {"--use_lora", "--target_modules", " ,"}));
+            }),
+            "--target_modules: no name in it: give some, as q_proj,v_proj, or all-linear");
+  EXPECT_EQ(error_of_flags({"--lora_r", "16"}),
+            "--lora_r: without effect, since LoRA is off: give --use_lora too, or leave it out");
+  EXPECT_EQ(error_of_flags({"--use_lora", "--lora_r", "-1"}),
+            "--lora_r: -1 is out of range: 1 to 65536 is expected");
 }
 
 TEST(Help, FitsInAHundredColumnsAndListsEachOption) {
-  for (Verb verb : {kTrain, kData, kTokenize, kGenerate, kBench, kDump}) {
+  for (Verb verb : {kTrain, kData, kTokenize, kGenerate, kBench, kDump, kExport}) {
     const std::string text = help_text(verb);
     for (const Option& option : schema()) {
       const bool listed = text.find("  --" + option.name + " ") != std::string::npos;

@@ -10,7 +10,6 @@
 namespace trireme::data {
 namespace {
 
-constexpr int64_t kIgnored = -100;  // the label that is no target, as in torch and transformers
 constexpr size_t kWindow =
     4096;  // samples packed together: enough to fill bins, few enough to stay shuffled
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/device.h"
+
 namespace trireme::engine::cuda {
 
 bool built();
@@ -12,7 +14,11 @@ int available_devices();
 std::string device_name();
 // Free bytes of the current device, what this process's allocator caches included.
 int64_t free_bytes();
-int64_t peak_bytes();
+AllocatorStats allocator_stats();
+void reset_peaks();
+int64_t used_bytes();
+void refuse_synchronisation(bool refuse);
+void prepare_allocator();  // segments that grow: a device filled to the brim does not fragment
 void limit_memory(int64_t bytes);  // the allocator refuses beyond this
 void synchronize();
 

@@ -1,6 +1,7 @@
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
 
 #include "engine/cuda_device.h"
 
@@ -23,9 +24,27 @@ int64_t free_bytes() {
   return static_cast<int64_t>(free);
 }
 
-int64_t peak_bytes() {
+int64_t used_bytes() {
+  size_t free = 0, total = 0;
+  C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return static_cast<int64_t>(total - free);
+}
+
+AllocatorStats allocator_stats() {
   const auto stats = allocator::getDeviceStats(at::cuda::current_device());
-  return stats.allocated_bytes[0].peak;
+  return {stats.allocated_bytes[0].current, stats.allocated_bytes[0].peak,
+          stats.reserved_bytes[0].peak, stats.num_device_alloc + stats.num_device_free};
+}
+
+void reset_peaks() { allocator::resetPeakStats(at::cuda::current_device()); }
+
+void refuse_synchronisation(bool refuse) {
+  c10::cuda::warning_state().set_sync_debug_mode(refuse ? c10::cuda::SyncDebugMode::L_ERROR
+                                                        : c10::cuda::SyncDebugMode::L_DISABLED);
+}
+
+void prepare_allocator() {
+  c10::CachingAllocator::setAllocatorSettings("expandable_segments:True");
 }
 
 void limit_memory(int64_t bytes) {

@@ -13,6 +13,9 @@
 namespace trireme::engine {
 namespace {
 
+// What a CUDA context and the libraries' kernels hold beside the allocator.
+constexpr int64_t kCudaContext = 768 << 20;
+
 at::Device choose_device(const std::string& wanted) {
   if (wanted == "cpu") return at::kCPU;
   const bool usable = cuda::available_devices() > 0;
@@ -56,19 +59,42 @@ Machine prepare_machine(const config::RunConfig& run) {
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   if (run.deterministic) require_determinism();
+  if (machine.device.is_cuda()) cuda::prepare_allocator();
   machine.budget = machine.device.is_cuda() ? cuda::free_bytes()
                                             : host_available_bytes() + host_resident_bytes();
   if (run.device_memory > 0) {
     machine.budget = std::min(machine.budget, run.device_memory);
-    if (machine.device.is_cuda()) cuda::limit_memory(run.device_memory);
+    if (machine.device.is_cuda())
+      cuda::limit_memory(std::max<int64_t>(0, run.device_memory - kCudaContext));
   }
+  machine.program = machine.device.is_cpu() ? host_resident_bytes()
+                    : run.device_memory > 0 ? kCudaContext
+                                            : 0;
   machine.name = machine.device.is_cuda() ? cuda::device_name()
                                           : fmt::format("CPU, {} threads", at::get_num_threads());
   return machine;
 }
 
 int64_t peak_bytes(const at::Device& device) {
-  return device.is_cuda() ? cuda::peak_bytes() : host_peak_bytes();
+  return device.is_cuda() ? cuda::allocator_stats().allocated_peak : host_peak_bytes();
+}
+
+AllocatorStats allocator_stats(const at::Device& device) {
+  return device.is_cuda() ? cuda::allocator_stats() : AllocatorStats{};
+}
+
+void reset_peaks(const at::Device& device) {
+  if (device.is_cuda()) cuda::reset_peaks();
+}
+
+int64_t used_bytes(const at::Device& device) { return device.is_cuda() ? cuda::used_bytes() : 0; }
+
+NoSyncGuard::NoSyncGuard(const at::Device& device) : active_(device.is_cuda()) {
+  if (active_) cuda::refuse_synchronisation(true);
+}
+
+NoSyncGuard::~NoSyncGuard() {
+  if (active_) cuda::refuse_synchronisation(false);
 }
 
 void synchronize(const at::Device& device) {

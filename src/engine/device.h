@@ -14,6 +14,7 @@ struct Machine {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;  // of weights and activations
   int64_t budget = 0;                 // bytes that the process may hold on the device
+  int64_t program = 0;                // bytes of them that are held already
   std::string name;                   // "CPU, 2 threads", "NVIDIA H200"
 };
 
@@ -23,6 +24,29 @@ Machine prepare_machine(const config::RunConfig& run);
 
 // The most bytes allocated so far: this process's on CPU, the allocator's on CUDA.
 int64_t peak_bytes(const at::Device& device);
+
+// What CUDA's allocator counts; zeros on CPU.
+struct AllocatorStats {
+  int64_t allocated = 0, allocated_peak = 0;  // bytes in tensors
+  int64_t reserved_peak = 0;                  // bytes taken from the driver
+  int64_t driver_calls = 0;                   // allocations and releases so far
+};
+AllocatorStats allocator_stats(const at::Device& device);
+void reset_peaks(const at::Device& device);
+// Bytes of the device in use by anyone, contexts included; 0 on CPU.
+int64_t used_bytes(const at::Device& device);
+
+// While it lives, an operation that makes the host wait for the device throws. Nothing on CPU.
+class NoSyncGuard {
+ public:
+  explicit NoSyncGuard(const at::Device& device);
+  ~NoSyncGuard();
+  NoSyncGuard(const NoSyncGuard&) = delete;
+  NoSyncGuard& operator=(const NoSyncGuard&) = delete;
+
+ private:
+  bool active_;
+};
 
 // Waits for the device: before a clock is read.
 void synchronize(const at::Device& device);

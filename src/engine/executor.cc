@@ -1,33 +1,28 @@
 #include "engine/executor.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/record_function.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
-#include <optional>
 
 #include "attention/attention.h"
 #include "model/head.h"
 #include "model/rope_frequencies.h"
 #include "ops/linear.h"
 #include "ops/rope.h"
+#include "ops/to_device.h"
 
 namespace trireme::engine {
 namespace {
 
-at::Tensor to_device(const std::vector<int64_t>& values, const at::Device& device) {
-  at::Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), host.mutable_data_ptr<int64_t>());
-  return host.to(device);
-}
-
 // Positions restart at each document.
-at::Tensor positions(const std::vector<int64_t>& starts, const at::Device& device) {
+std::vector<int64_t> positions(const std::vector<int64_t>& starts) {
   std::vector<int64_t> list(starts.back());
   for (size_t d = 1; d < starts.size(); ++d) {
     for (int64_t i = starts[d - 1]; i < starts[d]; ++i) list[i] = i - starts[d - 1];
   }
-  return to_device(list, device);
+  return list;
 }
 
 model::Targets trained_rows(const data::PackedBatch& batch, const at::Device& device) {
@@ -37,10 +32,39 @@ model::Targets trained_rows(const data::PackedBatch& batch, const at::Device& de
     rows.push_back(static_cast<int64_t>(i));
     targets.push_back(batch.targets[i]);
   }
-  return {to_device(rows, device), to_device(targets, device)};
+  return {ops::to_device(rows, device), ops::to_device(targets, device)};
+}
+
+// The batch with its only document padded to its bucket. Padding stands behind every real token and
+// has no loss: causal attention never looks at it, and it adds exact zeros to every gradient.
+data::PackedBatch padded(data::PackedBatch batch, const at::Device& device) {
+  if (!device.is_cuda() || batch.document_starts.size() != 2) return batch;
+  const int64_t length = bucket(std::ssize(batch.tokens));
+  batch.tokens.resize(length, 0);
+  batch.targets.resize(length, data::kIgnored);
+  batch.document_starts.back() = length;
+  return batch;
+}
+
+at::Tensor embedding_table(const Model& model, const at::Tensor& flat) {
+  return model::param_view(flat, model.layout.blocks[0].params[0]);
 }
 
 }  // namespace
+
+int64_t bucket(int64_t tokens) {
+  const auto size = static_cast<uint64_t>(std::max<int64_t>(tokens, 1));
+  const auto step = static_cast<int64_t>(std::max<uint64_t>(64, std::bit_floor(size) / 16));
+  return (tokens + step - 1) / step * step;
+}
+
+std::vector<bool> overwritten_blocks(const Model& model) {
+  std::vector<bool> blocks(model.trained_layout().blocks.size());
+  if (model.adapters) return blocks;  // small: zeroed
+  for (int64_t i = 0; i < model.spec.layers; ++i) blocks[i + 1] = !model.spec.sparse(i);
+  blocks[model.spec.tied ? 0 : model.layout.head_block()] = true;
+  return blocks;
+}
 
 // One batch on the device.
 struct Executor::Step {
@@ -49,71 +73,106 @@ struct Executor::Step {
   attention::LocalAttention attention;
   model::LayerContext context;
 
-  Step(const config::ModelSpec& spec, const data::PackedBatch& batch, const at::Device& device,
-       model::Tiles tiles)
-      : tokens(to_device(batch.tokens, device)),
-        targets(trained_rows(batch, device)),
-        attention(batch.document_starts, device, 1.0 / std::sqrt(spec.head_dim)) {
-    auto [cos, sin] =
-        ops::rope_table(positions(batch.document_starts, device), model::inverse_frequencies(spec));
-    context = {&attention, cos, sin, tiles};
+  Step(const Executor& owner, const data::PackedBatch& batch, const model::Lora& lora)
+      : tokens(ops::to_device(batch.tokens, owner.device_)),
+        targets(trained_rows(batch, owner.device_)),
+        attention(batch.document_starts, owner.device_,
+                  1.0 / std::sqrt(owner.model_.spec.head_dim)) {
+    auto [cos, sin] = ops::rope_table(
+        ops::to_device(positions(batch.document_starts), owner.device_), owner.frequencies_);
+    context = {&attention, cos, sin, {owner.plan_.tiles, lora}};
   }
 };
 
-Executor::Executor(const config::ModelSpec& spec, const model::ModelLayout& layout,
-                   ParamStore& params, const at::Device& device, ExecutionPlan plan)
-    : spec_(spec), layout_(layout), params_(params), device_(device), plan_(std::move(plan)) {
-  for (int64_t i = 0; i < spec.layers; ++i) layers_.emplace_back(spec, i);
+Executor::Executor(const Model& model, Weights& weights, const at::Device& device,
+                   ExecutionPlan plan)
+    : model_(model),
+      weights_(weights),
+      device_(device),
+      plan_(std::move(plan)),
+      frequencies_(model::inverse_frequencies(model.spec).to(device)) {
+  for (int64_t i = 0; i < model.spec.layers; ++i) layers_.emplace_back(model.spec, i);
+}
+
+model::Lora Executor::lora(double dropout, uint64_t seed) const {
+  return {.scale = model_.adapters ? model_.adapters->lora.scale() : 1,
+          .dropout = dropout,
+          .seed = seed};
+}
+
+at::Tensor Executor::real_logits(const data::PackedBatch& batch, const at::Tensor& x,
+                                 const model::HeadParams& head) const {
+  return model::head_logits(model_.spec, x.narrow(0, 0, std::ssize(batch.tokens)), head);
+}
+
+model::LayerParams Executor::layer_grads(GradStore& grads, int64_t layer) const {
+  const at::Tensor flat = grads.accumulator(layer + 1);
+  model::LayerParams params;
+  if (!model_.adapters) {
+    params = model::layer_params(model_.spec, model_.layout, layer, flat);
+    if (grads.take_fresh(layer + 1)) model::mark_fresh(params);
+    return params;
+  }
+  model::attach(params, model::layer_adapters(model_.spec, *model_.adapters, layer, flat));
+  return params;
+}
+
+at::Tensor Executor::forward_layers(const Step& step, std::vector<model::SavedLayer>* saved) {
+  RECORD_USER_SCOPE("forward");
+  at::Tensor x = weights_.embed(step.tokens);
+  for (int64_t i = 0; i < model_.spec.layers; ++i) {
+    const Weights::Layer layer = weights_.layer(i);
+    x = layers_[i].forward(x, layer.params, step.context, plan_.keep[i],
+                           saved != nullptr ? &(*saved)[i] : nullptr);
+  }
+  return x;
+}
+
+void Executor::backward_layers(const Step& step, std::vector<model::SavedLayer>& saved,
+                               at::Tensor dx, GradStore& grads) {
+  RECORD_USER_SCOPE("backward");
+  for (int64_t i = model_.spec.layers - 1; i >= 0; --i) {
+    const Weights::Layer layer = weights_.layer(i);
+    model::LayerParams to = layer_grads(grads, i);
+    dx = layers_[i].backward(std::move(dx), layer.params, to, step.context, std::move(saved[i]));
+  }
+  if (model_.adapters) return;
+  at::Tensor table = embedding_table(model_, grads.accumulator(0));
+  ops::accumulate_embedding_grad(table, dx, step.tokens);
 }
 
 LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
-  return run(batch, 0.0, nullptr, logits);
+  const Step step(*this, padded(batch, device_), lora(/*dropout=*/0, 0));
+  const at::Tensor x = forward_layers(step, nullptr);
+  const Weights::Head head = weights_.head();
+  if (logits != nullptr) *logits = real_logits(batch, x, head.params);
+  return {model::head_loss(model_.spec, x, head.params, step.targets, plan_.tiles.loss),
+          batch.trained_tokens};
 }
 
 LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_scale,
-                                   GradStore& grads, at::Tensor* logits) {
-  return run(batch, grad_scale, &grads, logits);
-}
-
-LossSum Executor::run(const data::PackedBatch& batch, double grad_scale, GradStore* grads,
-                      at::Tensor* logits) {
-  const Step step(spec_, batch, device_, plan_.tiles);
-  std::vector<model::SavedLayer> saved(grads != nullptr ? spec_.layers : 0);
-
-  at::Tensor x;
+                                   GradStore& grads, uint64_t seed, at::Tensor* logits) {
+  const Step step(*this, padded(batch, device_),
+                  lora(model_.adapters ? model_.adapters->lora.dropout : 0, seed));
+  std::vector<model::SavedLayer> saved(model_.spec.layers);
+  at::Tensor x = forward_layers(step, &saved);
+  model::HeadBackward result;
   {
-    const Lease embed = params_.lease(0);
-    x = ops::embedding(model::param_view(embed.flat(), layout_.blocks[0].params[0]), step.tokens);
+    RECORD_USER_SCOPE("head and loss");
+    const Weights::Head head = weights_.head();
+    if (logits != nullptr) *logits = real_logits(batch, x, head.params);
+    model::HeadParams head_grads;  // undefined: frozen
+    if (!model_.adapters) {
+      head_grads = model::head_params(model_.spec, model_.layout, grads.accumulator(0),
+                                      grads.accumulator(model_.layout.head_block()));
+      head_grads.fresh = grads.take_fresh(model_.spec.tied ? 0 : model_.layout.head_block());
+    }
+    result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.targets,
+                                       grad_scale, plan_.tiles.loss);
+    x.reset();
   }
-  for (int64_t i = 0; i < spec_.layers; ++i) {
-    const Lease lease = params_.lease(i + 1);
-    x = layers_[i].forward(x, model::layer_params(spec_, layout_, i, lease.flat()), step.context,
-                           plan_.keep[i], grads != nullptr ? &saved[i] : nullptr);
-  }
-
-  const Lease embed = params_.lease(0), head = params_.lease(layout_.head_block());
-  const model::HeadParams weights = model::head_params(spec_, layout_, embed.flat(), head.flat());
-  if (logits != nullptr) *logits = model::head_logits(spec_, x, weights);
-  if (grads == nullptr) {
-    return {model::head_loss(spec_, x, weights, step.targets, plan_.tiles.loss),
-            batch.trained_tokens};
-  }
-  at::Tensor embed_grads = grads->accumulator(0);
-  model::HeadParams head_grads =
-      model::head_params(spec_, layout_, embed_grads, grads->accumulator(layout_.head_block()));
-  auto [loss, dx] = model::head_loss_backward(spec_, x, weights, head_grads, step.targets,
-                                              grad_scale, plan_.tiles.loss);
-  x.reset();
-  for (int64_t i = spec_.layers - 1; i >= 0; --i) {
-    const Lease lease = params_.lease(i + 1);
-    model::LayerParams layer_grads =
-        model::layer_params(spec_, layout_, i, grads->accumulator(i + 1));
-    dx = layers_[i].backward(std::move(dx), model::layer_params(spec_, layout_, i, lease.flat()),
-                             layer_grads, step.context, std::move(saved[i]));
-  }
-  at::Tensor table = model::param_view(embed_grads, layout_.blocks[0].params[0]);
-  ops::accumulate_embedding_grad(table, dx, step.tokens);
-  return {loss, batch.trained_tokens};
+  backward_layers(step, saved, std::move(result.dx), grads);
+  return {result.loss, batch.trained_tokens};
 }
 
 }  // namespace trireme::engine

@@ -9,8 +9,11 @@
 
 #include "config/model_spec.h"
 #include "data/packing.h"
+#include "engine/model_folder.h"
 #include "engine/stores.h"
+#include "engine/weights.h"
 #include "model/decoder_layer.h"
+#include "model/head.h"
 
 namespace trireme::engine {
 
@@ -25,29 +28,44 @@ struct LossSum {
   int64_t tokens = 0;
 };
 
+// Tokens that a batch of one document is computed with on CUDA: `tokens` rounded up by at most a
+// sixteenth. Attention's plans (tens of milliseconds each) and the allocator's blocks are then of a
+// few shapes, whatever the lengths of the documents.
+int64_t bucket(int64_t tokens);
+
+// Of each block of the trained layout: whether backward writes the gradients of all its matrices
+// with products (a dense layer, and what holds the head).
+std::vector<bool> overwritten_blocks(const Model& model);
+
 class Executor {
  public:
-  Executor(const config::ModelSpec& spec, const model::ModelLayout& layout, ParamStore& params,
-           const at::Device& device, ExecutionPlan plan);
+  // All references outlive the executor.
+  Executor(const Model& model, Weights& weights, const at::Device& device, ExecutionPlan plan);
 
   // Forward only. `logits`, when not null, receives fp32 [T,V]: for comparisons, not for long
   // sequences.
   LossSum forward(const data::PackedBatch& batch, at::Tensor* logits = nullptr);
 
-  // Forward and backward of loss_sum * grad_scale; gradients are added to `grads`.
+  // Forward and backward of loss_sum * grad_scale; gradients of what is trained are added to
+  // `grads`, whose blocks are those of the model's trained layout. `seed`: of adapters' dropout.
   LossSum forward_backward(const data::PackedBatch& batch, double grad_scale, GradStore& grads,
-                           at::Tensor* logits = nullptr);
+                           uint64_t seed = 0, at::Tensor* logits = nullptr);
 
  private:
   struct Step;
-  LossSum run(const data::PackedBatch& batch, double grad_scale, GradStore* grads,
-              at::Tensor* logits);
+  model::Lora lora(double dropout, uint64_t seed) const;
+  at::Tensor real_logits(const data::PackedBatch& batch, const at::Tensor& x,
+                         const model::HeadParams& head) const;
+  model::LayerParams layer_grads(GradStore& grads, int64_t layer) const;
+  at::Tensor forward_layers(const Step& step, std::vector<model::SavedLayer>* saved);
+  void backward_layers(const Step& step, std::vector<model::SavedLayer>& saved, at::Tensor dx,
+                       GradStore& grads);
 
-  const config::ModelSpec& spec_;
-  const model::ModelLayout& layout_;
-  ParamStore& params_;
+  const Model& model_;
+  Weights& weights_;
   at::Device device_;
   ExecutionPlan plan_;
+  at::Tensor frequencies_;  // of the rotation, on the device
   std::vector<model::DecoderLayer> layers_;
 };
 

@@ -1,7 +1,6 @@
 #include "engine/generator.h"
 
 #include <ATen/ops/arange.h>
-#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,8 +9,8 @@
 #include "model/decoder_layer.h"
 #include "model/head.h"
 #include "model/rope_frequencies.h"
-#include "ops/linear.h"
 #include "ops/rope.h"
+#include "ops/to_device.h"
 
 namespace trireme::engine {
 namespace {
@@ -19,48 +18,39 @@ namespace {
 // The decoder with its caches: feed(tokens) -> logits [V] of the last one.
 class CachedDecoder {
  public:
-  CachedDecoder(const config::ModelSpec& spec, const model::ModelLayout& layout, ParamStore& params,
-                const at::Device& device, int64_t capacity)
-      : spec_(spec),
-        layout_(layout),
-        params_(params),
+  CachedDecoder(const Model& model, Weights& weights, const at::Device& device, int64_t capacity)
+      : model_(model),
+        weights_(weights),
         device_(device),
-        frequencies_(model::inverse_frequencies(spec).to(device)) {
-    for (int64_t i = 0; i < spec.layers; ++i) {
-      layers_.emplace_back(spec, i);
-      caches_.emplace_back(capacity, 1.0 / std::sqrt(spec.head_dim));
+        frequencies_(model::inverse_frequencies(model.spec).to(device)) {
+    if (model.adapters) pass_.lora.scale = model.adapters->lora.scale();
+    for (int64_t i = 0; i < model.spec.layers; ++i) {
+      layers_.emplace_back(model.spec, i);
+      caches_.emplace_back(capacity, 1.0 / std::sqrt(model.spec.head_dim));
     }
   }
 
   at::Tensor feed(const std::vector<int64_t>& tokens) {
     const auto count = static_cast<int64_t>(tokens.size());
-    at::Tensor ids = at::empty({count}, at::kLong);
-    std::copy(tokens.begin(), tokens.end(), ids.mutable_data_ptr<int64_t>());
-    const Lease embed = params_.lease(0);
-    at::Tensor x = ops::embedding(model::param_view(embed.flat(), layout_.blocks[0].params[0]),
-                                  ids.to(device_));
+    at::Tensor x = weights_.embed(ops::to_device(tokens, device_));
     const at::Tensor positions =
         at::arange(length_, length_ + count, at::TensorOptions(at::kLong).device(device_));
     const auto [cos, sin] = ops::rope_table(positions, frequencies_);
     length_ += count;
-    for (int64_t i = 0; i < spec_.layers; ++i) {
-      const Lease lease = params_.lease(i + 1);
-      const model::LayerContext context{&caches_[i], cos, sin, {}};
-      x = layers_[i].forward(x, model::layer_params(spec_, layout_, i, lease.flat()), context, {},
-                             nullptr);
+    for (int64_t i = 0; i < model_.spec.layers; ++i) {
+      const Weights::Layer layer = weights_.layer(i);
+      x = layers_[i].forward(x, layer.params, {&caches_[i], cos, sin, pass_}, {}, nullptr);
     }
-    const Lease head = params_.lease(layout_.head_block());
-    return model::head_logits(spec_, x.narrow(0, count - 1, 1),
-                              model::head_params(spec_, layout_, embed.flat(), head.flat()))
+    return model::head_logits(model_.spec, x.narrow(0, count - 1, 1), weights_.head().params)
         .squeeze(0);
   }
 
  private:
-  const config::ModelSpec& spec_;
-  const model::ModelLayout& layout_;
-  ParamStore& params_;
+  const Model& model_;
+  Weights& weights_;
   at::Device device_;
   at::Tensor frequencies_;
+  model::Pass pass_;
   std::vector<model::DecoderLayer> layers_;
   std::vector<attention::CachedAttention> caches_;
   int64_t length_ = 0;
@@ -72,7 +62,7 @@ std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt, int
                                          const std::vector<int64_t>& stop,
                                          const SamplingOptions& options, Rng& rng,
                                          const std::function<void(int64_t)>& on_token) {
-  CachedDecoder decoder(spec_, layout_, params_, device_,
+  CachedDecoder decoder(model_, weights_, device_,
                         static_cast<int64_t>(prompt.size()) + max_new_tokens);
   std::vector<int64_t> seen = prompt, answer;
   std::vector<int64_t> next = prompt;

@@ -5,17 +5,16 @@
 #include <functional>
 #include <vector>
 
-#include "config/model_spec.h"
 #include "engine/sampler.h"
-#include "engine/stores.h"
+#include "engine/weights.h"
 
 namespace trireme::engine {
 
 class Generator {
  public:
-  Generator(const config::ModelSpec& spec, const model::ModelLayout& layout, ParamStore& params,
-            const at::Device& device)
-      : spec_(spec), layout_(layout), params_(params), device_(device) {}
+  // All references outlive the generator.
+  Generator(const Model& model, Weights& weights, const at::Device& device)
+      : model_(model), weights_(weights), device_(device) {}
 
   // Continues `prompt` until a token of `stop` or `max_new_tokens`; returns the new tokens without
   // the stop token. `on_token` (may be empty) sees each as it comes.
@@ -24,9 +23,8 @@ class Generator {
                                 Rng& rng, const std::function<void(int64_t)>& on_token = {});
 
  private:
-  const config::ModelSpec& spec_;
-  const model::ModelLayout& layout_;
-  ParamStore& params_;
+  const Model& model_;
+  Weights& weights_;
   at::Device device_;
 };
 

@@ -2,16 +2,13 @@
 // are kept for backward because there is room.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "config/json.h"
-#include "config/model_spec.h"
+#include "engine/activations.h"
 #include "engine/executor.h"
-#include "model/layout.h"
 
 namespace trireme::engine {
 
@@ -34,23 +31,20 @@ class MemoryTable {
 };
 
 struct MemoryRequest {
-  at::ScalarType dtype = at::kFloat;  // of weights and activations
-  bool training = true;               // gradients and optimizer, and not only a forward pass
-  bool optimizer = true;
-  int64_t tokens = 0;         // of the longest micro-batch
-  std::string keep = "auto";  // auto: what fits; all; none
-  model::Tiles tiles;         // 0: chosen
-  int64_t program = 0;        // bytes that the process holds already
-  int64_t budget = 0;         // bytes
+  ActivationRequest activations;
+  bool optimizer = true;  // and not only gradients
+  int64_t program = 0;    // bytes that the process holds already
+  int64_t budget = 0;     // bytes
 };
 
 struct MemoryPlan {
   ExecutionPlan execution;
   MemoryTable table;
+  ActivationPlan activations;
 };
 
-// Throws UserError when the sum passes the budget, after logging the table.
-MemoryPlan plan_memory(const config::ModelSpec& spec, const model::ModelLayout& layout,
-                       const MemoryRequest& request);
+// Throws UserError when the sum passes the budget, after logging the table; it names the longest
+// batch that would fit.
+MemoryPlan plan_memory(const MemoryRequest& request);
 
 }  // namespace trireme::engine

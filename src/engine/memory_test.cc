@@ -21,44 +21,73 @@ config::ModelSpec small_spec() {
 class MemoryPlanTest : public testing::Test {
  protected:
   MemoryPlan plan(int64_t budget, const std::string& keep = "auto", int64_t tokens = 1000) const {
-    return plan_memory(spec_, layout_,
-                       {.tokens = tokens, .keep = keep, .tiles = {0, 0}, .budget = budget});
+    return plan_memory(
+        {.activations =
+             {.model = &model_, .tokens = tokens, .longest = tokens, .keep = keep, .tiles = {0, 0}},
+         .budget = budget});
   }
   static int64_t kept(const MemoryPlan& plan) {
     int64_t count = 0;
-    for (const model::Keep& k : plan.execution.keep) count += k.qkv + k.mid + k.mlp;
+    for (const model::Keep& k : plan.execution.keep)
+      count += k.attention + k.qkv + k.heads + k.mid + k.mlp;
     return count;
   }
   static constexpr int64_t kPlenty = int64_t{1} << 40;
-  config::ModelSpec spec_ = small_spec();
-  model::ModelLayout layout_ = model::make_layout(spec_);
+  Model model_{small_spec()};
 };
 
 TEST_F(MemoryPlanTest, KeepsEverythingWhereThereIsRoomAndNothingOnRequest) {
-  EXPECT_EQ(kept(plan(kPlenty)), 9);
+  EXPECT_EQ(kept(plan(kPlenty)), 15);
   EXPECT_EQ(kept(plan(kPlenty, "none")), 0);
-  EXPECT_EQ(kept(plan(kPlenty, "all")), 9);
+  EXPECT_EQ(kept(plan(kPlenty, "all")), 15);
 }
 
 TEST_F(MemoryPlanTest, KeepsAPartUnderABudgetAndNeverPassesIt) {
   const int64_t least = plan(kPlenty, "none").table.total(), most = plan(kPlenty).table.total();
-  const int64_t budget = (least + most) / 2 * 20 / 19;
+  const int64_t budget = (least + most) / 2;
   const MemoryPlan half = plan(budget);
   EXPECT_GT(kept(half), 0);
-  EXPECT_LT(kept(half), 9);
+  EXPECT_LT(kept(half), 15);
   EXPECT_LE(half.table.total(), budget);
 }
 
 TEST_F(MemoryPlanTest, RefusesWhatDoesNotFitWithTheSum) {
   const int64_t least = plan(kPlenty, "none").table.total();
-  EXPECT_NO_THROW(plan(least));
+  const int64_t spare = least / 40;  // a fiftieth of the budget stays free
+  EXPECT_NO_THROW(plan(least + spare));
   try {
     plan(least - 1);
     FAIL();
   } catch (const UserError& error) {
     const std::string text = error.what();
     EXPECT_NE(text.find("not enough memory"), std::string::npos) << text;
+    EXPECT_NE(text.find("tokens in a batch fit"), std::string::npos) << text;
     EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+  }
+}
+
+TEST_F(MemoryPlanTest, TheLongestThatItNamesFits) {
+  const int64_t budget = plan(kPlenty, "none", 10000).table.total();
+  try {
+    plan(budget, "auto", 20000);
+    FAIL();
+  } catch (const UserError& error) {
+    const std::string text = error.what();
+    const int64_t longest = std::stoll(text.substr(text.find("at most ") + 8));
+    EXPECT_GT(longest, 9000);
+    EXPECT_NO_THROW(plan(budget, "auto", longest));
+    EXPECT_THROW(plan(budget, "none", longest + longest / 100), UserError);
+  }
+}
+
+TEST_F(MemoryPlanTest, MoreMemoryIsNeverASlowerPlan) {
+  const int64_t least = plan(kPlenty, "none", 5000).table.total();
+  const int64_t most = plan(kPlenty, "auto", 5000).table.total();
+  double before = std::numeric_limits<double>::infinity();
+  for (int64_t budget = least + least / 40; budget < 2 * most; budget += (most - least) / 37) {
+    const double seconds = plan(budget, "auto", 5000).activations.seconds;
+    EXPECT_LE(seconds, before) << budget;
+    before = seconds;
   }
 }
 
@@ -67,7 +96,7 @@ TEST_F(MemoryPlanTest, RowsAddUp) {
   int64_t sum = 0;
   for (const MemoryRow& row : table.rows()) sum += row.bytes;
   EXPECT_EQ(sum, table.total());
-  EXPECT_EQ(table.rows()[1].bytes, layout_.numel() * 4);
+  EXPECT_EQ(table.rows()[1].bytes, model_.layout.numel() * 4);
   EXPECT_EQ(table.json().size(), table.rows().size());
 }
 

@@ -1,16 +1,44 @@
 #include "engine/model_folder.h"
 
+#include <fmt/ranges.h>
+
 #include "base/error.h"
+#include "base/log.h"
 #include "model/model_io.h"
 
 namespace trireme::engine {
 
+Model::Model(config::ModelSpec sizes) : spec(std::move(sizes)), layout(model::make_layout(spec)) {}
+
 ModelFolder::ModelFolder(const std::string& folder)
-    : path(folder),
-      spec(config::read_model_spec(folder)),
-      layout(model::make_layout(spec)),
-      checkpoint(folder) {
+    : Model(config::read_model_spec(folder)), path(folder), checkpoint(folder) {
   model::check_checkpoint(spec, layout, checkpoint);
+}
+
+ModelFolder::ModelFolder(const config::RunConfig& run) : ModelFolder(run.model) {
+  const std::optional<config::LoraSpec> lora = config::lora_of(run);
+  if (!run.adapter.empty()) {
+    adapter = std::make_unique<model::AdapterFolder>(run.adapter, spec);
+    adapters = adapter->adapters();
+    if (lora) adapters->lora.dropout = lora->dropout;
+    const config::LoraSpec& own = adapters->lora;
+    const size_t count = own.target_modules.size();  // thousands where only some layers have one
+    log("adapter {}: r {}, alpha {:g}, dropout {:g}, {}", run.adapter, own.rank, own.alpha,
+        own.dropout,
+        count > 8 ? fmt::format("{} linears", count)
+                  : fmt::format("{}", fmt::join(own.target_modules, ", ")));
+  } else if (lora) {
+    adapters = model::make_adapters(spec, *lora);
+  }
+}
+
+void ModelFolder::load_adapters(uint64_t seed, std::vector<at::Tensor>& blocks) const {
+  TRIREME_CHECK(adapters.has_value());
+  if (adapter != nullptr) {
+    adapter->load(blocks);
+  } else {
+    model::initialise_adapters(*adapters, seed, blocks);
+  }
 }
 
 void check_vocabulary(const ModelFolder& model, int64_t tokenizer_size,

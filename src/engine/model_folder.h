@@ -1,25 +1,51 @@
 // A Hugging Face model folder, opened: config.json read, the tensors' names and shapes checked,
-// nothing loaded yet.
+// nothing loaded yet. With LoRA, also which adapters there are.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "config/model_spec.h"
+#include "config/run_config.h"
 #include "io/hf_folder.h"
+#include "model/adapter_io.h"
+#include "model/adapters.h"
 #include "model/layout.h"
 
 namespace trireme::engine {
 
-struct ModelFolder {
+// What a model is, and what of it is trained.
+struct Model {
+  explicit Model(config::ModelSpec sizes);
+
+  config::ModelSpec spec;
+  model::ModelLayout layout;
+  std::optional<model::Adapters> adapters;  // LoRA: only these are trained
+
+  // Of what is trained, and written in the end.
+  const model::ModelLayout& trained_layout() const { return adapters ? adapters->layout : layout; }
+};
+
+struct ModelFolder : Model {
   // UserError for all that is wrong with the folder.
   explicit ModelFolder(const std::string& path);
+  // The folder of --model with the adapters of --adapter, or new ones with --use_lora. An adapter's
+  // rank, alpha and targets are its own; its dropout is that of the run, where LoRA is on in it.
+  explicit ModelFolder(const config::RunConfig& run);
   ModelFolder(const ModelFolder&) = delete;  // others keep references to its parts
   ModelFolder& operator=(const ModelFolder&) = delete;
 
   std::string path;
-  config::ModelSpec spec;
-  model::ModelLayout layout;
   io::Checkpoint checkpoint;
+  std::unique_ptr<model::AdapterFolder> adapter;  // what the adapters are read from
+
+  // Fills blocks of adapters->layout, on any device: from the adapter's folder, or for a start.
+  void load_adapters(uint64_t seed, std::vector<at::Tensor>& blocks) const;
 };
 
 // Every id of the tokenizer has a row in the embedding. UserError otherwise.

@@ -3,6 +3,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <ATen/record_function.h>
 
 #include "ops/adamw.h"
 
@@ -11,7 +12,9 @@ namespace {
 
 at::Tensor global_norm(const std::vector<at::Tensor>& blocks) {
   at::Tensor sum = at::zeros({}, blocks.front().options().dtype(at::kDouble));
-  for (const at::Tensor& block : blocks) sum.add_(ops::sum_of_squares(block));
+  for (const at::Tensor& block : blocks) {
+    if (block.numel() > 0) sum.add_(ops::sum_of_squares(block));
+  }
   return sum.sqrt();
 }
 
@@ -32,19 +35,23 @@ AdamW::AdamW(const model::ModelLayout& layout, const std::vector<at::Tensor>& we
   }
 }
 
-at::Tensor AdamW::step(std::vector<at::Tensor>& weights, std::vector<at::Tensor>& grads,
+at::Tensor AdamW::step(ResidentParams& params, std::vector<at::Tensor>& grads,
                        double learning_rate) {
+  RECORD_USER_SCOPE("optimizer");
   ++steps_;
   const at::Tensor norm = global_norm(grads);
   const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
-  for (size_t b = 0; b < weights.size(); ++b) {
+  for (size_t b = 0; b < grads.size(); ++b) {
     const model::BlockLayout& block = layout_.blocks[b];
+    const at::Tensor& master = params.master()[b];
+    const at::Tensor& compute = params.compute()[b];
     const auto update = [&](int64_t first, int64_t count, double weight_decay) {
+      if (count == 0) return;
       const auto part = [&](const at::Tensor& flat) { return flat.narrow(0, first, count); };
       ops::adamw_(
-          part(weights[b]), part(grads[b]), part(first_[b]), part(second_[b]),
+          part(master), part(grads[b]), part(first_[b]), part(second_[b]),
           {learning_rate, options_.beta1, options_.beta2, options_.epsilon, weight_decay, steps_},
-          divisor);
+          divisor, compute.is_same(master) ? at::Tensor() : part(compute));
     };
     update(0, block.decayed, options_.weight_decay);
     update(block.decayed, block.numel - block.decayed, 0.0);

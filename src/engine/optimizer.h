@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/stores.h"
 #include "model/layout.h"
 
 namespace trireme::engine {
@@ -25,10 +26,9 @@ class AdamW {
         AdamWOptions options);
 
   // Clips the gradients (fp32 blocks of the layout; they are consumed) to the global norm and
-  // updates `weights` in place. Returns the norm before clipping: 0-dim fp64 on the device, so that
-  // nothing waits for it.
-  at::Tensor step(std::vector<at::Tensor>& weights, std::vector<at::Tensor>& grads,
-                  double learning_rate);
+  // updates master and compute weights in one pass. Returns the norm before clipping: 0-dim fp64 on
+  // the device, so that nothing waits for it.
+  at::Tensor step(ResidentParams& params, std::vector<at::Tensor>& grads, double learning_rate);
 
  private:
   const model::ModelLayout& layout_;

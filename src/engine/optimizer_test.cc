@@ -14,13 +14,21 @@ model::ModelLayout two_parts() {
   return layout;
 }
 
+ResidentParams params_of(const model::ModelLayout& layout, const at::Tensor& values) {
+  ResidentParams params(layout, at::kFloat, at::kCPU, /*trained=*/true);
+  params.master()[0].copy_(values);
+  return params;
+}
+
 TEST(AdamW, OnlyMatricesDecay) {
   const model::ModelLayout layout = two_parts();
   const at::Tensor before = ops::random_tensor({12}, 1);
-  std::vector<at::Tensor> weights = {before.clone()}, grads = {before * 0};
-  AdamW(layout, weights, {.weight_decay = 0.5}).step(weights, grads, 0.1);
-  EXPECT_LT(ops::relative_error(weights[0].narrow(0, 0, 8), before.narrow(0, 0, 8) * 0.95), 1e-6);
-  EXPECT_TRUE(weights[0].narrow(0, 8, 4).equal(before.narrow(0, 8, 4)));
+  ResidentParams params = params_of(layout, before);
+  std::vector<at::Tensor> grads = {before * 0};
+  AdamW(layout, params.master(), {.weight_decay = 0.5}).step(params, grads, 0.1);
+  const at::Tensor& after = params.master()[0];
+  EXPECT_LT(ops::relative_error(after.narrow(0, 0, 8), before.narrow(0, 0, 8) * 0.95), 1e-6);
+  EXPECT_TRUE(after.narrow(0, 8, 4).equal(before.narrow(0, 8, 4)));
 }
 
 TEST(AdamW, ClippingScalesTheGradientToTheNorm) {
@@ -29,12 +37,12 @@ TEST(AdamW, ClippingScalesTheGradientToTheNorm) {
   const double norm = grad.norm().item<double>();
   // Adam's first step does not see the gradient's scale unless epsilon is large.
   const AdamWOptions clipped{.epsilon = 10, .max_grad_norm = norm / 4}, plain{.epsilon = 10};
-  std::vector<at::Tensor> a = {start.clone()}, b = {start.clone()}, full = {grad.clone()},
-                          quarter = {grad / 4};
-  const at::Tensor reported = AdamW(layout, a, clipped).step(a, full, 0.1);
-  AdamW(layout, b, plain).step(b, quarter, 0.1);
+  ResidentParams a = params_of(layout, start), b = params_of(layout, start);
+  std::vector<at::Tensor> full = {grad.clone()}, quarter = {grad / 4};
+  const at::Tensor reported = AdamW(layout, a.master(), clipped).step(a, full, 0.1);
+  AdamW(layout, b.master(), plain).step(b, quarter, 0.1);
   EXPECT_NEAR(reported.item<double>(), norm, 1e-6 * norm);
-  EXPECT_LT(ops::relative_error(a[0] - start, b[0] - start), 1e-5);
+  EXPECT_LT(ops::relative_error(a.master()[0] - start, b.master()[0] - start), 1e-5);
 }
 
 }  // namespace

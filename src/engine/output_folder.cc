@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "model/adapter_io.h"
 #include "model/model_io.h"
 
 namespace trireme::engine {
@@ -23,10 +24,21 @@ bool is_checkpoint(const std::string& name) {
          name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
 }
 
-// Files and folders that a run of this program writes.
-bool is_ours(const std::string& name) {
-  static constexpr std::string_view kNames[] = {"run.json", "metrics.jsonl", "config.json",
+void copy_tokenizers(io::FileSystem& files, const ModelFolder& model, const std::string& tokenizer,
+                     const std::string& to) {
+  io::copy_tokenizer_files(files, model.path, to);
+  if (!tokenizer.empty()) io::copy_tokenizer_files(files, tokenizer, to);
+}
+
+}  // namespace
+
+bool written_by_a_run(const std::string& name) {
+  static constexpr std::string_view kNames[] = {"run.json",
+                                                "metrics.jsonl",
+                                                "config.json",
                                                 "model.safetensors",
+                                                "adapter_config.json",
+                                                "adapter_model.safetensors",
                                                 "model.safetensors.index.json"};
   if (std::ranges::find(kNames, name) != std::end(kNames)) return true;
   if (std::ranges::find(io::tokenizer_files(), name) != io::tokenizer_files().end()) return true;
@@ -36,14 +48,37 @@ bool is_ours(const std::string& name) {
   return stem == "best" || is_checkpoint(stem);
 }
 
-// Whether `inner` is `outer` or lies in it.
-bool holds(const fs::path& outer, const fs::path& inner) {
+bool holds(const std::string& outer, const std::string& inner) {
   fs::path base = fs::weakly_canonical(outer), path = fs::weakly_canonical(inner);
   if (!base.has_filename()) base = base.parent_path();  // a slash at the end
   return std::ranges::mismatch(base, path).in1 == base.end();
 }
 
-}  // namespace
+void publish_adapter(io::FileSystem& files, const std::string& folder, const ModelFolder& model,
+                     const std::vector<at::Tensor>& blocks, const std::string& expert_adapters,
+                     const std::string& tokenizer) {
+  const model::Adapters& adapters = *model.adapters;
+  const model::ExpertAdapters kind = model::expert_adapters(expert_adapters, model.spec, adapters);
+  const auto tensors = model::adapter_sources(model.spec, adapters, blocks, kind);
+  const config::Json config = config::peft_config_json(
+      model::peft_config(model.spec, adapters, kind, fs::absolute(model.path).lexically_normal()));
+  int64_t bytes = 0;
+  for (const io::TensorSource& tensor : tensors) bytes += io::byte_count(tensor);
+  io::publish_folder(
+      files, folder,
+      [&](const std::string& temporary) {
+        io::write_safetensors(files, temporary + "/adapter_model.safetensors", tensors);
+        copy_tokenizers(files, model, tokenizer, temporary);
+        io::write_text(files, temporary + "/adapter_config.json", config.dump(2) + "\n");
+      },
+      bytes);
+}
+
+void warn_of_peft(const ModelFolder& model, const std::string& expert_adapters) {
+  const auto kind = model::expert_adapters(expert_adapters, model.spec, *model.adapters);
+  const std::string caveat = model::peft_caveat(model.spec, *model.adapters, kind);
+  if (!caveat.empty()) warn("{}", caveat);
+}
 
 OutputFolder::OutputFolder(io::FileSystem& files, const config::RunConfig& run,
                            const ModelFolder& model)
@@ -70,8 +105,9 @@ void OutputFolder::check_target() const {
 // Nothing that this run reads may be what it replaces.
 void OutputFolder::check_not_read() const {
   std::error_code error;
-  for (const auto& [what, source] :
-       {std::pair("model", model_.path), {"tokenizer", run_.tokenizer}}) {
+  for (const auto& [what, source] : {std::pair("model", model_.path),
+                                     {"tokenizer", run_.tokenizer},
+                                     {"adapter", run_.adapter}}) {
     if (source.empty()) continue;
     bool replaced = fs::equivalent(path_, source, error);
     for (const std::string& name : earlier_files()) replaced |= holds(path_ + "/" + name, source);
@@ -86,13 +122,14 @@ std::vector<std::string> OutputFolder::earlier_files() const {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(path_, error)) {
     const std::string name = entry.path().filename();
-    if (is_ours(name)) names.push_back(name);
+    if (written_by_a_run(name)) names.push_back(name);
   }
   return names;
 }
 
 void OutputFolder::prepare() {
   check_target();
+  if (model_.adapters) warn_of_peft(model_, run_.expert_adapters);
   const std::vector<std::string> earlier = earlier_files();
   files_.make_folder(path_);
   // The first write shows whether the folder is writable.
@@ -107,13 +144,16 @@ void OutputFolder::write_run(const config::Json& run) {
 }
 
 void OutputFolder::publish(const std::string& folder, const std::vector<at::Tensor>& weights) {
+  if (model_.adapters) {
+    publish_adapter(files_, folder, model_, weights, run_.expert_adapters, run_.tokenizer);
+    return;
+  }
   const io::DType dtype = file_dtype(model_.spec.dtype);
   io::publish_folder(
       files_, folder,
       [&](const std::string& temporary) {
         io::write_shards(files_, temporary, model::tensor_sources(model_.layout, weights, dtype));
-        io::copy_tokenizer_files(files_, model_.path, temporary);
-        if (!run_.tokenizer.empty()) io::copy_tokenizer_files(files_, run_.tokenizer, temporary);
+        copy_tokenizers(files_, model_, run_.tokenizer, temporary);
         io::write_text(files_, temporary + "/config.json", model_.spec.raw.dump(2) + "\n");
       },
       model_.layout.numel() * io::dtype_bytes(dtype));
@@ -143,8 +183,10 @@ void OutputFolder::finish() {
   const std::string best = path_ + "/best";
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(best)) names.push_back(entry.path().filename());
-  // config.json last: without it the folder is no model to any reader.
-  std::ranges::sort(names, {}, [](const std::string& name) { return name == "config.json"; });
+  // The configuration last: without it the folder is no model or adapter to any reader.
+  std::ranges::sort(names, {}, [](const std::string& name) {
+    return name == "config.json" || name == "adapter_config.json";
+  });
   for (const std::string& name : names) files_.rename(best + "/" + name, path_ + "/" + name);
   files_.sync_folder(path_);
   files_.remove_all(best);

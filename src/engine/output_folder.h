@@ -5,6 +5,9 @@
 //   best/                      the same, of the lowest validation loss; gone at the end, when its
 //   files become config.json, *.safetensors, tokenizer files   the result: output_dir itself is a
 //   Hugging Face folder
+//
+// With LoRA each of these is a PEFT folder instead: adapter_config.json, adapter_model.safetensors,
+// tokenizer files.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,6 +22,22 @@
 
 namespace trireme::engine {
 
+// Whether a file or folder of this name is what a run of this program writes.
+bool written_by_a_run(const std::string& name);
+
+// Whether the path `inner` is `outer` or lies in it.
+bool holds(const std::string& outer, const std::string& inner);
+
+// Writes a PEFT folder, published in one step: `blocks` of the model's adapters, on any device.
+// Tokenizer files come from the model's folder, and over them those of `tokenizer` if not "".
+// `expert_adapters` as the option.
+void publish_adapter(io::FileSystem& files, const std::string& folder, const ModelFolder& model,
+                     const std::vector<at::Tensor>& blocks, const std::string& expert_adapters,
+                     const std::string& tokenizer);
+
+// Says what PEFT will not make of such a folder, if anything.
+void warn_of_peft(const ModelFolder& model, const std::string& expert_adapters);
+
 class OutputFolder {
  public:
   // Nothing is touched yet.
@@ -31,9 +50,9 @@ class OutputFolder {
   std::string metrics_path() const { return path_ + "/metrics.jsonl"; }
   void write_run(const config::Json& run);
 
-  // `weights`: fp32 blocks of the model's layout, on any device. A failure (UserError) leaves
-  // earlier ones untouched. save_checkpoint removes the oldest beyond save_total_limit, after the
-  // new one is there; returns its path.
+  // `weights`: fp32 blocks of the model's trained_layout(), on any device. A failure (UserError)
+  // leaves earlier ones untouched. save_checkpoint removes the oldest beyond save_total_limit,
+  // after the new one is there; returns its path.
   std::string save_checkpoint(int64_t step, const std::vector<at::Tensor>& weights);
   void save_best(const std::vector<at::Tensor>& weights);
 

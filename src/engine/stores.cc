@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include "base/error.h"
 #include "model/model_io.h"
 
 namespace trireme::engine {
@@ -48,14 +49,27 @@ void ResidentParams::refresh() {
   }
 }
 
-ResidentGrads::ResidentGrads(const model::ModelLayout& layout, const at::Device& device) {
+ResidentGrads::ResidentGrads(const model::ModelLayout& layout, const at::Device& device,
+                             std::vector<bool> overwritten)
+    : layout_(layout), overwritten_(std::move(overwritten)), fresh_(layout.blocks.size()) {
+  TRIREME_CHECK(overwritten_.size() == layout.blocks.size());
   for (const model::BlockLayout& block : layout.blocks) {
     blocks_.push_back(at::zeros({block.numel}, at::TensorOptions(at::kFloat).device(device)));
   }
 }
 
-void ResidentGrads::zero() {
-  for (at::Tensor& block : blocks_) block.zero_();
+bool ResidentGrads::take_fresh(int64_t block) {
+  const bool fresh = fresh_[block];
+  fresh_[block] = false;
+  return fresh;
+}
+
+void ResidentGrads::clear() {
+  fresh_ = overwritten_;
+  for (size_t b = 0; b < blocks_.size(); ++b) {
+    const int64_t kept = overwritten_[b] ? layout_.blocks[b].decayed : 0;
+    blocks_[b].narrow(0, kept, layout_.blocks[b].numel - kept).zero_();
+  }
 }
 
 }  // namespace trireme::engine

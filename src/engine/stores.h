@@ -33,7 +33,10 @@ class GradStore {
   virtual ~GradStore() = default;
   // The block's fp32 accumulator, flat; backward adds to it.
   virtual at::Tensor accumulator(int64_t block) = 0;
-  virtual void zero() = 0;
+  // Whether the block's matrices hold nothing yet, so that backward must overwrite them; said once.
+  virtual bool take_fresh(int64_t block) = 0;
+  // Forgets all gradients.
+  virtual void clear() = 0;
 };
 
 // Everything on one device, allocated once. Gaps between tensors are zero: the optimizer passes
@@ -50,6 +53,8 @@ class ResidentParams : public ParamStore {
 
   // What the optimizer updates and checkpoints are written from; call refresh() after a change.
   std::vector<at::Tensor>& master() { return master_; }
+  // What forward and backward read: the same tensors as master() where no other copy is needed.
+  std::vector<at::Tensor>& compute() { return compute_; }
   void refresh();
 
  private:
@@ -60,12 +65,18 @@ class ResidentParams : public ParamStore {
 
 class ResidentGrads : public GradStore {
  public:
-  ResidentGrads(const model::ModelLayout& layout, const at::Device& device);
+  // overwritten: of each block, whether backward writes all of its decayed part with products: it
+  // is then not zeroed, which would be one pass over the memory more.
+  ResidentGrads(const model::ModelLayout& layout, const at::Device& device,
+                std::vector<bool> overwritten);
   at::Tensor accumulator(int64_t block) override { return blocks_[block]; }
-  void zero() override;
+  bool take_fresh(int64_t block) override;
+  void clear() override;
   std::vector<at::Tensor>& blocks() { return blocks_; }
 
  private:
+  const model::ModelLayout& layout_;
+  std::vector<bool> overwritten_, fresh_;
   std::vector<at::Tensor> blocks_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/rng.h"
 #include "base/stopwatch.h"
 
 namespace trireme::engine {
@@ -29,27 +30,29 @@ int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& sampl
   return training_epoch(samples.train, run, 0).steps() * run.max_epochs;
 }
 
-TrainStep::TrainStep(const config::RunConfig& run, const ModelFolder& model, const Machine& machine,
-                     ResidentParams& params, const ExecutionPlan& plan)
-    : params_(params),
-      executor_(model.spec, model.layout, params, machine.device, plan),
-      grads_(model.layout, machine.device),
-      optimizer_(model.layout, params.master(), adamw_options(run)) {}
+TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
+                     Weights& weights, const ExecutionPlan& plan)
+    : seed_(static_cast<uint64_t>(run.seed)),
+      params_(weights.trained()),
+      executor_(model, weights, machine.device, plan),
+      grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
+      optimizer_(model.trained_layout(), params_.master(), adamw_options(run)) {}
 
 TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
                                   double learning_rate) {
   int64_t trained = 0;
   for (const data::PackedBatch& batch : batches) trained += batch.trained_tokens;
   TRIREME_CHECK(trained > 0);
-  grads_.zero();
+  grads_.clear();
   Outcome outcome;
   for (const data::PackedBatch& batch : batches) {
-    LossSum loss = executor_.forward_backward(batch, 1.0 / static_cast<double>(trained), grads_);
+    const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(passes_++)).next();
+    LossSum loss =
+        executor_.forward_backward(batch, 1.0 / static_cast<double>(trained), grads_, seed);
     outcome.loss.sum = outcome.loss.sum.defined() ? outcome.loss.sum + loss.sum : loss.sum;
     outcome.loss.tokens += loss.tokens;
   }
-  outcome.grad_norm = optimizer_.step(params_.master(), grads_.blocks(), learning_rate);
-  params_.refresh();
+  outcome.grad_norm = optimizer_.step(params_, grads_.blocks(), learning_rate);
   return outcome;
 }
 

@@ -39,8 +39,9 @@ int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& sampl
 // clipped, AdamW.
 class TrainStep {
  public:
-  TrainStep(const config::RunConfig& run, const ModelFolder& model, const Machine& machine,
-            ResidentParams& params, const ExecutionPlan& plan);
+  // All references outlive the step.
+  TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
+            Weights& weights, const ExecutionPlan& plan);
 
   struct Outcome {
     LossSum loss;          // over the micro-batches; on the device
@@ -50,6 +51,8 @@ class TrainStep {
   Executor& executor() { return executor_; }
 
  private:
+  uint64_t seed_;
+  int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
   ResidentParams& params_;
   Executor executor_;
   ResidentGrads grads_;

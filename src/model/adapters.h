@@ -1,52 +1,53 @@
 // LoRA adapters of a model: their layout (blocks as the base model's, so that stores, gradients and
 // the optimizer treat them alike), and the views that a layer computes with.
 //
-// A block holds, in PEFT's names without "base_model.model.": of each fused matrix first the A of
-// its parts as neighbours (one product reads them all), then the B of each part. Experts are kept a
-// module each: A [E, parts r, in], B [E, rows, r].
+// A block holds, in PEFT's names without "base_model.model." ("model.layers.0.self_attn.q_proj.
+// lora_A.weight"): of each fused matrix first the A of its parts as neighbours (one product reads
+// them all), then the B of each part. Experts are kept a module each, so that all of a layer's are
+// A [E, parts r, in] and B [E, rows, r].
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "config/lora_spec.h"
 #include "config/model_spec.h"
 #include "model/layout.h"
+#include "model/linear.h"
 
 namespace trireme::model {
 
-// The adapter of one fused matrix [out, in] (qkv, o, gate_up, down) or of one per expert
-// [E, out, in]. Views of a flat block of weights or gradients. No parts: nothing is adapted.
-struct LinearAdapter {
-  struct Part {
-    int64_t first_row = 0;   // of the fused matrix's outputs
-    int64_t rows = 0;        // outputs of this part
-    int64_t first_rank = 0;  // row of `a` where this part's r rows begin
-    at::Tensor b;            // [rows, r], or [E, rows, r]
-  };
-  at::Tensor a;  // [parts r, in], or [E, parts r, in]
-  std::vector<Part> parts;
-
-  bool present() const { return !parts.empty(); }
-};
-
 struct LayerAdapters {
-  LinearAdapter qkv, o, gate_up, down;         // attention and dense MLP
-  LinearAdapter expert_gate_up, expert_down;   // experts
+  LinearAdapter qkv, o, gate_up, down;        // attention and dense MLP
+  LinearAdapter expert_gate_up, expert_down;  // experts
 };
 
 struct Adapters {
-  config::LoraSpec lora;
-  ModelLayout layout;  // blocks.size() == the base's; embedding and head blocks are empty
+  config::LoraSpec lora;  // target_modules: what was found; "all-linear" is spelt out
+  ModelLayout layout;     // blocks.size() == the base's; embedding and head blocks are empty
 };
 
-// UserError: r < 1; a target that names no linear of this model (nearest names are suggested).
+// Names of the linears that can have an adapter, without ".weight": all but lm_head and the router.
+std::vector<std::string> layer_linears(const config::ModelSpec& spec, int64_t layer);
+
+// A target names a linear whole ("model.layers.0.self_attn.q_proj") or by its end ("q_proj",
+// "self_attn.q_proj"), as in PEFT. UserError: r < 1; a target that names no linear of this model
+// (nearest names are suggested), or some of a layer's experts only.
 Adapters make_adapters(const config::ModelSpec& spec, const config::LoraSpec& lora);
 
 // Views of the flat adapter block of layer `layer`.
-LayerAdapters layer_adapters(const config::ModelSpec& spec, const Adapters& adapters,
-                             int64_t layer, const at::Tensor& flat);
+LayerAdapters layer_adapters(const config::ModelSpec& spec, const Adapters& adapters, int64_t layer,
+                             const at::Tensor& flat);
+
+// Puts them beside the layer's weights, or their gradients beside the weights'.
+void attach(LayerParams& params, const LayerAdapters& adapters);
+
+// PEFT's start: A uniform in +-1/sqrt(in) (kaiming_uniform_ with a = sqrt(5)), B zero. `blocks` of
+// the adapters' layout, allocated; every element is written, gaps with zero. The same numbers on
+// every device and with any number of threads.
+void initialise_adapters(const Adapters& adapters, uint64_t seed, std::vector<at::Tensor>& blocks);
 
 }  // namespace trireme::model

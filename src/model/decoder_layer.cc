@@ -1,147 +1,142 @@
 #include "model/decoder_layer.h"
 
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 
-#include "ops/linear.h"
+#include "ops/heads.h"
 #include "ops/rms_norm.h"
-#include "ops/rope.h"
 
 namespace trireme::model {
 namespace {
 
-struct Heads {
-  at::Tensor q, k, v;  // [S,H,D], [S,K,D], [S,K,D]
-};
-
-// Views of qkv [S,(H+2K)D].
-Heads split_heads(const config::ModelSpec& spec, const at::Tensor& qkv) {
-  const auto part = [&](int64_t first, int64_t heads) {
-    return qkv.narrow(1, first * spec.head_dim, heads * spec.head_dim)
-        .unflatten(1, {heads, spec.head_dim});
-  };
-  return {part(0, spec.heads), part(spec.heads, spec.kv_heads),
-          part(spec.heads + spec.kv_heads, spec.kv_heads)};
+ops::HeadNorms norms(const config::ModelSpec& spec, const LayerParams& w) {
+  return {w.q_norm, w.k_norm, spec.rms_norm_eps};
 }
 
-// x [S,N,D] (token stride free) as rows [S N, D].
-at::Tensor head_rows(const at::Tensor& x) { return x.reshape({-1, x.size(2)}); }
-
-at::Tensor normed_heads(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return ops::rms_norm(head_rows(x), weight, eps).view(x.sizes());
+ops::RotatedHeads rotate(const config::ModelSpec& spec, const at::Tensor& qkv, const LayerParams& w,
+                         const LayerContext& context) {
+  return ops::rotate_heads(qkv, spec.heads, spec.kv_heads, norms(spec, w), context.cos,
+                           context.sin);
 }
 
-// What attention sees, from the projection. Without q/k norm the rotation happens inside `qkv`.
-Heads prepare_heads(const config::ModelSpec& spec, const at::Tensor& qkv, const LayerParams& w,
-                    const LayerContext& context) {
-  Heads heads = split_heads(spec, qkv);
-  if (spec.qk_norm) {
-    heads.q = normed_heads(heads.q, w.q_norm, spec.rms_norm_eps);
-    heads.k = normed_heads(heads.k, w.k_norm, spec.rms_norm_eps);
-  }
-  ops::rope_(heads.q, context.cos, context.sin);
-  ops::rope_(heads.k, context.cos, context.sin);
-  return heads;
+// The values' columns of the projection: [S,K,D], a view.
+at::Tensor values(const config::ModelSpec& spec, const at::Tensor& qkv) {
+  return qkv.narrow(1, spec.q_dim() + spec.kv_dim(), spec.kv_dim())
+      .unflatten(1, {spec.kv_heads, spec.head_dim});
 }
 
-// The gradient of one normed and rotated group of heads, back to the projection's columns `to`
-// [S,N,D].
-void heads_backward(const config::ModelSpec& spec, at::Tensor grad, const at::Tensor& projected,
-                    const at::Tensor& weight, at::Tensor& dweight, const LayerContext& context,
-                    at::Tensor to) {
-  if (!weight.defined()) {
-    to.copy_(grad);
-    ops::rope_(to, context.cos, context.sin, /*inverse=*/true);
-    return;
-  }
-  grad = grad.contiguous();
-  ops::rope_(grad, context.cos, context.sin, /*inverse=*/true);
-  at::Tensor dx = at::empty(grad.sizes(), grad.options()).zero_();
-  at::Tensor rows = head_rows(dx);
-  ops::rms_norm_backward(head_rows(grad), head_rows(projected), weight, spec.rms_norm_eps, rows,
-                         dweight);
-  to.copy_(dx);
-}
-
-at::Tensor residual_projection(const at::Tensor& x, const at::Tensor& attended,
-                               const LayerParams& w) {
+at::Tensor residual_projection(const at::Tensor& x, const at::Tensor& attended, const Linear& o,
+                               const Lora& lora) {
   at::Tensor h = at::empty(x.sizes(), x.options());
-  ops::linear_add(h, x, attended.flatten(1), w.o, w.o_bias);
+  linear_add(o, h, x, attended.flatten(1), lora);
   return h;
 }
 
 }  // namespace
 
+LayerContext DecoderLayer::own(const LayerContext& shared) const {
+  LayerContext context = shared;
+  context.pass.lora = shared.pass.lora.of_layer(index_);
+  return context;
+}
+
+// The normed input's projection, tile by tile: no second [S,C] exists.
+at::Tensor DecoderLayer::project(const at::Tensor& x, const LayerParams& w,
+                                 const LayerContext& context) const {
+  at::Tensor qkv = at::empty({x.size(0), w.qkv.weight.size(0)}, x.options());
+  for_each_tile(x.size(0), context.pass.tiles.rows, [&](int64_t first, int64_t rows) {
+    const at::Tensor normed =
+        ops::rms_norm(x.narrow(0, first, rows), w.input_norm, spec_->rms_norm_eps);
+    linear(w.qkv, normed, context.pass.lora.of(Matrix::kQkv, first), qkv.narrow(0, first, rows));
+  });
+  return qkv;
+}
+
+// dx += the gradient through the norm and the projection.
+void DecoderLayer::project_backward(at::Tensor& dx, const at::Tensor& dqkv, const at::Tensor& x,
+                                    const LayerParams& w, LayerParams& g,
+                                    const LayerContext& context) const {
+  for_each_tile(x.size(0), context.pass.tiles.rows, [&](int64_t first, int64_t rows) {
+    const at::Tensor tile = x.narrow(0, first, rows);
+    at::Tensor normed;
+    if (g.qkv.trained()) normed = ops::rms_norm(tile, w.input_norm, spec_->rms_norm_eps);
+    const at::Tensor dnormed = linear_backward(w.qkv, g.qkv, dqkv.narrow(0, first, rows), normed,
+                                               context.pass.lora.of(Matrix::kQkv, first));
+    at::Tensor to = dx.narrow(0, first, rows);
+    ops::rms_norm_backward(dnormed, tile, w.input_norm, spec_->rms_norm_eps, to, g.input_norm);
+  });
+}
+
 at::Tensor DecoderLayer::forward(const at::Tensor& x, const LayerParams& w,
-                                 const LayerContext& context, Keep keep, SavedLayer* saved) const {
-  const config::ModelSpec& spec = *spec_;
-  const at::Tensor qkv =
-      ops::linear(ops::rms_norm(x, w.input_norm, spec.rms_norm_eps), w.qkv, w.qkv_bias);
-  const Heads heads = prepare_heads(spec, qkv, w, context);
-  const attention::AttentionOutput attended = context.attention->forward(heads.q, heads.k, heads.v);
-  const at::Tensor h = residual_projection(x, attended.out, w);
+                                 const LayerContext& shared, Keep keep, SavedLayer* saved) const {
+  const LayerContext context = own(shared);
+  at::Tensor qkv = project(x, w, context);
+  ops::RotatedHeads heads = rotate(*spec_, qkv, w, context);
+  attention::AttentionOutput attended =
+      context.attention->forward(heads.q, heads.k, values(*spec_, qkv));
+  if (saved != nullptr) {
+    if (keep.qkv) saved->qkv = qkv;
+    if (keep.heads) saved->heads = heads;
+  }
+  qkv.reset();
+  heads = {};
+  const at::Tensor h = residual_projection(x, attended.out, w.o, context.pass.lora.of(Matrix::kO));
   if (saved != nullptr) {
     saved->x = x;
-    saved->attention = attended;
+    if (keep.attention) saved->attention = attended;
     if (keep.mid) saved->mid = h;
-    if (keep.qkv) {
-      saved->q = heads.q;
-      saved->k = heads.k;
-      saved->v = heads.v;
-      if (spec.qk_norm) saved->qkv = qkv;
-    }
   }
-  const auto feed_forward = spec.sparse(index_) ? moe_forward : mlp_forward;
-  return feed_forward(spec, h, w, context.tiles, keep.mlp, saved ? &saved->mlp : nullptr);
+  attended = {};
+  const auto feed_forward = spec_->sparse(index_) ? moe_forward : mlp_forward;
+  return feed_forward(*spec_, h, w, context.pass, keep.mlp, saved ? &saved->mlp : nullptr);
 }
 
 at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerParams& g,
-                                  const LayerContext& context, SavedLayer saved) const {
-  const config::ModelSpec& spec = *spec_;
-  at::Tensor h = saved.mid.defined() ? std::move(saved.mid)
-                                     : residual_projection(saved.x, saved.attention.out, w);
-  const auto feed_backward = spec.sparse(index_) ? moe_backward : mlp_backward;
-  at::Tensor dh = feed_backward(spec, std::move(dy), h, w, g, context.tiles, std::move(saved.mlp));
+                                  const LayerContext& shared, SavedLayer saved) const {
+  const LayerContext context = own(shared);
+  const Lora lora_o = context.pass.lora.of(Matrix::kO);
+  // Attention first, where it is recomputed: h needs its output.
+  if (!saved.attention.out.defined()) {
+    if (!saved.qkv.defined()) saved.qkv = project(saved.x, w, context);
+    const ops::RotatedHeads heads =
+        saved.heads.q.defined() ? saved.heads : rotate(*spec_, saved.qkv, w, context);
+    saved.attention = context.attention->forward(heads.q, heads.k, values(*spec_, saved.qkv));
+  }
+  at::Tensor h = saved.mid.defined()
+                     ? std::move(saved.mid)
+                     : residual_projection(saved.x, saved.attention.out, w.o, lora_o);
+  const auto feed_backward = spec_->sparse(index_) ? moe_backward : mlp_backward;
+  at::Tensor dh = feed_backward(*spec_, std::move(dy), h, w, g, context.pass, std::move(saved.mlp));
   h.reset();
 
-  const at::Tensor dattended = at::mm(dh, w.o).unflatten(1, {spec.heads, spec.head_dim});
-  ops::accumulate_weight_grad(g.o, dh, saved.attention.out.flatten(1));
-  if (g.o_bias.defined()) ops::accumulate_bias_grad(g.o_bias, dh);
+  at::Tensor dattended = linear_backward(w.o, g.o, dh, saved.attention.out.flatten(1), lora_o);
+  if (!saved.qkv.defined()) saved.qkv = project(saved.x, w, context);
+  if (!saved.heads.q.defined()) saved.heads = rotate(*spec_, saved.qkv, w, context);
+  const attention::AttentionGradients grads = context.attention->backward(
+      dattended.unflatten(1, {spec_->heads, spec_->head_dim}), saved.heads.q, saved.heads.k,
+      values(*spec_, saved.qkv), saved.attention);
+  saved.heads = {};
+  saved.attention = {};
+  dattended.reset();
 
-  const at::Tensor normed = ops::rms_norm(saved.x, w.input_norm, spec.rms_norm_eps);
-  Heads heads{saved.q, saved.k, saved.v};
-  if (!heads.q.defined()) {
-    saved.qkv = ops::linear(normed, w.qkv, w.qkv_bias);
-    heads = prepare_heads(spec, saved.qkv, w, context);
-  }
-  const attention::AttentionGradients grads =
-      context.attention->backward(dattended, heads.q, heads.k, heads.v, saved.attention);
-
-  at::Tensor dqkv = at::empty({dh.size(0), w.qkv.size(0)}, dh.options());
-  const Heads to = split_heads(spec, dqkv);
-  const Heads projected = spec.qk_norm ? split_heads(spec, saved.qkv) : Heads{};
-  heads_backward(spec, grads.dq, projected.q, w.q_norm, g.q_norm, context, to.q);
-  heads_backward(spec, grads.dk, projected.k, w.k_norm, g.k_norm, context, to.k);
-  at::Tensor(to.v).copy_(grads.dv);
-
-  ops::accumulate_weight_grad(g.qkv, dqkv, normed);
-  if (g.qkv_bias.defined()) ops::accumulate_bias_grad(g.qkv_bias, dqkv);
-  ops::rms_norm_backward(at::mm(dqkv, w.qkv), saved.x, w.input_norm, spec.rms_norm_eps, dh,
-                         g.input_norm);
+  at::Tensor dqkv = at::empty(saved.qkv.sizes(), dh.options());
+  ops::rotate_heads_backward(grads.dq, grads.dk, grads.dv, saved.qkv, norms(*spec_, w), context.cos,
+                             context.sin, dqkv, g.q_norm, g.k_norm);
+  saved.qkv.reset();
+  project_backward(dh, dqkv, saved.x, w, g, context);
   return dh;
 }
 
 LayerBytes layer_bytes(const config::ModelSpec& spec, int64_t layer, int64_t element) {
   LayerBytes bytes;
-  const int64_t qkv = spec.q_dim() + 2 * spec.kv_dim();
-  bytes.least = (spec.hidden + spec.q_dim()) * element + spec.heads * 4;
-  bytes.qkv = (spec.qk_norm ? qkv + spec.q_dim() + spec.kv_dim() : qkv) * element;
+  bytes.least = spec.hidden * element;
+  bytes.attention = spec.q_dim() * element + spec.heads * 4;
+  bytes.qkv = (spec.q_dim() + 2 * spec.kv_dim()) * element;
+  bytes.heads = (spec.q_dim() + spec.kv_dim()) * element;
   bytes.mid = spec.hidden * element;
   bytes.mlp = 2 * spec.intermediate * element;
   if (spec.sparse(layer)) {
     const int64_t pairs = spec.moe->experts_per_token;
-    bytes.least += pairs * (8 + 4 + 8);  // experts, weights, order
+    bytes.least += pairs * 4 * 4;  // experts, weights, rows, tokens
     bytes.mlp = pairs * 2 * spec.moe->intermediate * element;
   }
   return bytes;

@@ -5,9 +5,9 @@
 //   o  = attention(q,k,v)            h = x + o Wo^T
 //   n2 = rmsnorm(h)                  y = h + mlp(n2)
 //
-// Saved for backward at the least: x [S,C], o [S,H,D], lse [H,S], and for experts the routing. Keep
-// says which further intermediates stay; the others are recomputed by the same kernels on the same
-// tiles, so that both ways give the same bits.
+// Saved for backward at the least: x [S,C], and for experts the routing (a recomputed top-k could
+// flip). Keep says which further intermediates stay; the others are recomputed by the same kernels
+// on the same tiles, so that both ways give the same bits. Normed inputs always are.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,30 +18,33 @@
 #include "config/model_spec.h"
 #include "model/layout.h"
 #include "model/mlp.h"
+#include "ops/heads.h"
 
 namespace trireme::model {
 
 // Intermediates kept for backward beyond the least saved set.
 struct Keep {
-  bool qkv = false;  // q, k, v [S,(H+2K)D]; with q/k norm also their inputs
-  bool mid = false;  // h [S,C]
-  bool mlp = false;  // gate and up [S,2F], or of the experts [S*topk,2F]
-  static Keep all() { return {true, true, true}; }
+  bool attention = false;  // o [S,H,D] and its log-sum-exp [H,S]
+  bool qkv = false;        // the projection [S,(H+2K)D], before q/k norm and rotation
+  bool heads = false;      // q [S,H,D] and k [S,K,D], normed and rotated
+  bool mid = false;        // h [S,C]
+  bool mlp = false;        // gate and up [S,2F], or of the experts [S*topk,2F]
+  static Keep all() { return {true, true, true, true, true}; }
 };
 
 // What is the same for every layer of one batch.
 struct LayerContext {
   attention::Attention* attention = nullptr;
   at::Tensor cos, sin;  // [S, D/2] fp32, of each token's position
-  Tiles tiles;
+  Pass pass;
 };
 
 struct SavedLayer {
-  at::Tensor x;  // [S,C]
-  attention::AttentionOutput attention;
-  at::Tensor qkv;      // projection before q/k norm and rope; kept with q/k norm only
-  at::Tensor q, k, v;  // as attention saw them
-  at::Tensor mid;      // h
+  at::Tensor x;                          // [S,C]
+  attention::AttentionOutput attention;  // undefined when recomputed, as the following
+  at::Tensor qkv;
+  ops::RotatedHeads heads;
+  at::Tensor mid;
   SavedMlp mlp;
 };
 
@@ -53,12 +56,19 @@ class DecoderLayer {
   at::Tensor forward(const at::Tensor& x, const LayerParams& weights, const LayerContext& context,
                      Keep keep, SavedLayer* saved) const;
 
-  // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32). Consumes `saved`, and dy's
-  // storage.
+  // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32) where it is defined.
+  // Consumes `saved`, and dy's storage.
   at::Tensor backward(at::Tensor dy, const LayerParams& weights, LayerParams& grads,
                       const LayerContext& context, SavedLayer saved) const;
 
  private:
+  LayerContext own(const LayerContext& shared) const;
+  at::Tensor project(const at::Tensor& x, const LayerParams& weights,
+                     const LayerContext& context) const;
+  void project_backward(at::Tensor& dx, const at::Tensor& dqkv, const at::Tensor& x,
+                        const LayerParams& weights, LayerParams& grads,
+                        const LayerContext& context) const;
+
   const config::ModelSpec* spec_;
   int64_t index_;
 };
@@ -66,7 +76,9 @@ class DecoderLayer {
 // Bytes per token of one layer: the least saved set, and each keepable, for the memory table.
 struct LayerBytes {
   int64_t least = 0;
+  int64_t attention = 0;
   int64_t qkv = 0;
+  int64_t heads = 0;
   int64_t mid = 0;
   int64_t mlp = 0;
 };

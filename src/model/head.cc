@@ -1,6 +1,5 @@
 #include "model/head.h"
 
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -31,19 +30,22 @@ HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor&
   HeadBackward result{at::zeros({}, x.options().dtype(at::kFloat)),
                       at::zeros(x.sizes(), x.options())};
   const int64_t rows = targets.rows.size(0);
+  if (rows == 0 && grads.fresh) grads.head.zero_();
   for (int64_t first = 0; first < rows; first += tile) {
     const int64_t count = std::min(tile, rows - first);
     const at::Tensor index = targets.rows.narrow(0, first, count);
     const at::Tensor hidden = x.index_select(0, index);
     const at::Tensor normed = ops::rms_norm(hidden, weights.norm, spec.rms_norm_eps);
-    at::Tensor logits = ops::linear_fp32(normed, weights.head);
-    result.loss.add_(
-        ops::cross_entropy_backward_(logits, targets.targets.narrow(0, first, count), grad_scale));
-    const at::Tensor dlogits = logits.to(x.scalar_type());
-    ops::accumulate_weight_grad(grads.head, dlogits, normed);
+    const at::Tensor dlogits = ops::cross_entropy_backward_(
+        ops::linear_fp32(normed, weights.head), targets.targets.narrow(0, first, count), grad_scale,
+        x.scalar_type(), result.loss);
+    if (grads.head.defined()) {
+      ops::accumulate_weight_grad(grads.head, dlogits, normed, 1,
+                                  std::exchange(grads.fresh, false));
+    }
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
-    ops::rms_norm_backward(at::mm(dlogits, weights.head), hidden, weights.norm, spec.rms_norm_eps,
-                           dhidden, grads.norm);
+    ops::rms_norm_backward(ops::matmul(dlogits, weights.head), hidden, weights.norm,
+                           spec.rms_norm_eps, dhidden, grads.norm);
     result.dx.index_copy_(0, index, dhidden);
   }
   return result;

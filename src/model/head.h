@@ -23,6 +23,7 @@ struct HeadBackward {
   at::Tensor loss;  // fp32, 0-dim sum
   at::Tensor dx;    // [S,C] of loss * grad_scale
 };
+// Gradients are added to `grads` where it is defined.
 HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor& x,
                                 const HeadParams& weights, HeadParams& grads,
                                 const Targets& targets, double grad_scale, int64_t tile);

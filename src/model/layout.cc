@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "model/families.h"
 
 namespace trireme::model {
 namespace {
@@ -12,6 +11,8 @@ namespace {
 // Tensors that begin a fused matrix start at multiples of this many elements: 16-byte loads of any
 // dtype.
 constexpr int64_t kAlignment = 64;
+
+}  // namespace
 
 BlockLayout place(std::vector<NamedShape> tensors) {
   std::stable_partition(tensors.begin(), tensors.end(),
@@ -28,6 +29,8 @@ BlockLayout place(std::vector<NamedShape> tensors) {
   }
   return block;
 }
+
+namespace {
 
 // Finds a block's tensors by the end of their name and views them, or several neighbours as one
 // matrix.
@@ -79,30 +82,34 @@ at::Tensor param_view(const at::Tensor& flat, const ParamInfo& info) {
   return flat.narrow(0, info.offset, info.numel).view(info.shape);
 }
 
+void mark_fresh(LayerParams& grads) {
+  for (Linear* linear : {&grads.qkv, &grads.o, &grads.gate_up, &grads.down}) linear->fresh = true;
+}
+
 LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layout, int64_t layer,
                          const at::Tensor& flat) {
   const Viewer view(layout.blocks[layer + 1], flat);
   LayerParams p;
   p.input_norm = view.one("input_layernorm.weight");
-  p.qkv = view.joined("q_proj.weight", 3);
-  p.qkv_bias = view.joined("q_proj.bias", 3);
+  p.qkv.weight = view.joined("q_proj.weight", 3);
+  p.qkv.bias = view.joined("q_proj.bias", 3);
   p.q_norm = view.one("q_norm.weight");
   p.k_norm = view.one("k_norm.weight");
-  p.o = view.one("o_proj.weight");
-  p.o_bias = view.one("o_proj.bias");
+  p.o.weight = view.one("o_proj.weight");
+  p.o.bias = view.one("o_proj.bias");
   p.post_norm = view.one("post_attention_layernorm.weight");
   if (!spec.sparse(layer)) {
-    p.gate_up = view.joined("mlp.gate_proj.weight", 2);
-    p.gate_up_bias = view.joined("mlp.gate_proj.bias", 2);
-    p.down = view.one("mlp.down_proj.weight");
-    p.down_bias = view.one("mlp.down_proj.bias");
+    p.gate_up.weight = view.joined("mlp.gate_proj.weight", 2);
+    p.gate_up.bias = view.joined("mlp.gate_proj.bias", 2);
+    p.down.weight = view.one("mlp.down_proj.weight");
+    p.down.bias = view.one("mlp.down_proj.bias");
     return p;
   }
   const int64_t experts = spec.moe->experts, width = spec.moe->intermediate;
   p.router = view.one("mlp.gate.weight");
-  p.expert_gate_up = view.joined("experts.0.gate_proj.weight", 2 * experts)
-                         .view({experts, 2 * width, spec.hidden});
-  p.expert_down =
+  p.expert_gate_up.weight = view.joined("experts.0.gate_proj.weight", 2 * experts)
+                                .view({experts, 2 * width, spec.hidden});
+  p.expert_down.weight =
       view.joined("experts.0.down_proj.weight", experts).view({experts, spec.hidden, width});
   return p;
 }
@@ -110,9 +117,9 @@ LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layou
 HeadParams head_params(const config::ModelSpec& spec, const ModelLayout& layout,
                        const at::Tensor& embed_flat, const at::Tensor& head_flat) {
   const Viewer head(layout.blocks.back(), head_flat);
-  if (!spec.tied) return {head.one("norm.weight"), head.one("lm_head.weight")};
+  if (!spec.tied) return {head.one("norm.weight"), head.one("lm_head.weight"), false};
   return {head.one("norm.weight"),
-          Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight")};
+          Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight"), false};
 }
 
 }  // namespace trireme::model

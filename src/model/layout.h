@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "config/model_spec.h"
+#include "model/families.h"
+#include "model/linear.h"
 
 namespace trireme::model {
 
@@ -36,33 +38,37 @@ struct ModelLayout {
 
 ModelLayout make_layout(const config::ModelSpec& spec);
 
+// A block of these tensors, in this order but those that decay first; each begins at a multiple of
+// 64 elements unless it joins the one before.
+BlockLayout place(std::vector<NamedShape> tensors);
+
 // The tensor `info` inside its block's flat buffer.
 at::Tensor param_view(const at::Tensor& flat, const ParamInfo& info);
 
 // A layer's tensors as the kernels read them; views of one flat buffer (weights or gradients).
-// Undefined where absent.
+// Undefined where absent; of gradients, where frozen.
 struct LayerParams {
   at::Tensor input_norm;      // [C]
-  at::Tensor qkv;             // [(H+2K)D, C]
-  at::Tensor qkv_bias;        // [(H+2K)D]
+  Linear qkv;                 // [(H+2K)D, C]
   at::Tensor q_norm, k_norm;  // [D]
-  at::Tensor o;               // [C, H D]
-  at::Tensor o_bias;          // [C]
+  Linear o;                   // [C, H D]
   at::Tensor post_norm;       // [C]
-  at::Tensor gate_up;         // [2F, C]
-  at::Tensor gate_up_bias;    // [2F]
-  at::Tensor down;            // [C, F]
-  at::Tensor down_bias;       // [C]
+  Linear gate_up;             // [2F, C]
+  Linear down;                // [C, F]
   at::Tensor router;          // [E, C]
-  at::Tensor expert_gate_up;  // [E, 2F, C]
-  at::Tensor expert_down;     // [E, C, F]
+  Linear expert_gate_up;      // [E, 2F, C]
+  Linear expert_down;         // [E, C, F]
 };
+// Says of a dense layer's gradients that its matrices hold nothing yet.
+void mark_fresh(LayerParams& grads);
+
 LayerParams layer_params(const config::ModelSpec& spec, const ModelLayout& layout, int64_t layer,
                          const at::Tensor& flat);
 
 struct HeadParams {
-  at::Tensor norm;  // [C]
-  at::Tensor head;  // [V, C]; the embedding's when tied
+  at::Tensor norm;     // [C]
+  at::Tensor head;     // [V, C]; the embedding's when tied
+  bool fresh = false;  // of gradients: the head's holds nothing yet, and is overwritten
 };
 HeadParams head_params(const config::ModelSpec& spec, const ModelLayout& layout,
                        const at::Tensor& embed_flat, const at::Tensor& head_flat);

@@ -1,49 +1,56 @@
-// The feed-forward half of a layer: SwiGLU MLP tiled along S, or a mixture of SwiGLU experts.
+// The feed-forward half of a layer: SwiGLU MLP or a mixture of SwiGLU experts, tiled along S.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "config/model_spec.h"
 #include "model/layout.h"
+#include "ops/routing.h"
 
 namespace trireme::model {
 
 // Rows of a tile along S. The same in forward and backward, so that recomputed tiles have the same
 // bits.
 struct Tiles {
-  int64_t mlp = 4096;
-  int64_t loss = 1024;
+  int64_t rows = 4096;  // of norms, projections, MLP, experts
+  int64_t loss = 1024;  // of head and loss
 };
 
-// Which experts each token went to; saved, because a recomputed top-k can flip.
-struct Routing {
-  at::Tensor experts;  // [S, k] int64
-  at::Tensor weights;  // [S, k] fp32, as applied
-  at::Tensor order;    // [S k] int64: token-expert pairs sorted by expert, stable
-  at::Tensor counts;   // [E] tokens per expert, int64 on the host (CPU) or int32 end offsets on the
-                       // device (CUDA)
+// What a pass over a layer's rows needs beside weights.
+struct Pass {
+  Tiles tiles;
+  Lora lora;
 };
+
+// body(first row, rows) for each tile of `rows` rows.
+template <typename Body>
+void for_each_tile(int64_t rows, int64_t tile, const Body& body) {
+  for (int64_t first = 0; first < rows; first += tile) body(first, std::min(tile, rows - first));
+}
 
 struct SavedMlp {
-  at::Tensor gate_up;  // [S, 2F] or [S k, 2F]; undefined when recomputed
-  Routing routing;     // experts only
+  at::Tensor gate_up;                      // dense: [S, 2F]; undefined when recomputed
+  std::vector<ops::Routing> routing;       // experts: of each tile; a recomputed top-k could flip
+  std::vector<at::Tensor> expert_gate_up;  // experts: [rows k, 2F] of each tile, or empty
 };
 
 // y = h + mlp(rmsnorm(h)); h [S,C]. `saved` may be null.
 at::Tensor mlp_forward(const config::ModelSpec& spec, const at::Tensor& h,
-                       const LayerParams& weights, Tiles tiles, bool keep, SavedMlp* saved);
-// dy [S,C] -> dh (residual included).
+                       const LayerParams& weights, const Pass& pass, bool keep, SavedMlp* saved);
+// dy [S,C] -> dh (residual included), in dy's storage.
 at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
-                        const LayerParams& weights, LayerParams& grads, Tiles tiles,
+                        const LayerParams& weights, LayerParams& grads, const Pass& pass,
                         SavedMlp saved);
 
 // The same for a layer of experts.
 at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h,
-                       const LayerParams& weights, Tiles tiles, bool keep, SavedMlp* saved);
+                       const LayerParams& weights, const Pass& pass, bool keep, SavedMlp* saved);
 at::Tensor moe_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
-                        const LayerParams& weights, LayerParams& grads, Tiles tiles,
+                        const LayerParams& weights, LayerParams& grads, const Pass& pass,
                         SavedMlp saved);
 
 }  // namespace trireme::model

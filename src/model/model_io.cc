@@ -163,6 +163,23 @@ void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint
   }
 }
 
+at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry) {
+  at::Tensor tensor = at::empty(entry.shape, scalar_type(entry.dtype, file.path()));
+  read_parallel(file, entry, tensor);
+  return tensor;
+}
+
+at::Tensor read_param(const io::Checkpoint& checkpoint, const ParamInfo& info) {
+  const Source source = find_source(checkpoint, info);
+  io::TensorEntry slice = slice_of(source, info);
+  slice.shape = info.shape;
+  return read_tensor(*source.located->file, slice);
+}
+
+io::DType stored_dtype(const io::Checkpoint& checkpoint, const ParamInfo& info) {
+  return find_source(checkpoint, info).located->entry->dtype;
+}
+
 std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout,
                                              const std::vector<at::Tensor>& blocks,
                                              io::DType dtype) {

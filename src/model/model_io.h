@@ -23,6 +23,13 @@ void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
 void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint,
                      std::vector<at::Tensor>& blocks);
 
+// One tensor of a safetensors file, as stored, on the host. UserError unless F32, BF16 or F16.
+at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry);
+
+// One tensor of the layout from a checkpoint that check_checkpoint took, as stored, on the host.
+at::Tensor read_param(const io::Checkpoint& checkpoint, const ParamInfo& info);
+io::DType stored_dtype(const io::Checkpoint& checkpoint, const ParamInfo& info);
+
 // The model's tensors as files want them, converted to `dtype` when their turn comes; nothing is
 // held twice.
 std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout,

@@ -1,15 +1,9 @@
 // Mixture of SwiGLU experts as transformers' Qwen3MoeSparseMoeBlock: softmax over all experts in
 // fp32, top-k, optionally renormalised, weighted sum of the chosen experts. Pairs (token, expert)
 // are sorted by expert, so that each expert's rows are one slice.
-#include <ATen/ops/bincount.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/softmax.h>
-#include <ATen/ops/topk.h>
-#include <ATen/ops/zeros.h>
 
 #include "model/mlp.h"
-#include "ops/grouped.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
@@ -17,106 +11,106 @@
 namespace trireme::model {
 namespace {
 
-at::Tensor router_probabilities(const at::Tensor& normed, const at::Tensor& router) {
-  // Logits in the activations' dtype, as the reference computes them: a finer dtype picks other
-  // experts on ties.
-  return at::softmax(ops::linear(normed, router), 1, at::kFloat);
+// Logits in the activations' dtype, as the reference computes them: a finer dtype picks other
+// experts on ties.
+at::Tensor router_logits(const at::Tensor& normed, const LayerParams& w) {
+  return ops::linear(normed, w.router);
 }
 
-Routing route(const config::MoeSpec& moe, const at::Tensor& probabilities, at::ScalarType dtype) {
-  Routing routing;
-  auto [weights, experts] = at::topk(probabilities, moe.experts_per_token, 1);
-  if (moe.norm_topk_prob) weights = weights / weights.sum(1, true);
-  routing.experts = experts;
-  routing.weights = weights.to(dtype).to(at::kFloat);
-  const at::Tensor flat = experts.flatten();
-  routing.order = std::get<1>(flat.sort(/*stable=*/true, 0, /*descending=*/false));
-  at::Tensor counts = at::zeros({moe.experts}, flat.options());
-  counts.scatter_add_(0, flat, at::empty(flat.sizes(), flat.options()).fill_(1));
-  routing.counts = ops::group_ends(counts);
-  return routing;
+// One tile, forward: y = h + experts(normed). Returns gate and up [rows k, 2F].
+at::Tensor forward_tile(const at::Tensor& h, const at::Tensor& normed, const LayerParams& w,
+                        const ops::Routing& routing, const Pass& pass, int64_t first,
+                        at::Tensor y) {
+  const at::Tensor gate_up =
+      grouped_linear(w.expert_gate_up, ops::gather_rows(normed, routing.tokens), routing.ends,
+                     pass.lora.of(Matrix::kGateUp, first));
+  const at::Tensor out = grouped_linear(w.expert_down, ops::swiglu(gate_up), routing.ends,
+                                        pass.lora.of(Matrix::kDown, first));
+  ops::combine_rows(out, routing, routing.weights, h, y);
+  return gate_up;
 }
 
-// Token of each sorted pair.
-at::Tensor tokens_of(const Routing& routing) {
-  return routing.order.div(routing.experts.size(1), "floor");
+// The router's part of the gradient at the normed input.
+void add_router_backward(at::Tensor& dnormed, const at::Tensor& normed, const at::Tensor& dweight,
+                         const config::MoeSpec& moe, const ops::Routing& routing,
+                         const LayerParams& w, LayerParams& g) {
+  const at::Tensor dlogits =
+      ops::router_backward(router_logits(normed, w), routing, dweight, moe.norm_topk_prob);
+  if (g.router.defined()) ops::accumulate_weight_grad(g.router, dlogits, normed);
+  ops::add_product(dnormed, dlogits, w.router);
 }
 
-at::Tensor sorted_weights(const Routing& routing) {
-  return routing.weights.flatten().index_select(0, routing.order).unsqueeze(1);
-}
-
-// Rows back in (token, choice) order and summed over the choices: a fixed order of additions.
-at::Tensor unpermute_sum(const at::Tensor& rows, const Routing& routing) {
-  at::Tensor pairs = at::empty(rows.sizes(), rows.options());
-  pairs.index_copy_(0, routing.order, rows);
-  return pairs.view({-1, routing.experts.size(1), rows.size(1)}).sum(1);
-}
-
-// d loss / d router logits, from d loss / d applied weights [S,k].
-at::Tensor router_backward(const config::MoeSpec& moe, const Routing& routing,
-                           const at::Tensor& probabilities, const at::Tensor& dweights) {
-  at::Tensor dprobabilities = at::zeros(probabilities.sizes(), probabilities.options());
-  at::Tensor dchosen = dweights;
-  const at::Tensor chosen = probabilities.gather(1, routing.experts);
-  if (moe.norm_topk_prob) {
-    const at::Tensor total = chosen.sum(1, true), w = chosen / total;
-    dchosen = (dweights - (dweights * w).sum(1, true)) / total;
+// One tile, backward: the gradient at the normed input from dy.
+at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const at::Tensor& normed,
+                         at::Tensor gate_up, const LayerParams& w, LayerParams& g,
+                         const ops::Routing& routing, const Pass& pass, int64_t first) {
+  const Lora lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
+  const Lora lora_down = pass.lora.of(Matrix::kDown, first);
+  at::Tensor rows;
+  if (g.expert_gate_up.trained() || !gate_up.defined()) {
+    rows = ops::gather_rows(normed, routing.tokens);
   }
-  dprobabilities.scatter_(1, routing.experts, dchosen);
-  return probabilities * (dprobabilities - (dprobabilities * probabilities).sum(1, true));
+  if (!gate_up.defined()) {
+    gate_up = grouped_linear(w.expert_gate_up, rows, routing.ends, lora_gate_up);
+  }
+  // With dy of each row not yet multiplied by its routing weight: the product with the activations
+  // is then the weight's gradient, and the experts' outputs need not be kept. The down projection's
+  // own gradients are of the weighted activations instead.
+  ops::RowWeights weights{ops::row_weights(routing), {}};
+  weights.dweight = at::empty(weights.weight.sizes(), weights.weight.options());
+  at::Tensor dout = ops::gather_rows(dy, routing.tokens), activated;
+  InputGrad dactivated = grouped_input_grad(w.expert_down, dout, routing.ends, lora_down);
+  const at::Tensor dgate_up = ops::swiglu_backward(
+      dactivated.dx, gate_up, g.expert_down.trained() ? &activated : nullptr, &weights);
+  dactivated.dx.reset();
+  gate_up.reset();
+  if (g.expert_down.trained()) {
+    activated.mul_(weights.weight.unsqueeze(1));
+    grouped_weight_grads(w.expert_down, g.expert_down, dout, activated, dactivated.narrow,
+                         routing.ends, lora_down);
+  }
+  activated.reset();
+  dout.reset();
+  const at::Tensor drows = grouped_linear_backward(w.expert_gate_up, g.expert_gate_up, dgate_up,
+                                                   rows, routing.ends, lora_gate_up);
+  at::Tensor dnormed = at::empty(normed.sizes(), normed.options());
+  ops::combine_rows(drows, routing, {}, {}, dnormed);
+  add_router_backward(dnormed, normed, weights.dweight, moe, routing, w, g);
+  return dnormed;
 }
 
 }  // namespace
 
 at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h, const LayerParams& w,
-                       Tiles, bool keep, SavedMlp* saved) {
-  const at::Tensor normed = ops::rms_norm(h, w.post_norm, spec.rms_norm_eps);
-  Routing routing = route(*spec.moe, router_probabilities(normed, w.router), h.scalar_type());
-  at::Tensor gate_up = ops::grouped_linear(normed.index_select(0, tokens_of(routing)),
-                                           w.expert_gate_up, routing.counts);
-  at::Tensor out = ops::grouped_linear(ops::swiglu(gate_up), w.expert_down, routing.counts);
-  out.mul_(sorted_weights(routing).to(out.scalar_type()));
-  at::Tensor y = h + unpermute_sum(out, routing);
-  if (saved != nullptr) {
-    saved->routing = std::move(routing);
-    if (keep) saved->gate_up = std::move(gate_up);
-  }
+                       const Pass& pass, bool keep, SavedMlp* saved) {
+  at::Tensor y = at::empty(h.sizes(), h.options());
+  for_each_tile(h.size(0), pass.tiles.rows, [&](int64_t first, int64_t count) {
+    const at::Tensor tile = h.narrow(0, first, count);
+    const at::Tensor normed = ops::rms_norm(tile, w.post_norm, spec.rms_norm_eps);
+    ops::Routing routing =
+        ops::route(router_logits(normed, w), spec.moe->experts_per_token, spec.moe->norm_topk_prob);
+    at::Tensor gate_up =
+        forward_tile(tile, normed, w, routing, pass, first, y.narrow(0, first, count));
+    if (saved == nullptr) return;
+    saved->routing.push_back(std::move(routing));
+    saved->expert_gate_up.push_back(keep ? std::move(gate_up) : at::Tensor());
+  });
   return y;
 }
 
 at::Tensor moe_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
-                        const LayerParams& w, LayerParams& g, Tiles, SavedMlp saved) {
-  const Routing& routing = saved.routing;
-  const at::Tensor normed = ops::rms_norm(h, w.post_norm, spec.rms_norm_eps);
-  const at::Tensor token = tokens_of(routing), weight = sorted_weights(routing);
-  const at::Tensor rows = normed.index_select(0, token);
-  const at::Tensor gate_up = saved.gate_up.defined()
-                                 ? saved.gate_up
-                                 : ops::grouped_linear(rows, w.expert_gate_up, routing.counts);
-  const at::Tensor dout = dy.index_select(0, token);
-  // The gradient at the experts' activations before the routing weight: its product with the
-  // activations is the weight's gradient, so that the experts' outputs need not be kept.
-  at::Tensor dactivated = ops::grouped_linear_backward(dout, w.expert_down, routing.counts);
-  at::Tensor activated;
-  const at::Tensor scaled = (dactivated * weight).to(dactivated.scalar_type());
-  const at::Tensor dgate_up = ops::swiglu_backward(scaled, gate_up, &activated);
-  const at::Tensor dpair = (dactivated.to(at::kFloat) * activated).sum(1);
-  ops::accumulate_grouped_weight_grad(g.expert_down, (dout * weight).to(dout.scalar_type()),
-                                      activated, routing.counts);
-  ops::accumulate_grouped_weight_grad(g.expert_gate_up, dgate_up, rows, routing.counts);
-  at::Tensor dnormed = unpermute_sum(
-      ops::grouped_linear_backward(dgate_up, w.expert_gate_up, routing.counts), routing);
-
-  at::Tensor dweights = at::empty({dpair.size(0)}, dpair.options());
-  dweights.index_copy_(0, routing.order, dpair);
-  const at::Tensor dlogits =
-      router_backward(*spec.moe, routing, router_probabilities(normed, w.router),
-                      dweights.view(routing.experts.sizes()))
-          .to(h.scalar_type());
-  ops::accumulate_weight_grad(g.router, dlogits, normed);
-  dnormed.addmm_(dlogits, w.router);
-  ops::rms_norm_backward(dnormed, h, w.post_norm, spec.rms_norm_eps, dy, g.post_norm);
+                        const LayerParams& w, LayerParams& g, const Pass& pass, SavedMlp saved) {
+  size_t index = 0;
+  for_each_tile(h.size(0), pass.tiles.rows, [&](int64_t first, int64_t count) {
+    const at::Tensor tile = h.narrow(0, first, count);
+    at::Tensor grad = dy.narrow(0, first, count);
+    const at::Tensor normed = ops::rms_norm(tile, w.post_norm, spec.rms_norm_eps);
+    const at::Tensor dnormed =
+        backward_tile(*spec.moe, grad, normed, std::move(saved.expert_gate_up[index]), w, g,
+                      saved.routing[index], pass, first);
+    ops::rms_norm_backward(dnormed, tile, w.post_norm, spec.rms_norm_eps, grad, g.post_norm);
+    ++index;
+  });
   return dy;
 }
 

@@ -1,14 +1,12 @@
 #include "ops/adamw.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linalg_vector_norm.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "base/error.h"
+#include "ops/entry.h"
 #include "ops/simd.h"
 
 namespace trireme::ops {
@@ -55,33 +53,64 @@ TRIREME_SIMD double squares(const float* x, int64_t n) {
   return sum;
 }
 
-void fused_cuda(at::Tensor& param, at::Tensor& grad, at::Tensor& m, at::Tensor& v,
-                const AdamWStep& s, const at::Tensor& divisor) {
-  at::Tensor count = at::empty({}, param.options()).fill_(static_cast<double>(s.step));
-  at::_fused_adamw_({param}, {grad}, {m}, {v}, {}, {count}, s.learning_rate, s.beta1, s.beta2,
-                    s.weight_decay, s.epsilon, /*amsgrad=*/false, /*maximize=*/false, divisor);
-}
-
-}  // namespace
-
-void adamw_(at::Tensor param, at::Tensor grad, at::Tensor m, at::Tensor v, const AdamWStep& step,
-            const at::Tensor& divisor) {
-  const int64_t numel = param.numel();
-  TRIREME_CHECK(grad.numel() == numel && m.numel() == numel && v.numel() == numel);
-  if (numel == 0) return;
-  if (param.is_cuda()) return fused_cuda(param, grad, m, v, step, divisor);
-  const Constants constants = fold(step, divisor.item<double>());
+void update_cpu(at::Tensor& param, const at::Tensor& grad, at::Tensor& m, at::Tensor& v,
+                const Constants& constants) {
   float* p = param.mutable_data_ptr<float>();
   const float* g = grad.const_data_ptr<float>();
   float* first = m.mutable_data_ptr<float>();
   float* second = v.mutable_data_ptr<float>();
-  at::parallel_for(0, numel, kGrain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, param.numel(), kGrain, [&](int64_t begin, int64_t end) {
     update(p + begin, g + begin, first + begin, second + begin, constants, end - begin);
   });
 }
 
+// `c` of a divisor of one: the kernel reads the divisor, so that nothing waits for it.
+void update_cuda(at::Tensor& param, const at::Tensor& grad, at::Tensor& m, at::Tensor& v,
+                 const Constants& c, const at::Tensor& divisor, at::Tensor& weight) {
+  cuda::adamw({.param = param.mutable_data_ptr<float>(),
+               .grad = grad.const_data_ptr<float>(),
+               .m = m.mutable_data_ptr<float>(),
+               .v = v.mutable_data_ptr<float>(),
+               .weight = weight.defined() ? weight.mutable_data_ptr() : nullptr,
+               .divisor = divisor.const_data_ptr<float>(),
+               .numel = param.numel(),
+               .keep = c.keep,
+               .beta1 = c.beta1,
+               .beta2 = c.beta2,
+               .one_minus_beta1 = c.one_minus_beta1,
+               .one_minus_beta2 = c.one_minus_beta2,
+               .step_size = c.step_size,
+               .root_correction = c.root_correction,
+               .epsilon = c.epsilon});
+}
+
+at::Tensor squares_cuda(const at::Tensor& flat) {
+  at::Tensor partial = at::empty({cuda::kSquarePartials}, flat.options().dtype(at::kDouble));
+  at::Tensor sum = at::empty({}, partial.options());
+  cuda::sum_of_squares(flat.const_data_ptr<float>(), flat.numel(),
+                       partial.mutable_data_ptr<double>(), sum.mutable_data_ptr<double>());
+  return sum;
+}
+
+}  // namespace
+
+void adamw_(at::Tensor param, const at::Tensor& grad, at::Tensor m, at::Tensor v,
+            const AdamWStep& step, const at::Tensor& divisor, at::Tensor weight) {
+  const int64_t numel = param.numel();
+  TRIREME_CHECK(grad.numel() == numel && m.numel() == numel && v.numel() == numel);
+  TRIREME_CHECK(param.is_contiguous() && grad.is_contiguous() && m.is_contiguous() &&
+                v.is_contiguous());
+  TRIREME_CHECK(!weight.defined() || (weight.numel() == numel && weight.is_contiguous() &&
+                                      weight.scalar_type() == at::kBFloat16));
+  if (numel == 0) return;
+  if (on_cuda(param)) return update_cuda(param, grad, m, v, fold(step, 1.0), divisor, weight);
+  update_cpu(param, grad, m, v, fold(step, divisor.item<double>()));
+  if (weight.defined()) weight.copy_(param.view(weight.sizes()));
+}
+
 at::Tensor sum_of_squares(const at::Tensor& flat) {
-  if (flat.is_cuda()) return at::linalg_vector_norm(flat, 2, {}, false, at::kDouble).square();
+  TRIREME_CHECK(flat.is_contiguous());
+  if (on_cuda(flat)) return squares_cuda(flat);
   const int64_t numel = flat.numel(), parts = (numel + kGrain - 1) / kGrain;
   at::Tensor partial = at::empty({parts}, at::kDouble);
   double* sums = partial.mutable_data_ptr<double>();

@@ -17,9 +17,10 @@ struct AdamWStep {
 };
 
 // One pass over param, grad, m, v: fp32, contiguous, of equal size. The gradient is divided by
-// `divisor` (0-dim fp32 on the same device) first; on CUDA it keeps the divided value.
-void adamw_(at::Tensor param, at::Tensor grad, at::Tensor m, at::Tensor v, const AdamWStep& step,
-            const at::Tensor& divisor);
+// `divisor` (0-dim fp32 on the same device) first. `weight`, when defined, is the copy of param
+// that the forward reads (bf16, of equal size): written in the same pass.
+void adamw_(at::Tensor param, const at::Tensor& grad, at::Tensor m, at::Tensor v,
+            const AdamWStep& step, const at::Tensor& divisor, at::Tensor weight = {});
 
 // Sum of squares of a flat fp32 buffer as a 0-dim fp64 tensor on its device; the same bits for any
 // number of threads.

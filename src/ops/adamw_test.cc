@@ -40,6 +40,13 @@ TEST(AdamW, FollowsTheFormulasOverSteps) {
   EXPECT_LT(relative_error(v, reference.v), 1e-6);
 }
 
+TEST(AdamW, WritesTheRoundedWeight) {
+  at::Tensor param = random_tensor({101}, 1), m = at::zeros({101}), v = at::zeros({101});
+  at::Tensor weight = at::zeros({101}, at::kBFloat16);
+  adamw_(param, random_tensor({101}, 2), m, v, {.learning_rate = 0.1}, at::ones({}), weight);
+  EXPECT_TRUE(weight.equal(param.to(at::kBFloat16)));
+}
+
 TEST(SumOfSquares, SameBitsForAnyNumberOfThreads) {
   const at::Tensor x = random_tensor({1'000'003}, 1);
   const double expected = x.to(at::kDouble).square().sum().item<double>();

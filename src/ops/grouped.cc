@@ -49,14 +49,14 @@ at::Tensor grouped_linear_backward(const at::Tensor& dy, const at::Tensor& w,
 }
 
 void accumulate_grouped_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x,
-                                    const at::Tensor& ends) {
+                                    const at::Tensor& ends, double scale) {
   if (dy.is_cuda()) {
-    dw.add_(at::_grouped_mm(dy.t(), x, ends));
+    dw.add_(at::_grouped_mm(dy.t(), x, ends), scale);
     return;
   }
   for_each_group(ends, [&](int64_t g, int64_t first, int64_t rows) {
     at::Tensor out = dw.select(0, g);
-    accumulate_weight_grad(out, dy.narrow(0, first, rows), x.narrow(0, first, rows));
+    accumulate_weight_grad(out, dy.narrow(0, first, rows), x.narrow(0, first, rows), scale);
   });
 }
 

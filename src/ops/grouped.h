@@ -15,9 +15,9 @@ at::Tensor grouped_linear(const at::Tensor& x, const at::Tensor& w, const at::Te
 // dy [N,out] with w [E,out,in] -> dx [N,in].
 at::Tensor grouped_linear_backward(const at::Tensor& dy, const at::Tensor& w,
                                    const at::Tensor& ends);
-// dw fp32 [E,out,in] += per group dy^T x. On CUDA each group's product is rounded to the inputs'
-// dtype before it is added: the library's grouped product has no fp32 output.
+// dw fp32 [E,out,in] += scale * (per group dy^T x). On CUDA each group's product is rounded to the
+// inputs' dtype before it is added: the library's grouped product has no fp32 output.
 void accumulate_grouped_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x,
-                                    const at::Tensor& ends);
+                                    const at::Tensor& ends, double scale = 1);
 
 }  // namespace trireme::ops

@@ -2,40 +2,75 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 
 #include "base/error.h"
+#include "ops/gemm.h"
 
 namespace trireme::ops {
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
-  if (bias.defined()) return at::addmm(bias, x, w.t());
-  return at::mm(x, w.t());
+  at::Tensor out = at::empty({x.size(0), w.size(0)}, x.options());
+  linear_out(out, x, w, bias);
+  return out;
+}
+
+void linear_out(at::Tensor out, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  if (bias.defined()) {
+    at::addmm_out(out, bias, x, w.t());
+  } else {
+    product(out, x, w.t());
+  }
 }
 
 void linear_add(at::Tensor out, const at::Tensor& base, const at::Tensor& x, const at::Tensor& w,
                 const at::Tensor& bias) {
-  at::addmm_out(out, base, x, w.t());
+  if (x.is_cuda()) {
+    cuda::gemm(x, w.t(), base, out, 1, /*beta=*/1);
+  } else {
+    at::addmm_out(out, base, x, w.t());
+  }
   if (bias.defined()) out.add_(bias);
 }
 
 at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& w) {
-  if (x.scalar_type() == at::kFloat) return at::mm(x, w.t());
-  if (x.is_cuda()) return at::mm(x, w.t(), at::kFloat);
-  return at::mm(x.to(at::kFloat), w.to(at::kFloat).t());
+  at::Tensor out = at::empty({x.size(0), w.size(0)}, x.options().dtype(at::kFloat));
+  if (x.is_cuda()) {
+    cuda::gemm(x, w.t(), out, out);
+  } else {
+    at::mm_out(out, x.to(at::kFloat), w.to(at::kFloat).t());
+  }
+  return out;
 }
 
-void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x) {
-  TRIREME_CHECK(dw.scalar_type() == at::kFloat);
-  if (x.scalar_type() == at::kFloat) {
-    at::addmm_out(dw, dw, dy.t(), x);
-  } else if (x.is_cuda()) {
-    at::addmm_out(dw, dw, dy.t(), x, at::kFloat);
+at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {
+  at::Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
+  product(out, a, b);
+  return out;
+}
+
+void product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale) {
+  if (a.is_cuda()) {
+    cuda::gemm(a, b, out, out, scale);
   } else {
-    at::addmm_out(dw, dw, dy.to(at::kFloat).t(), x.to(at::kFloat));
+    at::addmm_out(out, out, a, b, /*beta=*/0, /*alpha=*/scale);
   }
+}
+
+void add_product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale) {
+  if (a.is_cuda()) {
+    cuda::gemm(a, b, out, out, scale, /*beta=*/1);
+  } else {
+    at::addmm_out(out, out, a, b, /*beta=*/1, /*alpha=*/scale);
+  }
+}
+
+void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x, double scale,
+                            bool overwrite) {
+  TRIREME_CHECK(dw.scalar_type() == at::kFloat);
+  (overwrite ? product : add_product)(dw, dy.t(), x, scale);
 }
 
 void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy) {

@@ -1,3 +1,4 @@
+#include <ATen/ops/empty.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/tensor.h>
@@ -8,7 +9,6 @@
 #include "ops/grouped.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
-#include "ops/rope.h"
 #include "ops/simd.h"
 #include "ops/swiglu.h"
 #include "ops/testing.h"
@@ -55,6 +55,15 @@ TEST(RmsNorm, BackwardAddsBothGradients) {
   EXPECT_NEAR(inner(dw, along_w), expected_w, kGradient * std::abs(expected_w) + 1e-4);
 }
 
+TEST(RmsNorm, FrozenWeightChangesNoBitOfTheRest) {
+  const at::Tensor x = random_tensor({127, 61}, 1), w = random_tensor({61}, 2);
+  const at::Tensor dy = random_tensor({127, 61}, 3), residual = random_tensor({127, 61}, 4);
+  at::Tensor dx = residual.clone(), frozen_dx = residual.clone(), dw = at::zeros({61}), none;
+  rms_norm_backward(dy, x, w, 1e-5, dx, dw);
+  rms_norm_backward(dy, x, w, 1e-5, frozen_dx, none);
+  EXPECT_TRUE(frozen_dx.equal(dx));
+}
+
 TEST(Swiglu, ForwardAndBackward) {
   const auto reference = [](const at::Tensor& x) {
     const at::Tensor gate = x.narrow(1, 0, 37), up = x.narrow(1, 37, 37);
@@ -70,17 +79,19 @@ TEST(Swiglu, ForwardAndBackward) {
   EXPECT_NEAR(inner(dx, along), expected, kGradient * std::abs(expected) + 1e-4);
 }
 
-TEST(Rope, InverseUndoesAndNormStays) {
-  const at::Tensor x = random_tensor({5, 3, 10}, 1);
-  const auto [cos, sin] = rope_table(at::tensor({0, 1, 2, 77, 1000}, at::kLong),
-                                     at::tensor({1.0, 0.5, 0.1, 0.01, 0.001}, at::kFloat));
-  at::Tensor y = x.clone();
-  rope_(y, cos, sin);
-  EXPECT_EQ(relative_error(y.select(0, 0), x.select(0, 0)), 0.0);
-  EXPECT_GT(relative_error(y.select(0, 3), x.select(0, 3)), 0.1);
-  EXPECT_NEAR(y.norm().item<double>(), x.norm().item<double>(), 1e-4);
-  rope_(y, cos, sin, true);
-  EXPECT_LT(relative_error(y, x), kTolerance);
+TEST(Swiglu, IntoASliceAndWithRowWeights) {
+  const at::Tensor x = random_tensor({33, 74}, 1), da = random_tensor({33, 37}, 2);
+  at::Tensor wide = at::zeros({33, 50});
+  swiglu(x, wide.narrow(1, 5, 37));
+  EXPECT_TRUE(wide.narrow(1, 5, 37).equal(swiglu(x)));
+  EXPECT_EQ(wide.narrow(1, 42, 8).norm().item<double>(), 0.0);
+
+  const RowWeights rows{random_tensor({33}, 3), at::empty({33})};
+  at::Tensor a;
+  const at::Tensor dx = swiglu_backward(da, x, &a, &rows);
+  EXPECT_LT(relative_error(a, swiglu(x)), kTolerance);
+  EXPECT_LT(relative_error(dx, swiglu_backward(da * rows.weight.unsqueeze(1), x)), kTolerance);
+  EXPECT_LT(relative_error(rows.dweight, (da * a).sum(1)), kTolerance);
 }
 
 TEST(CrossEntropy, LossAndGradient) {
@@ -91,8 +102,11 @@ TEST(CrossEntropy, LossAndGradient) {
   EXPECT_NEAR(cross_entropy(logits, targets).item<double>(), loss, 1e-5 * loss);
   at::Tensor expected = reference.exp();
   expected.scatter_add_(1, targets.unsqueeze(1), -at::zeros({7, 1}, at::kDouble).add(1));
-  EXPECT_NEAR(cross_entropy_backward_(logits, targets, 0.25).item<double>(), loss, 1e-5 * loss);
-  EXPECT_LT(relative_error(logits, expected * 0.25), 1e-5);
+  at::Tensor sum = at::zeros({}) + 1;
+  const at::Tensor grad = cross_entropy_backward_(logits, targets, 0.25, at::kFloat, sum);
+  EXPECT_NEAR(sum.item<double>(), loss + 1, 1e-5 * loss);
+  EXPECT_LT(relative_error(grad, expected * 0.25), 1e-5);
+  EXPECT_EQ(grad.const_data_ptr(), logits.const_data_ptr());
 }
 
 TEST(Embedding, EqualTokensAdd) {

@@ -10,7 +10,8 @@ namespace trireme::ops {
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& w, double eps);
 
 // dx [N,C] += the gradient through the norm (dx may be a residual's gradient already); dw fp32 [C]
-// is added to. Deterministic: partial sums of dw are over fixed row ranges.
+// is added to, unless undefined: the weight is frozen. dy, x and dx may be row-strided.
+// Deterministic: partial sums of dw are over fixed rows.
 void rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w, double eps,
                        at::Tensor& dx, at::Tensor& dw);
 

@@ -1,11 +1,8 @@
-// Rotary position embedding (Su et al. 2021) in Hugging Face's half-split form: dimension i pairs
-// with i + D/2.
+// The angles of rotary position embedding (Su et al. 2021); ops/heads.h applies them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
-#include <optional>
 #include <utility>
 
 namespace trireme::ops {
@@ -14,9 +11,5 @@ namespace trireme::ops {
 // fp32.
 std::pair<at::Tensor, at::Tensor> rope_table(const at::Tensor& positions,
                                              const at::Tensor& inverse_frequencies);
-
-// Rotates x [S,N,D] in place (token stride free, heads and D contiguous); inverse: by the negative
-// angle, which is also the backward.
-void rope_(at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse = false);
 
 }  // namespace trireme::ops

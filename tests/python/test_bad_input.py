@@ -216,7 +216,10 @@ def test_model_config_and_tokenizer(place, damage, says):
         ('{"training": {"val_ratio": 1.5}}', ["training.val_ratio: 1.5 is out of range: 0 to 0.99"]),
         ('{"training": {"packing": 1}}', ["training.packing: true or false is expected, found 1"]),
         ('{"training": {"seed": 1,\n "seed": 2}}', ["c.json:2:2", "'seed' is given twice"]),
-        ('{"model": {"use_lora": true}}', ["model.use_lora is true", "set use_lora to false"]),
+        ('{"model": {"use_lora": 1}}', ["c.json:1:12: model.use_lora: true or false is expected, found 1"]),
+        ('{"model": {"use_lora": true,\n "lora_config": {"r": 0}}}', ["c.json:2:18: model.lora_config.r: 0 is out of"]),
+        ('{"model": {"use_lora": true, "lora_config": {"target_modules": ["q_prj"]}}}',
+         ["target_modules: 'q_prj' is no linear of this qwen3 model (did you mean 'q_proj'?)"]),
         ('{"ablation_configs": {"mine": {"use_profile": true}}}', ["ablation_configs.mine: use_history is missing"]),
         ('{"training": {"max_length": 1e999}}', ["c.json:1:29", "too large"]),
     ]])

@@ -3,6 +3,8 @@
 Skips where there is no GPU or the program was built without CUDA. Sizes are multiples of 8: the grouped product reads
 16 bytes at a time.
 """
+import json
+
 import pytest
 import reference
 import tiny_models
@@ -120,3 +122,41 @@ def test_twenty_steps_fall_alike(tmp_path, kind):
 def test_memory_budget_is_kept(folder, tmp_path):
     done = run("bench", "--model", folder("qwen3"), "--device", "cuda", "--device_memory", "1MiB", expect=2)
     assert "not enough memory" in done.stderr and "Adam moments" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen2", "qwen3_moe"])
+def test_adapters_equal_pefts(folder, tmp_path, name):
+    """fp32, all linears, experts too: every adapter's gradient to 1e-4 of its norm against PEFT on the CPU."""
+    pytest.importorskip("peft")
+    import adapters
+    adapter = adapters.make(folder(name), tmp_path / "adapter", adapters.ATTENTION + adapters.MLP, r=8, alpha=16)
+    run("export", "--model", folder(name), "--adapter", adapter, "--output_dir", tmp_path / "out")
+    documents, labels = make_batch(BATCHES["packed"])
+    theirs = adapters.forward_backward(adapters.load(folder(name), tmp_path / "out", trainable=True), documents, labels)
+    ours = dump(folder(name), documents, labels, tmp_path, "--adapter", adapter, "--device", "cuda", "--dtype",
+                "float32")
+    assert abs(ours.loss_sum - theirs.loss_sum) <= 1e-5 * theirs.loss_sum
+    errors = reference.gradient_errors(ours.grads, theirs.grads)
+    worst = max(errors, key=errors.get)
+    assert errors[worst] <= 1e-4, (worst, errors[worst])
+
+
+@pytest.mark.parametrize("documents", [1, 5])
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+def test_a_settled_step_neither_waits_nor_allocates(folder, name, documents):
+    """From the third step on bench refuses whatever makes the host wait for the device (libtorch's sync debug mode
+    throws), and the allocator asks the driver for nothing."""
+    for options in ([], ["--use_lora", "--lora_r", 8, "--lora_dropout", 0.1, "--target_modules", "all-linear"]):
+        done = run("bench", "--model", folder(name), "--device", "cuda", "--length", 421, "--documents", documents,
+                   "--steps", 5, *options)
+        assert json.loads(done.stdout)["driver_calls_after_second_step"] == 0
+
+
+def test_a_budget_is_not_passed(folder):
+    """Under half of what the run would like to keep it keeps less, and the device holds less than the budget."""
+    flags = ["bench", "--shape", "qwen3-0.6b", "--layers", 4, "--device", "cuda", "--length", 16384, "--steps", 3]
+    free = json.loads(run(*flags).stdout)["memory"]
+    budget = (free["planned"] + 3 * json.loads(run(*flags, "--keep", "none").stdout)["memory"]["planned"]) // 4
+    tight = json.loads(run(*flags, "--device_memory", budget + (1 << 30)).stdout)
+    assert tight["memory"]["reserved_peak"] <= budget + (1 << 30) < free["planned"] + (1 << 30)
+    assert tight["plan"]["layers_that_keep"] != json.loads(run(*flags).stdout)["plan"]["layers_that_keep"]

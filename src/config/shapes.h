@@ -1,0 +1,13 @@
+// Sizes of well-known models, for benchmarks without a model folder.
+#pragma once
+
+#include <string>
+
+#include "config/model_spec.h"
+
+namespace trireme::config {
+
+// "qwen3-8b", ...; UserError that lists the names for an unknown one.
+ModelSpec known_shape(const std::string& name);
+
+}  // namespace trireme::config

@@ -1,0 +1,51 @@
+// What is kept for backward and how large tiles are: the plan that loses least time to recomputing
+// within the bytes at hand. Pure arithmetic on the model's sizes.
+//
+// A kept intermediate saves the product that would repeat it; a larger tile saves launches, half
+// empty waves and, where weights are trained, passes over their gradients. For each pair of tile
+// sizes the workspace is what it is, and the room that is left takes intermediates in the order of
+// seconds saved per byte. The cheapest pair wins, so that more memory never makes a slower plan.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/model_folder.h"
+#include "model/decoder_layer.h"
+
+namespace trireme::engine {
+
+struct ActivationRequest {
+  const Model* model = nullptr;
+  bool cuda = false;
+  at::ScalarType dtype = at::kFloat;
+  bool training = true;
+  int64_t tokens = 0;         // of the longest micro-batch
+  int64_t longest = 0;        // tokens of its longest document
+  std::string keep = "auto";  // auto: what fits; all; none: the least memory
+  model::Tiles tiles;         // 0: chosen
+};
+
+struct ActivationPlan {
+  std::vector<model::Keep> keep;  // per layer
+  model::Tiles tiles;
+  int64_t saved = 0;      // bytes of the least saved set
+  int64_t kept = 0;       // bytes of kept intermediates
+  int64_t keepable = 0;   // bytes of all of them
+  int64_t workspace = 0;  // bytes that live for a moment, at the widest point of a step
+  double seconds = 0;     // lost to recomputing and tiling, on the reference machine
+
+  int64_t total() const { return saved + kept + workspace; }
+};
+
+// The best plan of at most `room` bytes; none if even the least needs more.
+std::optional<ActivationPlan> plan_activations(const ActivationRequest& request, int64_t room);
+
+// The plan of least memory, whatever it is.
+ActivationPlan least_activations(const ActivationRequest& request);
+
+}  // namespace trireme::engine

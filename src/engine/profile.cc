@@ -1,0 +1,109 @@
+#include "engine/profile.h"
+
+#include <torch/csrc/autograd/profiler_kineto.h>
+
+#include <algorithm>
+#include <array>
+
+namespace trireme::engine {
+namespace {
+
+namespace kineto = torch::autograd::profiler;
+
+struct Interval {
+  std::string name;
+  uint64_t begin = 0, end = 0;  // nanoseconds
+};
+
+// Kinds are told by the libraries' names of their kernels; ours carry their operation's.
+std::string kind_of(const std::string& kernel) {
+  static constexpr std::array<std::pair<const char*, const char*>, 18> kKinds = {{
+      {"flash", "attention"},
+      {"fmha", "attention"},
+      {"sdpa", "attention"},
+      {"rms_norm", "norm"},
+      {"heads", "rotation"},
+      {"swiglu", "swiglu"},
+      {"cross_entropy", "loss"},
+      {"adamw", "optimizer"},
+      {"squares", "optimizer"},
+      {"rout", "routing"},
+      {"gather", "routing"},
+      {"combine", "routing"},
+      {"dropout", "dropout"},
+      {"Grouped", "grouped product"},
+      {"grouped", "grouped product"},
+      {"gemm", "product"},
+      {"nvjet", "product"},
+      {"Mem", "copy"},
+  }};
+  for (const auto& [part, kind] : kKinds) {
+    if (kernel.find(part) != std::string::npos) return kind;
+  }
+  return kernel.find("cutlass") != std::string::npos ? "product" : "other";
+}
+
+bool is_phase(const std::string& name) {
+  static constexpr std::array kPhases = {"forward", "head and loss", "backward", "optimizer"};
+  return std::ranges::find(kPhases, name) != kPhases.end();
+}
+
+// Kernels may not overlap here: one stream.
+double covered_seconds(std::vector<Interval>& kernels) {
+  std::ranges::sort(kernels, {}, &Interval::begin);
+  double busy = 0;
+  uint64_t reached = 0;
+  for (const Interval& k : kernels) {
+    const uint64_t from = std::max(k.begin, reached);
+    if (k.end > from) busy += static_cast<double>(k.end - from) * 1e-9;
+    reached = std::max(reached, k.end);
+  }
+  return busy;
+}
+
+Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& phases) {
+  Profile profile;
+  if (kernels.empty()) return profile;
+  const double busy = covered_seconds(kernels);
+  profile.seconds = static_cast<double>(kernels.back().end - kernels.front().begin) * 1e-9;
+  profile.idle = profile.seconds - busy;
+  std::map<std::string, KernelTime> by_name;
+  for (const Interval& k : kernels) {
+    const double seconds = static_cast<double>(k.end - k.begin) * 1e-9;
+    const auto phase = std::ranges::find_if(
+        phases, [&](const Interval& p) { return p.begin <= k.begin && k.begin < p.end; });
+    const std::string name = phase == phases.end() ? "between" : phase->name;
+    profile.phases[name] += seconds;
+    profile.kinds[name][kind_of(k.name)] += seconds;
+    KernelTime& entry = by_name[k.name];
+    entry.name = k.name;
+    ++entry.calls;
+    entry.seconds += seconds;
+  }
+  for (auto& [name, entry] : by_name) profile.kernels.push_back(std::move(entry));
+  std::ranges::sort(profile.kernels, std::ranges::greater{}, &KernelTime::seconds);
+  return profile;
+}
+
+}  // namespace
+
+Profile profile(const Machine& machine, const std::function<void()>& work) {
+  if (!machine.device.is_cuda()) return {};
+  using torch::profiler::impl::ActivityType;
+  const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
+  const std::set<ActivityType> activities = {ActivityType::CPU, ActivityType::CUDA};
+  kineto::prepareProfiler(config, activities);
+  kineto::enableProfiler(config, activities);
+  work();
+  synchronize(machine.device);
+  const auto result = kineto::disableProfiler();
+  std::vector<Interval> kernels, phases;
+  for (const kineto::KinetoEvent& event : result->events()) {
+    if (event.deviceType() != c10::DeviceType::CUDA || event.durationNs() == 0) continue;
+    (is_phase(event.name()) ? phases : kernels)
+        .push_back({event.name(), event.startNs(), event.endNs()});
+  }
+  return summarise(std::move(kernels), phases);
+}
+
+}  // namespace trireme::engine

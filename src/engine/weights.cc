@@ -1,0 +1,52 @@
+#include "engine/weights.h"
+
+#include "ops/linear.h"
+
+namespace trireme::engine {
+
+Weights::Weights(const Model& model, const Machine& machine, bool trained)
+    : model_(model),
+      base_(model.layout, machine.dtype, machine.device, trained && !model.adapters) {
+  if (model.adapters) {
+    adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, trained);
+  }
+}
+
+void Weights::randomise() {
+  for (size_t b = 0; b < model_.layout.blocks.size(); ++b) {
+    const model::BlockLayout& block = model_.layout.blocks[b];
+    at::Tensor& flat = base_.master()[b];
+    flat.narrow(0, 0, block.decayed).normal_(0, 0.02);
+    for (const model::ParamInfo& info : block.params) {
+      if (info.offset >= block.decayed) {
+        model::param_view(flat, info).fill_(info.name.ends_with("norm.weight") ? 1.0 : 0.0);
+      }
+    }
+  }
+  base_.refresh();
+}
+
+Weights::Layer Weights::layer(int64_t index) {
+  Layer layer{base_.lease(index + 1), std::nullopt, {}};
+  layer.params = model::layer_params(model_.spec, model_.layout, index, layer.base.flat());
+  if (model_.adapters) {
+    layer.adapters = adapters_->lease(index + 1);
+    model::attach(layer.params, model::layer_adapters(model_.spec, *model_.adapters, index,
+                                                      layer.adapters->flat()));
+  }
+  return layer;
+}
+
+at::Tensor Weights::embed(const at::Tensor& tokens) {
+  const Lease lease = base_.lease(0);
+  return ops::embedding(model::param_view(lease.flat(), model_.layout.blocks[0].params[0]), tokens);
+}
+
+Weights::Head Weights::head() {
+  Head head{base_.lease(0), base_.lease(model_.layout.head_block()), {}};
+  head.params =
+      model::head_params(model_.spec, model_.layout, head.embedding.flat(), head.head.flat());
+  return head;
+}
+
+}  // namespace trireme::engine

@@ -1,0 +1,69 @@
+#include "engine/work.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "engine/executor.h"
+
+namespace trireme::engine {
+namespace {
+
+Model small_model() {
+  config::ModelSpec spec;
+  spec.hidden = 8;
+  spec.layers = 2;
+  spec.heads = 4;
+  spec.kv_heads = 2;
+  spec.head_dim = 3;
+  spec.intermediate = 5;
+  spec.vocab = 11;
+  return Model(spec);
+}
+
+TEST(Work, CountsProductsAndCausalAttention) {
+  const Work work = needed_work(small_model(), {10, 4}, 9);
+  // 14 tokens: q 12, k 6, v 6, o 12 wide and gate, up, down of 5, all by 8; head of 11 by 8 on 9.
+  const double forward = 2.0 * (2 * 14 * 8 * (12 + 6 + 6 + 12 + 3 * 5)) + 2.0 * 9 * 11 * 8;
+  EXPECT_DOUBLE_EQ(work.products, 3 * forward);  // and the gradients of inputs and weights
+  // Two products over half of each document's square, in each of two layers, 12 columns wide.
+  const double attention = 2.0 * 2 * 2 * (100 + 16) / 2 * 12;
+  EXPECT_DOUBLE_EQ(work.attention_forward, attention);
+  EXPECT_DOUBLE_EQ(work.attention_backward, 2.5 * attention);
+  EXPECT_EQ(work.grouped, 0);
+}
+
+TEST(Work, FrozenWeightsHaveNoGradientProducts) {
+  Model model = small_model();
+  const double full = needed_work(model, {10}, 10).products;
+  model.adapters = model::make_adapters(model.spec, {.rank = 1, .target_modules = {"q_proj"}});
+  const double narrow = 2.0 * 10 * 2 * (8 + 12) * 3;  // of A and B, in both layers
+  EXPECT_DOUBLE_EQ(needed_work(model, {10}, 10).products, full * 2 / 3 + narrow);
+}
+
+TEST(Work, WhatIsNotKeptIsRepeated) {
+  const Model model = small_model();
+  const std::vector<model::Keep> all(2, model::Keep::all());
+  EXPECT_EQ(repeated_work(model, {10}, all).products, 0);
+  EXPECT_EQ(repeated_work(model, {10}, all).attention_forward, 0);
+  std::vector<model::Keep> one = all;
+  one[1].qkv = one[1].attention = false;
+  const Work work = repeated_work(model, {10}, one);
+  EXPECT_DOUBLE_EQ(work.products, 2.0 * 10 * 8 * (12 + 6 + 6));
+  EXPECT_DOUBLE_EQ(work.attention_forward, needed_work(model, {10}, 10).attention_forward / 2);
+}
+
+TEST(Bucket, RoundsUpByAtMostASixteenthToFewLengths) {
+  std::set<int64_t> buckets;
+  for (int64_t tokens = 1; tokens < 1 << 16; ++tokens) {
+    const int64_t padded = bucket(tokens);
+    ASSERT_GE(padded, tokens);
+    ASSERT_LE(padded - tokens, std::max<int64_t>(63, tokens / 16)) << tokens;
+    ASSERT_EQ(bucket(padded), padded);
+    buckets.insert(padded);
+  }
+  EXPECT_LE(buckets.size(), 16 * 7 + 1);  // 16 an octave from 1,024 on, and 16 below
+}
+
+}  // namespace
+}  // namespace trireme::engine

@@ -1,0 +1,115 @@
+// PEFT adapter folders: adapter_config.json, and adapter_model.safetensors with the names of the
+// layout behind "base_model.model.". Adapters of experts are stored in one of two ways:
+//
+//   modules     as transformers 4 has experts, a linear each:
+//               ...mlp.experts.{e}.gate_proj.lora_A.weight [r, in], lora_B.weight [out, r]
+//   parameters  as transformers 5 has them, in 3-D parameters that PEFT wraps one around the other:
+//               ...mlp.experts.base_layer.lora_A.weight [E R, C], lora_B.weight [2F, R E] of
+//               gate_up_proj, and ...mlp.experts.lora_A.weight [E r, F], lora_B.weight [C, r E] of
+//               down_proj; "experts.lora_A" also for gate_up_proj where down_proj has none. The
+//               columns of B belong to (rank, expert), the expert last.
+//
+// Gate and up with adapters of their own are, as parameters, one of rank R = 2r: their A one below
+// the other, their B block-diagonal; rank_pattern and alpha_pattern then say R and a scale that
+// comes out the same. One of any other kind (trained under transformers 5) is two adapters that
+// share A, exactly.
+//
+// What PEFT 0.21.2 with transformers 5.17 makes of `modules` (tests/python/test_lora.py): right
+// with gate, up and down adapted, or down alone. With gate and up but not down it warns and leaves
+// them out, one of gate and up alone it refuses, and with use_rslora its scale of gate and up is
+// sqrt(2) too large. It reads `parameters` rightly in all these cases.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/model_spec.h"
+#include "config/peft_config.h"
+#include "io/hf_folder.h"
+#include "io/safetensors.h"
+#include "model/adapters.h"
+
+namespace trireme::model {
+
+// An adapter folder, opened: the configuration and the tensors' names and shapes checked against
+// the model, nothing loaded yet. Either way of storing experts.
+class AdapterFolder {
+ public:
+  // UserError: not an adapter folder, a kind that is not built, an adapter of another model.
+  AdapterFolder(const std::string& folder, const config::ModelSpec& spec);
+
+  const std::string& path() const { return path_; }
+  const Adapters& adapters() const { return adapters_; }
+
+  // Fills blocks of adapters().layout (any device, fp32 or bf16), gaps with zero, one tensor at a
+  // time.
+  void load(std::vector<at::Tensor>& blocks) const;
+
+ private:
+  // The tensors of one 3-D parameter of a layer.
+  struct Parameter {
+    std::string a, b;  // names in the file
+  };
+  using Parameters = std::map<int64_t, Parameter>;  // by layer
+
+  void find_tensors();
+  void add_parameter(const std::string& name, const std::string& module);
+  std::vector<std::string> targets(const std::vector<std::string>& modules) const;
+  bool gate_and_up_apart() const;
+  void settle_rank();
+  void check_tensor(const std::string& name, const std::vector<int64_t>& shape) const;
+  void check_shapes() const;
+  const io::TensorEntry* find(const std::string& name) const;
+  at::Tensor read(const std::string& name) const;
+  std::pair<at::Tensor, at::Tensor> read_parameter(const Parameter& parameter) const;
+  void load_modules(int64_t layer, at::Tensor& flat) const;
+  void load_gate_up(const Parameter& parameter, LinearAdapter adapter) const;
+  void load_down(const Parameter& parameter, LinearAdapter adapter) const;
+
+  int64_t gate_up_rank() const { return config_.gate_up_rank.value_or(config_.lora.rank); }
+
+  std::string path_;
+  const config::ModelSpec& spec_;
+  config::PeftConfig config_;
+  io::SafetensorsFile file_;
+  Parameters gate_up_, down_;
+  bool apart_ = false;  // gate_up_ is block-diagonal: gate and up have each an adapter of rank r
+  Adapters adapters_;
+};
+
+enum class ExpertAdapters { kModules, kParameters };
+
+// Of --expert_adapters: auto is modules where PEFT reads it rightly under transformers 4 and 5, and
+// where no expert is adapted.
+ExpertAdapters expert_adapters(const std::string& option, const config::ModelSpec& spec,
+                               const Adapters& adapters);
+
+// What is wrong with reading these adapters by PEFT under transformers 5, for a warning; "" if
+// nothing.
+std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters,
+                        ExpertAdapters kind);
+
+// adapter_config.json. `base_model` is the folder of the model, as given.
+config::PeftConfig peft_config(const config::ModelSpec& spec, const Adapters& adapters,
+                               ExpertAdapters kind, const std::string& base_model);
+
+// The tensors of adapter_model.safetensors, in fp32, each made when its turn comes. `adapters` and
+// the blocks must outlive them.
+std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
+                                              const Adapters& adapters,
+                                              const std::vector<at::Tensor>& blocks,
+                                              ExpertAdapters kind);
+
+// The model's tensors W + scale B A, each in the dtype that the checkpoint has it in, from a sum in
+// fp32; read, added to and written one at a time. `blocks`: fp32, of the adapters' layout, on the
+// host. All arguments must outlive the result.
+std::vector<io::TensorSource> merged_sources(const ModelLayout& layout,
+                                             const io::Checkpoint& checkpoint,
+                                             const Adapters& adapters,
+                                             const std::vector<at::Tensor>& blocks);
+
+}  // namespace trireme::model

@@ -1,0 +1,172 @@
+#include "model/linear.h"
+
+#include <ATen/ops/empty.h>
+
+#include "base/rng.h"
+#include "ops/dropout.h"
+#include "ops/grouped.h"
+#include "ops/linear.h"
+
+namespace trireme::model {
+namespace {
+
+uint64_t mask_seed(const Lora& lora, const at::Tensor& x) {
+  return ops::dropout_seed(lora.seed, lora.first_row * x.size(1));
+}
+
+uint64_t mixed(uint64_t seed, uint64_t index) { return Rng(seed + index).next(); }
+
+// What the adapter reads: x, with dropout in training.
+at::Tensor dropped(const at::Tensor& x, const Lora& lora) {
+  if (lora.dropout == 0) return x;
+  return ops::dropout(x, lora.dropout, mask_seed(lora, x));
+}
+
+at::Tensor outputs(const LinearAdapter::Part& part, const at::Tensor& y) {
+  return y.narrow(1, part.first_row, part.rows);
+}
+
+at::Tensor ranks(const LinearAdapter::Part& part, const at::Tensor& t) {
+  return t.narrow(1, part.first_rank, part.b.size(-1));
+}
+
+void add_adapter(const LinearAdapter& adapter, at::Tensor y, const at::Tensor& x,
+                 const Lora& lora) {
+  if (!adapter.present()) return;
+  const at::Tensor t = ops::linear(dropped(x, lora), adapter.a);
+  for (const auto& part : adapter.parts) {
+    ops::add_product(outputs(part, y), ranks(part, t), part.b.t(), lora.scale);
+  }
+}
+
+// The gradient at A's outputs: scale * dy B, part by part.
+at::Tensor narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy, const Lora& lora) {
+  at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
+  for (const auto& part : adapter.parts) {
+    ops::product(ranks(part, dt), outputs(part, dy), part.b, lora.scale);
+  }
+  return dt;
+}
+
+at::Tensor grouped_narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy,
+                               const at::Tensor& ends, const Lora& lora) {
+  at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
+  for (const auto& part : adapter.parts) {
+    ranks(part, dt).copy_(
+        ops::grouped_linear_backward(outputs(part, dy), part.b, ends).mul_(lora.scale));
+  }
+  return dt;
+}
+
+}  // namespace
+
+Lora Lora::of_layer(int64_t layer) const {
+  Lora lora = *this;
+  lora.seed = mixed(seed, static_cast<uint64_t>(layer));
+  return lora;
+}
+
+Lora Lora::of(Matrix matrix, int64_t first) const {
+  Lora lora = *this;
+  lora.seed = mixed(seed, static_cast<uint64_t>(matrix));
+  lora.first_row = first;
+  return lora;
+}
+
+at::Tensor linear(const Linear& layer, const at::Tensor& x, const Lora& lora, at::Tensor out) {
+  if (!out.defined()) out = at::empty({x.size(0), layer.weight.size(0)}, x.options());
+  ops::linear_out(out, x, layer.weight, layer.bias);
+  add_adapter(layer.adapter, out, x, lora);
+  return out;
+}
+
+void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, const at::Tensor& x,
+                const Lora& lora) {
+  ops::linear_add(out, base, x, layer.weight, layer.bias);
+  add_adapter(layer.adapter, out, x, lora);
+}
+
+InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lora& lora) {
+  InputGrad grad{ops::matmul(dy, layer.weight), {}};
+  if (!layer.adapter.present()) return grad;
+  grad.narrow = narrow_grad(layer.adapter, dy, lora);
+  if (lora.dropout > 0) {
+    ops::dropout_add_(grad.dx, ops::matmul(grad.narrow, layer.adapter.a), lora.dropout,
+                      mask_seed(lora, grad.dx));
+  } else {
+    ops::add_product(grad.dx, grad.narrow, layer.adapter.a);
+  }
+  return grad;
+}
+
+void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                         const at::Tensor& x, const at::Tensor& narrow, const Lora& lora) {
+  if (grads.weight.defined()) {
+    ops::accumulate_weight_grad(grads.weight, dy, x, 1, std::exchange(grads.fresh, false));
+  }
+  if (grads.bias.defined()) ops::accumulate_bias_grad(grads.bias, dy);
+  if (!grads.adapter.present()) return;
+  const at::Tensor input = dropped(x, lora), t = ops::linear(input, layer.adapter.a);
+  for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
+    const auto& part = layer.adapter.parts[i];
+    ops::accumulate_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), ranks(part, t),
+                                lora.scale);
+  }
+  ops::accumulate_weight_grad(grads.adapter.a, narrow, input);
+}
+
+at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                           const at::Tensor& x, const Lora& lora) {
+  InputGrad grad = linear_input_grad(layer, dy, lora);
+  linear_weight_grads(layer, grads, dy, x, grad.narrow, lora);
+  return std::move(grad.dx);
+}
+
+at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Tensor& ends,
+                          const Lora& lora) {
+  at::Tensor y = ops::grouped_linear(x, layer.weight, ends);
+  if (!layer.adapter.present()) return y;
+  const at::Tensor t = ops::grouped_linear(dropped(x, lora), layer.adapter.a, ends);
+  for (const auto& part : layer.adapter.parts) {
+    outputs(part, y).add_(ops::grouped_linear(ranks(part, t), part.b, ends), lora.scale);
+  }
+  return y;
+}
+
+InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at::Tensor& ends,
+                             const Lora& lora) {
+  InputGrad grad{ops::grouped_linear_backward(dy, layer.weight, ends), {}};
+  if (!layer.adapter.present()) return grad;
+  grad.narrow = grouped_narrow_grad(layer.adapter, dy, ends, lora);
+  const at::Tensor du = ops::grouped_linear_backward(grad.narrow, layer.adapter.a, ends);
+  if (lora.dropout > 0) {
+    ops::dropout_add_(grad.dx, du, lora.dropout, mask_seed(lora, grad.dx));
+  } else {
+    grad.dx.add_(du);
+  }
+  return grad;
+}
+
+void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                          const at::Tensor& x, const at::Tensor& narrow, const at::Tensor& ends,
+                          const Lora& lora) {
+  if (grads.weight.defined()) ops::accumulate_grouped_weight_grad(grads.weight, dy, x, ends);
+  if (!grads.adapter.present()) return;
+  const at::Tensor input = dropped(x, lora);
+  const at::Tensor t = ops::grouped_linear(input, layer.adapter.a, ends);
+  for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
+    const auto& part = layer.adapter.parts[i];
+    ops::accumulate_grouped_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), ranks(part, t),
+                                        ends, lora.scale);
+  }
+  ops::accumulate_grouped_weight_grad(grads.adapter.a, narrow, input, ends);
+}
+
+at::Tensor grouped_linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                                   const at::Tensor& x, const at::Tensor& ends, const Lora& lora) {
+  InputGrad grad = grouped_input_grad(layer, dy, ends, lora);
+  grouped_weight_grads(layer, grads, dy, x, grad.narrow, ends, lora);
+  return std::move(grad.dx);
+}
+
+}  // namespace trireme::model

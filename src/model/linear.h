@@ -1,0 +1,91 @@
+// A linear layer as the decoder uses it: a weight that is trained or frozen, and perhaps a LoRA
+// adapter beside it.
+//
+//   y = x W^T + bias + scale * dropout(x) A^T B^T
+//
+// The same structure holds gradients: undefined where nothing is trained, and then no product is
+// computed for it. A fused matrix (q, k, v; gate, up) has one A for all its parts and a B for each
+// (LinearAdapter), so that an adapter costs two narrow products, whatever the number of parts.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace trireme::model {
+
+// Views of a flat block of weights or gradients. No parts: nothing is adapted.
+struct LinearAdapter {
+  struct Part {
+    int64_t first_row = 0;   // of the fused matrix's outputs
+    int64_t rows = 0;        // outputs of this part
+    int64_t first_rank = 0;  // row of `a` where this part's r rows begin
+    at::Tensor b;            // [rows, r], or [E, rows, r]
+  };
+  at::Tensor a;  // [parts r, in], or [E, parts r, in]
+  std::vector<Part> parts;
+
+  bool present() const { return !parts.empty(); }
+};
+
+struct Linear {
+  at::Tensor weight;  // [out, in], or of experts [E, out, in]
+  at::Tensor bias;    // [out]; undefined without
+  LinearAdapter adapter;
+
+  // Of gradients: the weight's holds nothing yet, and the first product overwrites it.
+  bool fresh = false;
+  // Of gradients: whether the layer's input is needed to compute them.
+  bool trained() const { return weight.defined() || adapter.present(); }
+};
+
+// The matrices of a layer, each with a dropout mask of its own. The parts of a fused one share it.
+enum class Matrix : uint64_t { kQkv, kO, kGateUp, kDown };
+
+// How adapters are applied in this pass; narrowed to a layer, and to a matrix and a tile's first
+// row.
+struct Lora {
+  double scale = 1;
+  double dropout = 0;     // 0 in evaluation
+  uint64_t seed = 0;      // of the dropout's mask
+  int64_t first_row = 0;  // of a tile: masks do not depend on how rows are tiled
+
+  Lora of_layer(int64_t layer) const;
+  Lora of(Matrix matrix, int64_t first_row = 0) const;
+};
+
+// x [N,in] -> [N,out], or into `out` (rows may be strided).
+at::Tensor linear(const Linear& layer, const at::Tensor& x, const Lora& lora, at::Tensor out = {});
+// out = base + the same; out may be base.
+void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, const at::Tensor& x,
+                const Lora& lora);
+
+// The gradient at a layer's input [N,in], and that at the outputs of an adapter's A [N, parts r]
+// (undefined without), which the adapter's own gradients need again.
+struct InputGrad {
+  at::Tensor dx;
+  at::Tensor narrow;
+};
+
+// dy [N,out] -> dx [N,in].
+InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lora& lora);
+// Gradients of what is trained are added to `grads`; x is not read (and may be undefined) when
+// grads.trained() is false. `narrow`: of linear_input_grad.
+void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                         const at::Tensor& x, const at::Tensor& narrow, const Lora& lora);
+// Both.
+at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                           const at::Tensor& x, const Lora& lora);
+// The same for rows grouped by expert, which end at `ends` (ops/grouped.h).
+at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Tensor& ends,
+                          const Lora& lora);
+InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at::Tensor& ends,
+                             const Lora& lora);
+void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                          const at::Tensor& x, const at::Tensor& narrow, const at::Tensor& ends,
+                          const Lora& lora);
+at::Tensor grouped_linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
+                                   const at::Tensor& x, const at::Tensor& ends, const Lora& lora);
+
+}  // namespace trireme::model

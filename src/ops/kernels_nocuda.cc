@@ -1,0 +1,34 @@
+// A build without CUDA: no tensor of it is on a GPU, so that none of these is ever called.
+#include "base/error.h"
+#include "ops/kernels.h"
+
+namespace trireme::ops::cuda {
+namespace {
+
+[[noreturn]] void no_cuda() {
+  TRIREME_CHECK(false, "this build has no CUDA kernels");
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+void rms_norm(const RmsNorm&) { no_cuda(); }
+void rms_norm_backward(const RmsNormBackward&) { no_cuda(); }
+void add_column_sums(const AddColumnSums&) { no_cuda(); }
+void rotate_heads(const RotateHeads&) { no_cuda(); }
+void rotate_heads_backward(const RotateHeadsBackward&) { no_cuda(); }
+void swiglu(const Swiglu&) { no_cuda(); }
+void swiglu_backward(const SwigluBackward&) { no_cuda(); }
+void cross_entropy(const CrossEntropy&) { no_cuda(); }
+void add_sum(const float*, int64_t, float*) { no_cuda(); }
+void adamw(const AdamW&) { no_cuda(); }
+void sum_of_squares(const float*, int64_t, double*, double*) { no_cuda(); }
+void route(const Route&) { no_cuda(); }
+void sort_by_expert(const SortByExpert&) { no_cuda(); }
+void gather_rows(const GatherRows&) { no_cuda(); }
+void combine_rows(const CombineRows&) { no_cuda(); }
+void scatter_weights(const float*, const int32_t*, int64_t, float*) { no_cuda(); }
+void router_backward(const RouterBackward&) { no_cuda(); }
+void dropout(const Dropout&) { no_cuda(); }
+
+}  // namespace trireme::ops::cuda
