@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "config/shapes.h"
 
 namespace trireme::engine {
 namespace {
@@ -89,6 +90,26 @@ TEST_F(MemoryPlanTest, MoreMemoryIsNeverASlowerPlan) {
     EXPECT_LE(seconds, before) << budget;
     before = seconds;
   }
+}
+
+// The table of a whole-size model, without a device: it is arithmetic.
+TEST(MemoryPlanOfAWholeModel, LoraOf8BAt256KFitsAnH200) {
+  Model model(config::known_shape("qwen3-8b"));
+  model.adapters = model::make_adapters(
+      model.spec, {.rank = 16, .target_modules = {"q_proj", "k_proj", "v_proj", "o_proj"}});
+  MemoryRequest request{.activations = {.model = &model,
+                                        .cuda = true,
+                                        .dtype = at::kBFloat16,
+                                        .tokens = 262144,
+                                        .longest = 262144,
+                                        .keep = "auto",
+                                        .tiles = {0, 0}},
+                        .budget = int64_t{139} << 30};
+  const MemoryPlan plan = plan_memory(request);
+  EXPECT_LE(plan.table.total(), request.budget);
+  EXPECT_TRUE(std::ranges::any_of(plan.execution.keep, &model::Keep::attention));
+  request.activations.tokens = request.activations.longest = 524288;
+  EXPECT_THROW(plan_memory(request), UserError);
 }
 
 TEST_F(MemoryPlanTest, RowsAddUp) {
