@@ -14,9 +14,9 @@ namespace {
 
 // What the libraries allocate for themselves once they are used: packing buffers, workspaces.
 constexpr int64_t kLibraries = 32 << 20;
-// A share of the budget stays free for what the table does not know: rounding, and on CUDA fragments
-// (at 128K tokens the allocator took 2.5 % more from the driver than was in use).
-constexpr int64_t kSpare = 50, kCudaSpare = 25;  // a fiftieth, a twenty-fifth
+// Of what activations may take, a twenty-fifth stays free: rounding, and on CUDA fragments (at 128K
+// tokens the allocator took 2.5 % more from the driver than was in use).
+constexpr int64_t kSpare = 25;
 
 int64_t element_bytes(at::ScalarType dtype) { return dtype == at::kFloat ? 4 : 2; }
 
@@ -61,8 +61,8 @@ void add_activation_rows(MemoryTable& table, const ActivationRequest& r,
 }
 
 int64_t room_for(const MemoryRequest& request) {
-  const int64_t spare = request.budget / (request.activations.cuda ? kCudaSpare : kSpare);
-  return request.budget - spare - fixed_rows(request).total();
+  const int64_t left = request.budget - fixed_rows(request).total();
+  return left - std::max<int64_t>(0, left) / kSpare;
 }
 
 // The most tokens of a batch that fit, documents as long as the batch; 0 if none does.

@@ -54,7 +54,7 @@ TEST_F(MemoryPlanTest, KeepsAPartUnderABudgetAndNeverPassesIt) {
 
 TEST_F(MemoryPlanTest, RefusesWhatDoesNotFitWithTheSum) {
   const int64_t least = plan(kPlenty, "none").table.total();
-  const int64_t spare = least / 40;  // a fiftieth of the budget stays free
+  const int64_t spare = least / 40;  // a share of what activations may take stays free
   EXPECT_NO_THROW(plan(least + spare));
   try {
     plan(least - 1);
