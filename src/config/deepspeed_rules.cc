@@ -114,12 +114,15 @@ void DeepSpeedRules::batch() {
   } else if (!steps_known) {
     assign_quotient(*train, kAccumulation, wanted, run_.batch_size * ranks);
   }
-  if (wanted != run_.batch_size * run_.gradient_accumulation_steps * ranks) {
+  // As floating point: a typing error may be more than 64 bits hold.
+  const double product = static_cast<double>(run_.batch_size) *
+                         static_cast<double>(run_.gradient_accumulation_steps) *
+                         static_cast<double>(ranks);
+  if (static_cast<double>(wanted) != product) {
     fail(
-        "{} is {}, but a micro-batch of {} x {} gradient_accumulation_steps x {} ranks are {}: "
+        "{} is {}, but a micro-batch of {} x {} gradient_accumulation_steps x {} ranks are {:.0f}: "
         "make them agree, or write \"auto\"",
-        train->where, wanted, run_.batch_size, run_.gradient_accumulation_steps, ranks,
-        run_.batch_size * run_.gradient_accumulation_steps * ranks);
+        train->where, wanted, run_.batch_size, run_.gradient_accumulation_steps, ranks, product);
   }
   done(*train, fmt::format("--batch_size {} x --gradient_accumulation_steps {} x {} ranks",
                            run_.batch_size, run_.gradient_accumulation_steps, ranks));
