@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -10,6 +11,7 @@
 #include "base/units.h"
 #include "cli/prepare.h"
 #include "cli/verbs.h"
+#include "config/deepspeed.h"
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/tokenizer.h"
@@ -20,6 +22,8 @@ namespace {
 
 using config::Json;
 
+constexpr int64_t kRanks = 1;  // check_one_rank sees to it
+
 config::RunConfig parse(Arguments arguments) {
   config::RunConfig run = config::parse_command_line(config::kTrain, arguments);
   require(run.model, "model", "give a Hugging Face model folder, or model.path in --config");
@@ -29,11 +33,18 @@ config::RunConfig parse(Arguments arguments) {
   return run;
 }
 
-void say_what_deepspeed_does(const config::RunConfig& run) {
-  if (run.deepspeed.empty()) return;
-  config::read_json(run.deepspeed);
-  log("deepspeed {}: read; on one rank with everything resident none of its keys has an effect yet",
-      run.deepspeed);
+// Sets the options that --deepspeed decides and says what becomes of each key; nullopt without it.
+std::optional<config::DeepSpeed> apply_deepspeed(config::RunConfig& run) {
+  if (run.deepspeed.empty()) return std::nullopt;
+  config::DeepSpeed deepspeed =
+      config::apply_deepspeed(config::read_text(run.deepspeed), run.deepspeed, kRanks, run);
+  for (const std::string& line : config::lines(deepspeed.done)) {
+    log("deepspeed, done: {}", line);
+  }
+  for (const std::string& line : config::lines(deepspeed.no_effect)) {
+    log("deepspeed, no effect here: {}", line);
+  }
+  return deepspeed;
 }
 
 void log_dropped(const data::Tally& tally) {
@@ -70,15 +81,19 @@ BatchSize largest_batch(const config::RunConfig& run, const engine::TrainingSamp
 
 Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
               const engine::Machine& machine, const engine::MemoryPlan& plan,
-              const engine::TrainingSamples& samples) {
-  return {{"options", config::to_json(run, config::kTrain)},
-          {"model",
-           {{"family", config::family_name(model.spec.family)},
-            {"parameters", model.layout.numel()},
-            {"trained", model.trained_layout().numel()}}},
-          {"machine", machine.name},
-          {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
-          {"memory", plan.table.json()}};
+              const engine::TrainingSamples& samples,
+              const std::optional<config::DeepSpeed>& deepspeed) {
+  Json json = {
+      {"options", config::to_json(run, config::kTrain)},
+      {"model",
+       {{"family", config::family_name(model.spec.family)},
+        {"parameters", model.layout.numel()},
+        {"trained", model.trained_layout().numel()}}},
+      {"machine", machine.name},
+      {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
+      {"memory", plan.table.json()}};
+  if (deepspeed) json["deepspeed"] = config::to_json(*deepspeed);
+  return json;
 }
 
 int finish(const engine::TrainingResult& result, const engine::Machine& machine,
@@ -99,9 +114,9 @@ int finish(const engine::TrainingResult& result, const engine::Machine& machine,
 
 int run_train(Arguments arguments) {
   if (help_shown(config::kTrain, arguments)) return 0;
-  const config::RunConfig run = parse(arguments);
+  config::RunConfig run = parse(arguments);
   check_one_rank();
-  say_what_deepspeed_does(run);
+  const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run);
   const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
@@ -117,7 +132,7 @@ int run_train(Arguments arguments) {
 
   engine::OutputFolder output(io::posix(), run, model);
   output.prepare();
-  output.write_run(run_json(run, model, machine, plan, samples));
+  output.write_run(run_json(run, model, machine, plan, samples, deepspeed));
   catch_interrupts();
   const auto weights = load_weights(run, model, machine, /*trained=*/true);
   engine::TrainStep step(run, model, machine, *weights, plan.execution);

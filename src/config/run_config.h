@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,10 @@ struct Ablation {
 };
 
 struct RunConfig {
+  // Where an option was given, by its name: "--seed", or "c.json:3:5: training.seed"; the last of
+  // several. Options that are not here have their defaults. set_option writes it.
+  std::map<std::string, std::string> given;
+
   // files
   std::string config;     // the run config JSON itself
   std::string model;      // model folder               (JSON: model.path)

@@ -165,6 +165,7 @@ void set_option(RunConfig& run, const Option& option, const std::string& text,
     }
   };
   std::visit(set, option.field);
+  run.given[option.name] = where;
 }
 
 std::string option_text(const RunConfig& run, const Option& option) {

@@ -59,8 +59,8 @@ const Option* find_option(std::string_view name);
 // none.
 const Option* find_option_by_key(std::string_view key);
 
-// Sets one option from text, with range and choice checks. `where` names the origin
-// ("--max_length", "file:line:column: training.max_length"). Throws UserError.
+// Sets one option from text, with range and choice checks, and notes it as given. `where` names the
+// origin ("--max_length", "file:line:column: training.max_length"). Throws UserError.
 void set_option(RunConfig& run, const Option& option, const std::string& text,
                 const std::string& where);
 

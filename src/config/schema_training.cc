@@ -201,7 +201,7 @@ std::vector<Option> machine_options() {
       {.name = "deepspeed",
        .field = &RunConfig::deepspeed,
        .numerics = kChanges,
-       .help = "DeepSpeed JSON"},
+       .help = "DeepSpeed JSON: each key is done, or said to have no effect here, or refused"},
       {.name = "local_rank",
        .field = &RunConfig::local_rank,
        .min = -1,

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -290,19 +291,7 @@ RUN_CONFIG = """{
   "ablation_configs": {%(ablations)s}
 }
 """
-ZERO3_ULYSSES = {
-    "train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",
-    "gradient_clipping": "auto", "fp16": {"enabled": False}, "bf16": {"enabled": True},
-    "zero_optimization": {"stage": 3, "offload_optimizer": {"device": "none"}, "offload_param": {"device": "none"},
-                          "overlap_comm": True, "contiguous_gradients": True, "sub_group_size": 1e9,
-                          "reduce_bucket_size": 1e8, "stage3_prefetch_bucket_size": 1e8,
-                          "stage3_param_persistence_threshold": 1e6, "stage3_max_live_parameters": 1e9,
-                          "stage3_max_reuse_distance": 1e9, "stage3_gather_16bit_weights_on_model_save": True},
-    "sequence_parallel": {"enabled": True, "size": 8, "type": "all_to_all"},
-    "activation_checkpointing": {"partition_activations": True, "cpu_checkpointing": False,
-                                 "contiguous_memory_optimization": True, "synchronize_checkpoint_boundary": False,
-                                 "number_checkpoints": 4, "profile": False},
-    "steps_per_print": 10, "wall_clock_breakdown": False, "communication_data_type": "fp16"}
+DEEPSPEED = pathlib.Path(__file__).resolve().parents[1] / "data" / "deepspeed" / "ds_config_zero3_optimized.json"
 
 
 @pytest.fixture
@@ -313,11 +302,11 @@ def users_folder(tmp_path, model, data):
         f'"use_context": {json.dumps(context)}, "name": "{name}"}}'
         for name, (profile, history, context) in reviews.ABLATIONS.items() if name != "baseline")
     (tmp_path / "config_DMSC_30B.json").write_text(RUN_CONFIG % {"model": model, "data": data, "ablations": ablations})
-    (tmp_path / "ds_config_zero3_ulysses.json").write_text(json.dumps(ZERO3_ULYSSES, indent=2))
+    shutil.copy(DEEPSPEED, tmp_path)
     return tmp_path
 
 
-COMMAND = ("train --config config_DMSC_30B.json --deepspeed ds_config_zero3_ulysses.json "
+COMMAND = ("train --config config_DMSC_30B.json --deepspeed ds_config_zero3_optimized.json "
            "--ablation_config profile_and_context --output_dir outputs/DMSC_4k_test --max_epochs 1 --val_ratio 0.1 "
            "--wandb_project Qwen3_30B-DMSC --wandb_run_name 4k_length_test --prompt_style simple "
            "--max_samples_per_user 5").split()
@@ -332,7 +321,7 @@ def test_the_command_line_of_the_users(users_folder):
     options = json.loads((output / "run.json").read_text())["options"]
     expected = {"learning_rate": 1e-5, "weight_decay": 0.1, "warmup_steps": 100, "max_length": 16384,
                 "gradient_accumulation_steps": 2, "max_epochs": 1, "val_ratio": 0.1, "wandb_run_name": "4k_length_test",
-                "prompt_style": "simple", "max_samples_per_user": 5, "deepspeed": "ds_config_zero3_ulysses.json"}
+                "prompt_style": "simple", "max_samples_per_user": 5, "deepspeed": "ds_config_zero3_optimized.json"}
     assert {name: options[name] for name in expected} == expected
     assert options["ablation"] == {"name": "profile_and_context", "use_profile": True, "use_history": False,
                                    "use_context": True}

@@ -1,0 +1,60 @@
+// The text of a DeepSpeed JSON, checked key by key against the table: every key is known, stands
+// once, and holds what it may hold. What the keys mean together is not its business.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/deepspeed_keys.h"
+#include "config/json.h"
+
+namespace trireme::config {
+
+// A key as it stands in the file.
+struct GivenKey {
+  const DeepSpeedKey* row;  // aliases followed
+  std::string path;         // as it was written
+  std::string where;        // "ds.json:3:5: gradient_clipping"
+  Json value;               // a whole number is one even where it was written 1e9
+
+  bool automatic() const { return value == "auto"; }
+  // Neither null, which DeepSpeed reads as left out, nor "auto".
+  bool explicit_value() const { return !value.is_null() && !automatic(); }
+};
+
+class DeepSpeedFile {
+ public:
+  // `name` is the file's name for messages. Throws UserError for what is not JSON, unknown keys
+  // (the nearest known one is suggested), keys given twice under two names, and values of a wrong
+  // kind.
+  DeepSpeedFile(std::string_view text, const std::string& name);
+
+  // In the order of the file; sections are not among them, but null ones.
+  std::span<const GivenKey> keys() const { return keys_; }
+
+  // By the table's path; nullptr where the file does not give it.
+  const GivenKey* find(std::string_view path) const;
+  // The same, and nullptr too where it is null or "auto".
+  const GivenKey* find_explicit(std::string_view path) const;
+
+  // The explicit value, else DeepSpeed's default.
+  Json value(std::string_view path) const;
+
+ private:
+  void read_section(const std::string& written, std::string_view section, const Json& values);
+  void read_key(const std::string& written, std::string_view section, const std::string& name,
+                const Json& value);
+  void keep(const DeepSpeedKey& row, const std::string& written, const Json& value);
+  std::string where(const std::string& path) const;
+
+  std::string name_;
+  KeyPlaces places_;
+  std::vector<GivenKey> keys_;
+};
+
+// "5e-05", "1000000000", "\"cpu\"" without its quotes: a value as people read it.
+std::string value_text(const Json& value);
+
+}  // namespace trireme::config

@@ -1,0 +1,164 @@
+// Batch, precision, optimizer and schedule; finding keys.
+#include "config/deepspeed_keys.h"
+
+#include <algorithm>
+
+#include "base/nearest.h"
+
+namespace trireme::config {
+namespace {
+
+using enum KeyKind;
+using enum KeyFate;
+
+constexpr auto kScale = "no loss scaling: bfloat16 and float32 need none";
+constexpr auto kOurAdam = "one implementation of AdamW";
+constexpr auto kNotBuilt = "not built: leave it out";
+constexpr auto kNoHalf = "float16 training is not built: use bf16";
+constexpr auto kOneRank = "one rank: nothing is communicated";
+constexpr auto kFp32Sums = "gradients add up in float32, moments and master weights are float32";
+
+std::vector<DeepSpeedKey> batch_keys() {
+  return {
+      {"train_batch_size", kInteger, "null", kRule, "", "", 1},
+      {"train_micro_batch_size_per_gpu", kInteger, "null", kRule, "", "", 1},
+      {"gradient_accumulation_steps", kInteger, "null", kRule, "", "", 1},
+      {"managed_gradient_accumulation", kFlag, "true", kOnly, kNotBuilt},
+      {"gradient_clipping", kNumber, "1.0", kOption, "max_grad_norm", "", 0},
+      {"steps_per_print", kInteger, "null", kRule, "", "", 1},
+      {"dataloader_drop_last", kFlag, "false", kOnly, "every sample of an epoch is trained"},
+      {"sparse_gradients", kFlag, "false", kIdle, "gradients are dense"},
+      {"prescale_gradients", kFlag, "false", kIdle, kOneRank},
+      {"gradient_predivide_factor", kNumber, "1.0", kIdle, kOneRank},
+      {"gradient_allreduce_op", kText, "\"mean\"", kIdle, kOneRank, "mean|sum"},
+      {"communication_data_type", kText, "null", kIdle, kOneRank, "fp16|bf16|fp32"},
+      {"seq_parallel_communication_data_type", kText, "\"fp32\"", kIdle, kOneRank,
+       "fp16|bf16|fp32"},
+      {"disable_allgather", kFlag, "false", kIdle, kOneRank},
+  };
+}
+
+std::vector<DeepSpeedKey> precision_keys() {
+  return {
+      {"bf16", kSection, "{}", kOpen},
+      {"bfloat16", kSection, "{}", kAlias, "bf16"},
+      {"bf16.enabled", kFlag, "false", kRule},
+      {"bf16.immediate_grad_update", kFlag, "false", kIdle, kFp32Sums},
+      {"bf16.check_grad_overflow", kFlag, "true", kIdle, "a loss that is not finite ends the run"},
+      {"bf16.check_overflow", kFlag, "false", kAlias, "bf16.check_grad_overflow"},
+      {"bf16.bf16_master_weights_and_grads", kFlag, "false", kOnly, kFp32Sums},
+      {"bf16.bf16_optimizer_states", kFlag, "false", kOnly, kFp32Sums},
+      {"fp16", kSection, "{}", kOpen},
+      {"fp16.enabled", kFlag, "false", kRule},
+      {"fp16.auto_cast", kFlag, "false", kIdle, kScale},
+      {"fp16.loss_scale", kNumber, "0", kIdle, kScale},
+      {"fp16.initial_scale_power", kInteger, "16", kIdle, kScale},
+      {"fp16.loss_scale_window", kNumber, "1000", kIdle, kScale},
+      {"fp16.hysteresis", kInteger, "2", kIdle, kScale},
+      {"fp16.consecutive_hysteresis", kFlag, "false", kIdle, kScale},
+      {"fp16.min_loss_scale", kNumber, "1", kIdle, kScale},
+      {"fp16.fp16_master_weights_and_grads", kFlag, "false", kOnly, kFp32Sums},
+      {"amp", kAnything, "{}", kFeature, kNoHalf},
+      {"torch_autocast", kAnything, "{}", kFeature, kNoHalf},
+      {"data_types", kSection, "{}", kOpen},
+      {"data_types.grad_accum_dtype", kText, "null", kIdle, kFp32Sums, "fp32|bf16|fp16"},
+      {"data_types.param_dtype", kText, "null", kIdle, "--dtype decides", "fp32|bf16|fp16"},
+      {"data_types.buffer_dtype", kText, "null", kIdle, "--dtype decides", "fp32|bf16|fp16"},
+  };
+}
+
+std::vector<DeepSpeedKey> optimizer_keys() {
+  return {
+      {"optimizer", kSection, "{}", kOpen},
+      {"optimizer.type", kText, "null", kRule},
+      {"optimizer.legacy_fusion", kFlag, "false", kIdle, kOurAdam},
+      {"optimizer.params", kSection, "{}", kOpen},
+      {"optimizer.params.lr", kNumber, "0.001", kOption, "learning_rate"},
+      {"optimizer.params.betas", kList, "[0.9, 0.999]", kRule},
+      {"optimizer.params.eps", kNumber, "1e-8", kOption, "adam_epsilon"},
+      {"optimizer.params.weight_decay", kNumber, "0.0", kOption, "weight_decay"},
+      {"optimizer.params.adam_w_mode", kFlag, "true", kRule},
+      {"optimizer.params.bias_correction", kFlag, "true", kOnly, "always on here: leave it out"},
+      {"optimizer.params.amsgrad", kFlag, "false", kOnly, kNotBuilt},
+      {"optimizer.params.maximize", kFlag, "false", kOnly, kNotBuilt},
+      {"optimizer.params.torch_adam", kFlag, "false", kIdle, kOurAdam},
+      {"optimizer.params.fp32_optimizer_states", kFlag, "true", kOnly, kFp32Sums},
+      {"optimizer.params.set_grad_none", kFlag, "true", kIdle, kOurAdam},
+      {"optimizer.params.fused", kFlag, "false", kIdle, kOurAdam},
+      {"optimizer.params.foreach", kFlag, "false", kIdle, kOurAdam},
+      {"optimizer.params.capturable", kFlag, "false", kIdle, kOurAdam},
+      {"optimizer.params.max_grad_norm", kNumber, "0.0", kIdle,
+       "DeepSpeed ignores it too: gradient_clipping counts"},
+      {"zero_allow_untested_optimizer", kFlag, "false", kIdle, kOurAdam},
+      {"zero_force_ds_cpu_optimizer", kFlag, "true", kIdle, kOurAdam},
+  };
+}
+
+std::vector<DeepSpeedKey> scheduler_keys() {
+  return {
+      {"scheduler", kSection, "{}", kOpen},
+      {"scheduler.type", kText, "null", kRule},
+      {"scheduler.params", kSection, "{}", kOpen},
+      {"scheduler.params.warmup_min_lr", kNumber, "0.0", kRule, "", "", 0},
+      {"scheduler.params.warmup_min_ratio", kNumber, "0.0", kRule, "", "", 0},
+      {"scheduler.params.warmup_max_lr", kNumber, "0.001", kOption, "learning_rate"},
+      {"scheduler.params.warmup_num_steps", kInteger, "1000", kOption, "warmup_steps", "", 0},
+      {"scheduler.params.warmup_type", kText, "\"log\"", kRule, "", "log|linear"},
+      {"scheduler.params.total_num_steps", kInteger, "null", kRule, "", "", 1},
+      {"scheduler.params.cos_min_ratio", kNumber, "0.0001", kRule, "", "", 0},
+      {"scheduler.params.last_batch_iteration", kInteger, "-1", kOnly,
+       "a run starts at its first step: leave it out"},
+  };
+}
+
+// The last name of a path.
+std::string_view name_of(std::string_view path) { return path.substr(path.rfind('.') + 1); }
+
+std::string_view section_of(std::string_view path) {
+  const size_t dot = path.rfind('.');
+  return dot == std::string_view::npos ? "" : path.substr(0, dot);
+}
+
+}  // namespace
+
+std::vector<DeepSpeedKey> deepspeed_training_keys() {
+  std::vector<DeepSpeedKey> keys = batch_keys();
+  for (const auto& part : {precision_keys(), optimizer_keys(), scheduler_keys()}) {
+    keys.insert(keys.end(), part.begin(), part.end());
+  }
+  return keys;
+}
+
+std::span<const DeepSpeedKey> deepspeed_keys() {
+  static const std::vector<DeepSpeedKey> list = [] {
+    std::vector<DeepSpeedKey> keys = deepspeed_training_keys();
+    for (const auto& part : {deepspeed_zero_keys(), deepspeed_other_keys()}) {
+      keys.insert(keys.end(), part.begin(), part.end());
+    }
+    return keys;
+  }();
+  return list;
+}
+
+const DeepSpeedKey* find_deepspeed_key(std::string_view path) {
+  const auto found = std::ranges::find(deepspeed_keys(), path, &DeepSpeedKey::path);
+  return found == deepspeed_keys().end() ? nullptr : &*found;
+}
+
+std::string nearest_deepspeed_key(std::string_view section, std::string_view name) {
+  std::vector<std::string> siblings, others;
+  for (const DeepSpeedKey& key : deepspeed_keys()) {
+    const bool sibling = section_of(key.path) == section;
+    (sibling ? siblings : others).emplace_back(name_of(key.path));
+  }
+  if (const std::string near = did_you_mean(name, siblings); !near.empty()) return near;
+  const std::string elsewhere = nearest(name, others);
+  for (const DeepSpeedKey& key : deepspeed_keys()) {
+    if (!elsewhere.empty() && name_of(key.path) == elsewhere) {
+      return fmt::format(" (did you mean '{}'?)", key.path);
+    }
+  }
+  return "";
+}
+
+}  // namespace trireme::config

@@ -1,0 +1,53 @@
+// Every key of DeepSpeed 0.19's JSON that is known here: what it may hold, DeepSpeed's default, and
+// what becomes of it. The rows: deepspeed_keys.cc (batch, precision, optimizer, schedule),
+// deepspeed_keys_zero.cc (ZeRO, offload, activations, parallel sizes) and deepspeed_keys_other.cc
+// (reports, checkpoints, compilers, experiments).
+#pragma once
+
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace trireme::config {
+
+enum class KeyKind { kFlag, kInteger, kNumber, kText, kList, kAnything, kSection };
+
+enum class KeyFate {
+  kOpen,     // a section whose keys have rows of their own
+  kAlias,    // another name of the key `text`
+  kOption,   // sets the option `text`
+  kDone,     // holds, whatever the value: `text` says how
+  kIdle,     // no effect here: `text` says why
+  kOnly,     // its default is how things are here; another value is refused: `text` says why
+  kFeature,  // a section that is refused where it is switched on: `text` says why
+  kRule,     // decided together with others, in deepspeed_rules.cc
+};
+
+struct DeepSpeedKey {
+  std::string_view path;  // "zero_optimization.stage"
+  KeyKind kind;
+  std::string_view fallback;  // DeepSpeed's default, as JSON
+  KeyFate fate;
+  std::string_view text = "";
+  std::string_view choices = "";  // "cpu|none"; of texts only; "" = any
+  double least = -std::numeric_limits<double>::infinity();
+};
+
+// All rows, a section before its keys.
+std::span<const DeepSpeedKey> deepspeed_keys();
+
+// nullptr where the path is not known. Aliases are not followed.
+const DeepSpeedKey* find_deepspeed_key(std::string_view path);
+
+// " (did you mean 'stage'?)" for a key in a section ("" = top level): the nearest of the section,
+// else a key of the same or nearly the same name that belongs elsewhere, by its path; or "".
+std::string nearest_deepspeed_key(std::string_view section, std::string_view name);
+
+// The parts that deepspeed_keys() joins.
+std::vector<DeepSpeedKey> deepspeed_training_keys();
+std::vector<DeepSpeedKey> deepspeed_zero_keys();
+std::vector<DeepSpeedKey> deepspeed_other_keys();
+
+}  // namespace trireme::config

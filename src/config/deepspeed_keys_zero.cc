@@ -1,0 +1,244 @@
+// ZeRO, offload, activation checkpointing and parallel sizes.
+#include "config/deepspeed_keys.h"
+
+namespace trireme::config {
+namespace {
+
+using enum KeyKind;
+using enum KeyFate;
+
+constexpr auto kOneRank = "one rank: nothing is communicated";
+constexpr auto kWhole = "one rank: every parameter is resident";
+constexpr auto kNoOffload = "offload is not built yet: everything stays on the device";
+constexpr auto kNoDisk = "training state is never kept on a disk";
+constexpr auto kNotBuilt = "not built: leave it out";
+constexpr auto kLossy = "lossy communication is not built: leave it out";
+constexpr auto kNoModules = "kernels are called directly: there are no modules to wrap";
+constexpr auto kNoShards = "weights are read from a Hugging Face folder";
+constexpr auto kKeep =
+    "not built yet: saved activations stay on the device; --keep and --device_memory decide how "
+    "many";
+
+std::vector<DeepSpeedKey> stage_keys() {
+  return {
+      {"zero_optimization", kSection, "{}", kOpen},
+      {"zero_optimization.stage", kInteger, "0", kRule, "", "", 0},
+      {"zero_optimization.contiguous_gradients", kFlag, "true", kRule},
+      {"zero_optimization.reduce_scatter", kFlag, "true", kIdle, kOneRank},
+      {"zero_optimization.reduce_bucket_size", kInteger, "500000000", kIdle, kOneRank, "", 1},
+      {"zero_optimization.use_multi_rank_bucket_allreduce", kFlag, "true", kIdle, kOneRank},
+      {"zero_optimization.allgather_partitions", kFlag, "true", kIdle, kOneRank},
+      {"zero_optimization.allgather_bucket_size", kInteger, "500000000", kIdle, kOneRank, "", 0},
+      {"zero_optimization.overlap_comm", kFlag, "null", kIdle, kOneRank},
+      {"zero_optimization.compute_grad_norm", kFlag, "true", kDone, "metrics.jsonl has the norm"},
+      {"zero_optimization.load_from_fp32_weights", kFlag, "true", kIdle, kNoShards},
+      {"zero_optimization.elastic_checkpoint", kFlag, "false", kIdle, kNoShards},
+      {"zero_optimization.pipeline_loading_checkpoint", kFlag, "false", kIdle, kNoShards},
+      {"zero_optimization.sub_group_size", kInteger, "1000000000", kIdle,
+       "the optimizer goes through the model block by block", "", 0},
+      {"zero_optimization.parameter_alignment", kFlag, "false", kIdle, kOneRank},
+      {"zero_optimization.ignore_unused_parameters", kFlag, "true", kIdle,
+       "every trained parameter has a gradient"},
+      {"zero_optimization.legacy_stage1", kFlag, "false", kIdle, kOneRank},
+      {"zero_optimization.round_robin_gradients", kFlag, "false", kIdle, kOneRank},
+      {"zero_optimization.zero_hpz_partition_size", kInteger, "1", kIdle, kOneRank, "", 0},
+      {"zero_optimization.zero_quantized_weights", kFlag, "false", kOnly, kLossy},
+      {"zero_optimization.zero_quantized_nontrainable_weights", kFlag, "false", kOnly, kLossy},
+      {"zero_optimization.zero_quantized_gradients", kFlag, "false", kOnly, kLossy},
+      {"zero_optimization.zeropp_loco_param", kAnything, "null", kFeature, kLossy},
+      {"zero_optimization.mics_shard_size", kInteger, "-1", kIdle, kOneRank},
+      {"zero_optimization.mics_hierarchical_params_gather", kFlag, "false", kIdle, kOneRank},
+      {"zero_optimization.memory_efficient_linear", kFlag, "true", kIdle, kNoModules},
+      {"zero_optimization.override_module_apply", kFlag, "true", kIdle, kNoModules},
+      {"zero_optimization.log_trace_cache_warnings", kFlag, "false", kIdle, kNoModules},
+      {"zero_optimization.enable_sanity_checks", kFlag, "false", kIdle, kNoModules},
+      {"zero_optimization.save_muon_momentum_buffer_in_memory", kFlag, "false", kIdle,
+       "the optimizer is AdamW"},
+      {"zero_optimization.leaf_module", kAnything, "{}", kIdle, kNoModules},
+      {"zero_optimization.zenflow", kAnything, "null", kFeature, kNotBuilt},
+  };
+}
+
+std::vector<DeepSpeedKey> stage3_keys() {
+  return {
+      {"zero_optimization.stage3_prefetch_bucket_size", kInteger, "50000000", kIdle, kWhole, "", 0},
+      {"zero_optimization.stage3_param_persistence_threshold", kInteger, "100000", kIdle, kWhole,
+       "", 0},
+      {"zero_optimization.stage3_model_persistence_threshold", kInteger, "9223372036854775807",
+       kIdle, kWhole, "", 0},
+      {"zero_optimization.stage3_max_live_parameters", kInteger, "1000000000", kIdle, kWhole, "",
+       0},
+      {"zero_optimization.stage3_max_reuse_distance", kInteger, "1000000000", kIdle, kWhole, "", 0},
+      {"zero_optimization.stage3_gather_16bit_weights_on_model_save", kFlag, "false", kDone,
+       "every checkpoint is written whole"},
+      {"zero_optimization.stage3_module_granularity_threshold", kInteger, "0", kIdle, kWhole},
+      {"zero_optimization.stage3_use_all_reduce_for_fetch_params", kFlag, "false", kIdle, kWhole},
+      {"zero_optimization.stage3_allgather_sequential", kFlag, "false", kIdle, kWhole},
+      // DeepSpeed takes the names without their prefix, and old ones.
+      {"zero_optimization.prefetch_bucket_size", kInteger, "", kAlias,
+       "zero_optimization.stage3_prefetch_bucket_size"},
+      {"zero_optimization.param_persistence_threshold", kInteger, "", kAlias,
+       "zero_optimization.stage3_param_persistence_threshold"},
+      {"zero_optimization.model_persistence_threshold", kInteger, "", kAlias,
+       "zero_optimization.stage3_model_persistence_threshold"},
+      {"zero_optimization.max_live_parameters", kInteger, "", kAlias,
+       "zero_optimization.stage3_max_live_parameters"},
+      {"zero_optimization.max_reuse_distance", kInteger, "", kAlias,
+       "zero_optimization.stage3_max_reuse_distance"},
+      {"zero_optimization.gather_16bit_weights_on_model_save", kFlag, "", kAlias,
+       "zero_optimization.stage3_gather_16bit_weights_on_model_save"},
+      {"zero_optimization.stage3_gather_fp16_weights_on_model_save", kFlag, "", kAlias,
+       "zero_optimization.stage3_gather_16bit_weights_on_model_save"},
+      {"zero_optimization.module_granularity_threshold", kInteger, "", kAlias,
+       "zero_optimization.stage3_module_granularity_threshold"},
+      {"zero_optimization.use_all_reduce_for_fetch_params", kFlag, "", kAlias,
+       "zero_optimization.stage3_use_all_reduce_for_fetch_params"},
+      {"zero_optimization.allgather_sequential", kFlag, "", kAlias,
+       "zero_optimization.stage3_allgather_sequential"},
+  };
+}
+
+std::vector<DeepSpeedKey> offload_keys() {
+  return {
+      {"zero_optimization.offload_optimizer", kSection, "{}", kOpen},
+      {"zero_optimization.offload_optimizer.device", kText, "\"none\"", kRule, "", "none|cpu|nvme"},
+      {"zero_optimization.offload_optimizer.nvme_path", kText, "null", kIdle, kNoDisk},
+      {"zero_optimization.offload_optimizer.buffer_count", kInteger, "4", kIdle, kNoDisk, "", 0},
+      {"zero_optimization.offload_optimizer.pin_memory", kFlag, "true", kIdle, kNoOffload},
+      {"zero_optimization.offload_optimizer.pipeline_read", kFlag, "false", kIdle, kNoDisk},
+      {"zero_optimization.offload_optimizer.pipeline_write", kFlag, "false", kIdle, kNoDisk},
+      {"zero_optimization.offload_optimizer.pipeline", kFlag, "false", kIdle, kNoDisk},
+      {"zero_optimization.offload_optimizer.fast_init", kFlag, "false", kIdle, kNoDisk},
+      {"zero_optimization.offload_optimizer.ratio", kNumber, "1.0", kRule, "", "", 0},
+      {"zero_optimization.offload_optimizer.super_offload", kFlag, "false", kIdle, kNoOffload},
+      {"zero_optimization.offload_optimizer.cpuadam_cores_perc", kNumber, "0.8", kIdle, kNoOffload,
+       "", 0},
+      {"zero_optimization.offload_param", kSection, "{}", kOpen},
+      {"zero_optimization.offload_param.device", kText, "\"none\"", kRule, "", "none|cpu|nvme"},
+      {"zero_optimization.offload_param.nvme_path", kText, "null", kIdle, kNoDisk},
+      {"zero_optimization.offload_param.buffer_count", kInteger, "5", kIdle, kNoDisk, "", 0},
+      {"zero_optimization.offload_param.buffer_size", kInteger, "100000000", kIdle, kNoDisk, "", 0},
+      {"zero_optimization.offload_param.max_in_cpu", kInteger, "1000000000", kIdle, kNoDisk, "", 0},
+      {"zero_optimization.offload_param.pin_memory", kFlag, "true", kIdle, kNoOffload},
+      {"zero_optimization.cpu_offload", kFlag, "null", kRule},
+      {"zero_optimization.cpu_offload_param", kFlag, "null", kRule},
+      {"zero_optimization.cpu_offload_use_pin_memory", kFlag, "null", kIdle, kNoOffload},
+      {"aio", kSection, "{}", kOpen},
+      {"aio.block_size", kInteger, "1048576", kIdle, kNoDisk},
+      {"aio.queue_depth", kInteger, "8", kIdle, kNoDisk},
+      {"aio.thread_count", kInteger, "1", kIdle, kNoDisk},
+      {"aio.intra_op_parallelism", kInteger, "1", kIdle, kNoDisk},
+      {"aio.single_submit", kFlag, "false", kIdle, kNoDisk},
+      {"aio.overlap_events", kFlag, "true", kIdle, kNoDisk},
+      {"aio.use_gds", kFlag, "false", kIdle, kNoDisk},
+  };
+}
+
+std::vector<DeepSpeedKey> activation_keys() {
+  return {
+      {"activation_checkpointing", kSection, "{}", kOpen},
+      {"activation_checkpointing.partition_activations", kFlag, "false", kIdle,
+       "one tensor-parallel rank: nothing to partition"},
+      {"activation_checkpointing.cpu_checkpointing", kFlag, "false", kRule},
+      {"activation_checkpointing.contiguous_memory_optimization", kFlag, "false", kIdle,
+       "saved activations are buffers of the allocator"},
+      {"activation_checkpointing.number_checkpoints", kInteger, "null", kIdle, kKeep, "", 1},
+      {"activation_checkpointing.synchronize_checkpoint_boundary", kFlag, "false", kIdle,
+       "nothing needs the host to wait for the device there"},
+      {"activation_checkpointing.profile", kFlag, "false", kIdle,
+       "trireme bench --profile measures"},
+  };
+}
+
+std::vector<DeepSpeedKey> parallel_keys() {
+  constexpr auto kModels = "layers are found by the model's family";
+  return {
+      {"sequence_parallel", kSection, "{}", kOpen},
+      {"sequence_parallel.enabled", kFlag, "true", kRule},
+      {"sequence_parallel.type", kText, "\"ulysses\"", kRule, "", "ulysses|all_to_all|ring|hybrid"},
+      {"sequence_parallel.size", kInteger, "1", kRule, "", "", 1},
+      {"sequence_parallel_size", kInteger, "1", kRule, "", "", 1},
+      {"tensor_parallel", kSection, "{}", kOpen},
+      {"tensor_parallel.autotp_size", kInteger, "0", kRule, "", "", 0},
+      {"tensor_parallel.tp_overlap_comm", kFlag, "false", kIdle, kOneRank},
+      {"tensor_parallel.dtype", kText, "null", kIdle, "--dtype decides"},
+      {"tensor_parallel.tp", kAnything, "{}", kIdle, "autotp_size counts"},
+      {"tensor_parallel.tensor_parallel", kAnything, "{}", kIdle, "autotp_size counts"},
+      {"tensor_parallel.partition_config", kAnything, "null", kIdle, kModels},
+      {"tensor_parallel.preset_model", kText, "null", kIdle, kModels},
+      {"tensor_parallel.injection_policy_tuple", kAnything, "null", kIdle, kModels},
+      {"tensor_parallel.keep_module_on_host", kFlag, "false", kIdle, kModels},
+      {"tensor_parallel.replace_with_kernel_inject", kFlag, "false", kIdle, kModels},
+      {"tensor_parallel.vocab_parallel_lm_head", kFlag, "null", kIdle, kOneRank},
+      {"tensor_parallel.vocab_parallel_ce_backend", kText, "\"torch\"", kIdle, kOneRank,
+       "torch|liger"},
+      {"pipeline", kSection, "{}", kOpen},
+      {"pipeline.stages", kInteger, "1", kRule, "", "", 1},
+      {"pipeline.partition", kText, "\"best\"", kIdle, kOneRank},
+      {"pipeline.seed_layers", kFlag, "false", kIdle, kModels},
+      {"pipeline.activation_checkpoint_interval", kInteger, "0", kIdle, kKeep, "", 0},
+      {"pipeline.pipe_partitioned", kFlag, "true", kIdle, kOneRank},
+      {"pipeline.grad_partitioned", kFlag, "true", kIdle, kOneRank},
+      {"use_data_before_expert_parallelism", kFlag, "false", kIdle, kOneRank},
+  };
+}
+
+// The rest of expert_parallel tells DeepSpeed where the experts of a module are.
+std::vector<DeepSpeedKey> expert_keys() {
+  constexpr auto kFamily = "experts and router are the model family's own";
+  std::vector<DeepSpeedKey> keys = {
+      {"expert_parallel", kSection, "{}", kOpen},
+      {"expert_parallel.enabled", kFlag, "false", kRule},
+      {"expert_parallel.autoep_size", kInteger, "1", kRule, "", "", 1},
+      {"expert_parallel.expert_tensor_parallel_size", kInteger, "1", kRule, "", "", 1},
+  };
+  for (const char* path : {"expert_parallel.preset_model",
+                           "expert_parallel.validate_folding_routing",
+                           "expert_parallel.async_split_plan",
+                           "expert_parallel.moe_layer_pattern",
+                           "expert_parallel.expert_pattern",
+                           "expert_parallel.router_pattern",
+                           "expert_parallel.use_grouped_mm",
+                           "expert_parallel.disable_triton_grouped_mm",
+                           "expert_parallel.route_norm",
+                           "expert_parallel.route_scale",
+                           "expert_parallel.score_apply",
+                           "expert_parallel.combine_impl",
+                           "expert_parallel.row_weighting_impl",
+                           "expert_parallel.gate_up_impl",
+                           "expert_parallel.comm_backend",
+                           "expert_parallel.comm_num_sm",
+                           "expert_parallel.comm_qp_margin",
+                           "expert_parallel.comm_max_tokens_per_rank",
+                           "expert_parallel.num_expert_groups",
+                           "expert_parallel.num_limited_groups",
+                           "expert_parallel.score_func",
+                           "expert_parallel.top_k",
+                           "expert_parallel.load_balance_coeff",
+                           "expert_parallel.routed_scaling_factor",
+                           "expert_parallel.expert_w1",
+                           "expert_parallel.expert_w2",
+                           "expert_parallel.expert_w3",
+                           "expert_parallel.num_experts_attr",
+                           "expert_parallel.top_k_attr",
+                           "expert_parallel.has_shared_experts",
+                           "expert_parallel.shared_experts_pattern",
+                           "expert_parallel.shared_experts_gate_pattern",
+                           "expert_parallel.expert_activation"}) {
+    keys.push_back({path, kAnything, "null", kIdle, kFamily});
+  }
+  return keys;
+}
+
+}  // namespace
+
+std::vector<DeepSpeedKey> deepspeed_zero_keys() {
+  std::vector<DeepSpeedKey> keys = stage_keys();
+  for (const auto& part :
+       {stage3_keys(), offload_keys(), activation_keys(), parallel_keys(), expert_keys()}) {
+    keys.insert(keys.end(), part.begin(), part.end());
+  }
+  return keys;
+}
+
+}  // namespace trireme::config

@@ -1,0 +1,125 @@
+// The rules of ZeRO, offload and parallel sizes: today for one rank with everything on one device.
+#include <algorithm>
+
+#include "base/error.h"
+#include "config/deepspeed_rules.h"
+
+namespace trireme::config {
+namespace {
+
+constexpr auto kNoOffload = "offload is not built yet: everything stays on the device";
+
+}  // namespace
+
+void DeepSpeedRules::zero() {
+  if (const GivenKey* stage = file_.find_explicit("zero_optimization.stage")) {
+    if (stage->value.get<int64_t>() > 3) {
+      fail("{}: {} is no stage: 0, 1, 2 or 3 is expected", stage->where, stage->value.dump());
+    }
+    done(*stage, "one rank holds everything: there is nothing to shard");
+  }
+  if (const GivenKey* key = file_.find_explicit("zero_optimization.contiguous_gradients")) {
+    constexpr auto kOneBuffer = "the gradients of a block are one buffer";
+    key->value == true ? done(*key, kOneBuffer) : no_effect(*key, kOneBuffer);
+  }
+  if (const GivenKey* key = file_.find_explicit("activation_checkpointing.cpu_checkpointing")) {
+    key->value == false ? done(*key, "saved activations stay on the device")
+                        : no_effect(*key,
+                                    "not built yet: saved activations stay on the device; --keep "
+                                    "and --device_memory decide how many");
+  }
+}
+
+// `old_flag`: what DeepSpeed had before it had the section.
+void DeepSpeedRules::offload(const std::string& section, const std::string& old_flag,
+                             DeepSpeedConfig::Offload& offload) {
+  const GivenKey* device = file_.find_explicit(section + ".device");
+  if (device != nullptr) {
+    offload.device = device->value.get<std::string>();
+    if (offload.device == "nvme") {
+      fail(
+          "{}: nvme: training state is never kept on a disk, which is slower than the step it "
+          "would serve: write \"cpu\" or \"none\"",
+          device->where);
+    }
+    offload.device == "none" ? done(*device, "everything stays on the device")
+                             : no_effect(*device, kNoOffload);
+  }
+  if (const GivenKey* flag = file_.find_explicit(old_flag)) {
+    const bool on = flag->value == true;
+    if (device != nullptr && on != (offload.device == "cpu")) {
+      fail("{} is {}, but {} is \"{}\": remove one", flag->where, flag->value.dump(), device->path,
+           offload.device);
+    }
+    if (on) offload.device = "cpu";
+    on ? no_effect(*flag, kNoOffload) : done(*flag, "everything stays on the device");
+  }
+  offload.pin_memory = file_.value(section + ".pin_memory").get<bool>();
+  if (const GivenKey* ratio = file_.find_explicit(section + ".ratio")) {
+    offload.ratio = ratio->value.get<double>();
+    if (offload.ratio > 1) {
+      fail("{}: {} is out of range: 0 to 1 is expected", ratio->where, ratio->value.dump());
+    }
+    no_effect(*ratio, kNoOffload);
+  }
+}
+
+// Ends the key of one size, and returns it.
+int64_t DeepSpeedRules::parallel_size(const std::string& path, bool enabled) {
+  const GivenKey* key = file_.find_explicit(path);
+  if (key == nullptr) return 1;
+  if (!enabled) {
+    no_effect(*key, "not enabled");
+    return 1;
+  }
+  const auto size = key->value.get<int64_t>();
+  if (size > 1 && ranks_ == 1) {
+    fail(
+        "{}: {} ranks are asked for, and this run has one (WORLD_SIZE): this version trains on one "
+        "rank: write 1, or leave it out",
+        key->where, size);
+  }
+  if (size > 1 && ranks_ % size != 0) {
+    fail("{}: {} does not divide the {} ranks of this run", key->where, size, ranks_);
+  }
+  size > 1 ? no_effect(*key, "not built yet") : done(*key, "one rank");
+  return std::max<int64_t>(size, 1);  // autotp_size 0 is none
+}
+
+void DeepSpeedRules::parallel() {
+  DeepSpeedConfig& config = result_.config;
+  const auto enabled = [&](const std::string& section) {
+    const bool on = file_.value(section + ".enabled").get<bool>();
+    if (const GivenKey* key = file_.find_explicit(section + ".enabled")) {
+      on ? done(*key, "its size decides") : no_effect(*key, "off");
+    }
+    return on;
+  };
+  const bool sequence = enabled("sequence_parallel"), experts = enabled("expert_parallel");
+  config.sequence_parallel_size = parallel_size("sequence_parallel.size", sequence);
+  const int64_t other = parallel_size("sequence_parallel_size", true);
+  if (const GivenKey* key = file_.find_explicit("sequence_parallel.size");
+      key != nullptr && file_.find_explicit("sequence_parallel_size") != nullptr &&
+      other != config.sequence_parallel_size) {
+    fail("{} is {}, but sequence_parallel_size is {}: make them equal", key->where,
+         config.sequence_parallel_size, other);
+  }
+  config.sequence_parallel_size = std::max(config.sequence_parallel_size, other);
+  if (const GivenKey* type = file_.find_explicit("sequence_parallel.type")) {
+    config.sequence_parallel_type =
+        type->value == "all_to_all" ? "ulysses" : type->value.get<std::string>();
+    no_effect(*type, "one rank: sequences are not split");
+  }
+  config.tensor_parallel_size = parallel_size("tensor_parallel.autotp_size", true);
+  config.pipeline_stages = parallel_size("pipeline.stages", true);
+  config.expert_parallel_size = parallel_size("expert_parallel.autoep_size", experts);
+  parallel_size("expert_parallel.expert_tensor_parallel_size", experts);
+}
+
+int64_t DeepSpeedRules::data_parallel_ranks() const {
+  const DeepSpeedConfig& config = result_.config;
+  return std::max<int64_t>(1, ranks_ / (config.sequence_parallel_size *
+                                        config.tensor_parallel_size * config.pipeline_stages));
+}
+
+}  // namespace trireme::config

@@ -1,0 +1,341 @@
+#include "config/deepspeed.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "config/deepspeed_keys.h"
+#include "config/schema.h"
+
+namespace trireme::config {
+namespace {
+
+DeepSpeed apply(std::string_view text, RunConfig& run) {
+  return apply_deepspeed(text, "ds.json", 1, run);
+}
+
+DeepSpeed apply(std::string_view text) {
+  RunConfig run;
+  return apply(text, run);
+}
+
+std::string error_of(std::string_view text, RunConfig run = {}) {
+  try {
+    apply(text, run);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+RunConfig run_with(const std::vector<std::string>& arguments) {
+  return parse_command_line(kTrain, arguments);
+}
+
+// "how" or "why" of a key; "" where it is not in the list.
+std::string text_of(const std::vector<DeepSpeedEntry>& entries, std::string_view key) {
+  for (const DeepSpeedEntry& entry : entries) {
+    if (entry.key == key) return entry.text;
+  }
+  return "";
+}
+
+TEST(DeepSpeedKeys, TableIsInOrder) {
+  std::set<std::string_view> paths;
+  for (const DeepSpeedKey& key : deepspeed_keys()) {
+    EXPECT_TRUE(paths.insert(key.path).second) << key.path << " is there twice";
+    const size_t dot = key.path.rfind('.');
+    if (dot != std::string_view::npos) {
+      EXPECT_TRUE(paths.contains(key.path.substr(0, dot))) << key.path;
+    }
+    const bool explained = key.fate != KeyFate::kRule && key.fate != KeyFate::kOpen;
+    EXPECT_EQ(!key.text.empty(), explained) << key.path;
+    EXPECT_EQ(key.fate == KeyFate::kOpen, key.kind == KeyKind::kSection && explained == false);
+    if (key.fate == KeyFate::kOption) {
+      EXPECT_NE(find_option(key.text), nullptr) << key.path;
+    }
+    if (key.fate == KeyFate::kAlias) {
+      EXPECT_NE(find_deepspeed_key(key.text), nullptr) << key.path;
+    } else {
+      EXPECT_TRUE(Json::accept(key.fallback)) << key.path;
+    }
+  }
+  EXPECT_GT(paths.size(), 230u);
+}
+
+// A value of the right kind for every key that is not a section, one key a file: each is read,
+// and ends in a list or in one line that names it.
+TEST(DeepSpeedKeys, EachEndsSomewhere) {
+  for (const DeepSpeedKey& key : deepspeed_keys()) {
+    if (key.kind == KeyKind::kSection) continue;
+    const DeepSpeedKey& row = key.fate == KeyFate::kAlias ? *find_deepspeed_key(key.text) : key;
+    std::string text = row.fallback == "null" ? "\"auto\"" : std::string(row.fallback);
+    std::string_view path = key.path;
+    for (size_t dot; (dot = path.rfind('.')) != std::string_view::npos;
+         path = path.substr(0, dot)) {
+      text = fmt::format("{{\"{}\": {}}}", path.substr(dot + 1), text);
+    }
+    text = fmt::format("{{\"{}\": {}}}", path, text);
+    try {
+      const DeepSpeed result = apply(text);
+      EXPECT_EQ(result.done.size() + result.no_effect.size(), 1u) << text;
+    } catch (const UserError& error) {  // DeepSpeed's default is not built: log warm-up
+      EXPECT_EQ(key.path, "scheduler.params.warmup_type") << error.what();
+    }
+  }
+}
+
+TEST(DeepSpeed, AnEmptyFileIsDeepSpeedsDefaults) {
+  RunConfig run;
+  const DeepSpeed result = apply("{}", run);
+  const DeepSpeedConfig &read = result.config, defaults;
+  EXPECT_TRUE(result.done.empty() && result.no_effect.empty() && run.given.empty());
+  EXPECT_EQ(read.zero_stage, defaults.zero_stage);
+  EXPECT_EQ(read.overlap_comm, defaults.overlap_comm);
+  EXPECT_EQ(read.reduce_bucket_size, defaults.reduce_bucket_size);
+  EXPECT_EQ(read.prefetch_bucket_size, defaults.prefetch_bucket_size);
+  EXPECT_EQ(read.param_persistence_threshold, defaults.param_persistence_threshold);
+  EXPECT_EQ(read.allgather_bucket_size, defaults.allgather_bucket_size);
+  EXPECT_EQ(read.sub_group_size, defaults.sub_group_size);
+  EXPECT_EQ(read.max_live_parameters, defaults.max_live_parameters);
+  EXPECT_EQ(read.max_reuse_distance, defaults.max_reuse_distance);
+  EXPECT_EQ(read.offload_optimizer.pin_memory, defaults.offload_optimizer.pin_memory);
+  EXPECT_EQ(read.offload_param.device, defaults.offload_param.device);
+  EXPECT_EQ(read.activation_checkpointing.number_checkpoints, 0);
+  EXPECT_EQ(read.communication_data_type, "");
+  EXPECT_EQ(read.sequence_parallel_size, 1);
+}
+
+TEST(DeepSpeed, ValuesReachTheStruct) {
+  const DeepSpeedConfig config = apply(R"({
+    "zero_optimization": {"stage": 3, "reduce_bucket_size": 1e8, "prefetch_bucket_size": "auto",
+      "stage3_param_persistence_threshold": 1000000.0, "max_live_parameters": 7,
+      "offload_optimizer": {"device": "cpu", "ratio": 0.3, "pin_memory": false},
+      "cpu_offload_param": true},
+    "activation_checkpointing": {"number_checkpoints": 8, "cpu_checkpointing": true},
+    "sequence_parallel": {"enabled": false, "type": "all_to_all", "size": 8},
+    "tensor_parallel": {"autotp_size": 0},
+    "communication_data_type": "fp16"})")
+                                     .config;
+  EXPECT_EQ(config.zero_stage, 3);
+  EXPECT_TRUE(config.overlap_comm);
+  EXPECT_EQ(config.reduce_bucket_size, 100'000'000);
+  EXPECT_EQ(config.prefetch_bucket_size, std::nullopt);
+  EXPECT_EQ(config.param_persistence_threshold, 1'000'000);
+  EXPECT_EQ(config.max_live_parameters, 7);
+  EXPECT_EQ(config.offload_optimizer.device, "cpu");
+  EXPECT_EQ(config.offload_optimizer.ratio, 0.3);
+  EXPECT_FALSE(config.offload_optimizer.pin_memory);
+  EXPECT_EQ(config.offload_param.device, "cpu");
+  EXPECT_EQ(config.activation_checkpointing.number_checkpoints, 8);
+  EXPECT_TRUE(config.activation_checkpointing.cpu_checkpointing);
+  EXPECT_EQ(config.sequence_parallel_type, "ulysses");
+  EXPECT_EQ(config.sequence_parallel_size, 1);
+  EXPECT_EQ(config.tensor_parallel_size, 1);
+  EXPECT_EQ(config.communication_data_type, "fp16");
+}
+
+TEST(DeepSpeed, ExplicitValuesSetOptions) {
+  RunConfig run;
+  const DeepSpeed result = apply(R"({
+    "gradient_clipping": 0.5, "steps_per_print": 3, "bf16": {"enabled": false},
+    "optimizer": {"type": "AdamW",
+      "params": {"lr": 3e-5, "betas": [0.8, 0.99], "eps": 1e-7, "weight_decay": 0.01}},
+    "scheduler": {"type": "WarmupDecayLR",
+      "params": {"warmup_min_lr": 0, "warmup_max_lr": 3e-5, "warmup_num_steps": 20,
+                 "total_num_steps": "auto", "warmup_type": "linear"}}})",
+                                 run);
+  EXPECT_EQ(run.max_grad_norm, 0.5);
+  EXPECT_EQ(run.logging_steps, 3);
+  EXPECT_EQ(run.dtype, "float32");
+  EXPECT_EQ(run.learning_rate, 3e-5);
+  EXPECT_EQ(run.adam_beta1, 0.8);
+  EXPECT_EQ(run.adam_beta2, 0.99);
+  EXPECT_EQ(run.adam_epsilon, 1e-7);
+  EXPECT_EQ(run.weight_decay, 0.01);
+  EXPECT_EQ(run.lr_scheduler_type, "linear");
+  EXPECT_EQ(run.warmup_steps, 20);
+  EXPECT_TRUE(result.no_effect.empty());
+  EXPECT_EQ(text_of(result.done, "gradient_clipping"), "--max_grad_norm");
+}
+
+TEST(DeepSpeed, AutoAndNullLeaveOptions) {
+  RunConfig run = run_with({"--max_grad_norm", "0.25", "--batch_size", "3"});
+  const RunConfig before = run;
+  const DeepSpeed result = apply(R"({"gradient_clipping": "auto", "train_batch_size": "auto",
+    "optimizer": {"type": "AdamW", "params": {"lr": "auto", "betas": "auto", "eps": null}},
+    "scheduler": null})",
+                                 run);
+  EXPECT_EQ(to_json(run, kTrain), to_json(before, kTrain));
+  EXPECT_EQ(text_of(result.done, "optimizer.params.betas"), "the run's options decide");
+  EXPECT_EQ(text_of(result.no_effect, "scheduler"), "as if it were left out");
+}
+
+TEST(DeepSpeed, MismatchesWithGivenOptions) {
+  EXPECT_EQ(error_of("{\n \"gradient_clipping\": 0.5}", run_with({"--max_grad_norm", "1"})),
+            "ds.json:2:2: gradient_clipping asks for 0.5, but --max_grad_norm says 1: make them "
+            "equal, or write \"auto\"");
+  EXPECT_EQ(error_of(R"({"gradient_clipping": 1.0})", run_with({"--max_grad_norm", "1"})),
+            "no error");
+  EXPECT_EQ(error_of(R"({"optimizer": {"params": {"lr": 1e-4}},
+    "scheduler": {"params": {"warmup_max_lr": 2e-4}}})"),
+            "ds.json:2:30: scheduler.params.warmup_max_lr asks for 0.0002, but ds.json:1:27: "
+            "optimizer.params.lr says 0.0001: make them equal, or write \"auto\"");
+  EXPECT_EQ(error_of(R"({"bf16": {"enabled": true}})", run_with({"--dtype", "float32"})),
+            "ds.json:1:11: bf16.enabled is true, but --dtype says float32: make them agree, or "
+            "write \"auto\"");
+  EXPECT_EQ(error_of(R"({"gradient_clipping": -1})"),
+            "ds.json:1:2: gradient_clipping: -1 is out of range: at least 0 is expected");
+  EXPECT_EQ(error_of(R"({"optimizer": {"params": {"lr": 7}}})"),
+            "ds.json:1:27: optimizer.params.lr: 7 is out of range: 0 to 1 is expected");
+}
+
+TEST(DeepSpeed, BatchAlgebra) {
+  const auto batch = [](std::string_view text, const std::vector<std::string>& arguments = {}) {
+    RunConfig run = run_with(arguments);
+    apply(text, run);
+    return std::pair(run.batch_size, run.gradient_accumulation_steps);
+  };
+  using Pair = std::pair<int64_t, int64_t>;
+  const auto micro = R"("train_micro_batch_size_per_gpu": 4)";
+  EXPECT_EQ(batch(fmt::format("{{{}}}", micro)), Pair(4, 1));
+  EXPECT_EQ(batch(fmt::format("{{\"train_batch_size\": 12, {}}}", micro)), Pair(4, 3));
+  EXPECT_EQ(batch(R"({"train_batch_size": 12, "gradient_accumulation_steps": 2})"), Pair(6, 2));
+  EXPECT_EQ(batch(R"({"train_batch_size": 12})"), Pair(12, 1));
+  EXPECT_EQ(batch(R"({"train_batch_size": 12})", {"--batch_size", "3"}), Pair(3, 4));
+  EXPECT_EQ(batch(R"({"train_batch_size": 12, "train_micro_batch_size_per_gpu": "auto"})"),
+            Pair(1, 12));
+  EXPECT_EQ(batch(R"({"gradient_accumulation_steps": 8})"), Pair(1, 8));
+  EXPECT_EQ(error_of(fmt::format(
+                "{{\"train_batch_size\": 12, {}, \"gradient_accumulation_steps\": 2}}", micro)),
+            "ds.json:1:2: train_batch_size is 12, but a micro-batch of 4 x 2 "
+            "gradient_accumulation_steps x 1 ranks are 8: make them agree, or write \"auto\"");
+  EXPECT_EQ(error_of(fmt::format("{{\"train_batch_size\": 10, {}}}", micro)),
+            "ds.json:1:2: train_batch_size is 10, not a multiple of 4: no whole "
+            "--gradient_accumulation_steps gives it");
+  EXPECT_EQ(error_of(R"({"train_batch_size": 0})"),
+            "ds.json:1:2: train_batch_size: 0 is out of range: at least 1 is expected");
+}
+
+TEST(DeepSpeed, UnknownKeysNameTheNearest) {
+  EXPECT_EQ(error_of("{\n\"gradient_cliping\": 1}"),
+            "ds.json:2:1: gradient_cliping: not a key of DeepSpeed that is known here (did you "
+            "mean 'gradient_clipping'?): correct it, or leave it out");
+  const auto named = [](std::string_view text, std::string_view name) {
+    const std::string error = error_of(text);
+    EXPECT_NE(error.find(fmt::format("did you mean '{}'", name)), std::string::npos) << error;
+  };
+  named(R"({"zero_optimization": {"stge": 3}})", "stage");
+  named(R"({"activation_checkpointing": {"partitioned_activations": true}})",
+        "partition_activations");
+  named(R"({"stage": 3})", "zero_optimization.stage");
+  named(R"({"bf16": {"enable": true}})", "enabled");
+  EXPECT_EQ(error_of(R"({"bf16": {"enabled": true}, "bfloat16": {"enabled": true}})"),
+            "ds.json:1:42: bfloat16.enabled: the same as bf16.enabled, which is given too: remove "
+            "one");
+}
+
+TEST(DeepSpeed, WrongKinds) {
+  EXPECT_EQ(error_of(R"({"bf16": {"enabled": "true"}})"),
+            "ds.json:1:11: bf16.enabled: true or false is expected, found \"true\"");
+  EXPECT_EQ(error_of(R"({"zero_optimization": {"stage": 2.5}})"),
+            "ds.json:1:24: zero_optimization.stage: a whole number is expected, found 2.5");
+  EXPECT_EQ(error_of(R"({"zero_optimization": 3})"),
+            "ds.json:1:2: zero_optimization: an object is expected, found 3");
+  EXPECT_EQ(apply(R"({"zero_optimization": true})").config.zero_stage, 1);
+  EXPECT_EQ(error_of(R"({"zero_optimization": {"sub_group_size": 1e19}})").substr(0, 12),
+            "ds.json:1:24");
+  EXPECT_EQ(error_of(R"({"optimizer": {"params": {"betas": [0.9]}}})"),
+            "ds.json:1:27: optimizer.params.betas: two numbers are expected, found [0.9]");
+  EXPECT_EQ(error_of("[]"), "ds.json: array where an object is expected");
+}
+
+TEST(DeepSpeed, Contradictions) {
+  EXPECT_EQ(error_of(R"({"bf16": {"enabled": true}, "fp16": {"enabled": true}})"),
+            "ds.json:1:38: fp16.enabled: bf16.enabled is on too: switch one of them off");
+  EXPECT_EQ(error_of(R"({"activation_checkpointing": {"number_checkpoints": 0}})"),
+            "ds.json:1:31: activation_checkpointing.number_checkpoints: 0 is out of range: at "
+            "least 1 is expected");
+  EXPECT_EQ(error_of(R"({"zero_optimization": {"cpu_offload": true,
+    "offload_optimizer": {"device": "none"}}})"),
+            "ds.json:1:24: zero_optimization.cpu_offload is true, but "
+            "zero_optimization.offload_optimizer.device is \"none\": remove one");
+  EXPECT_EQ(error_of(R"({"scheduler": {"type": "WarmupLR", "params": {"total_num_steps": 90}}})",
+                     run_with({"--max_steps", "80"})),
+            "ds.json:1:47: scheduler.params.total_num_steps is 90, but the course of the learning "
+            "rate ends with the run, and --max_steps is 80: give --max_steps 90, or write "
+            "\"auto\"");
+}
+
+TEST(DeepSpeed, WhatIsNotBuiltIsRefused) {
+  const auto refused = [](std::string_view text, std::string_view says) {
+    const std::string error = error_of(text);
+    EXPECT_NE(error.find(says), std::string::npos) << error;
+    EXPECT_TRUE(error.starts_with("ds.json:1:")) << error;
+  };
+  refused(R"({"fp16": {"enabled": true}})", "float16 training is not built: use bf16");
+  refused(R"({"zero_optimization": {"stage": 4}})", "0, 1, 2 or 3 is expected");
+  refused(R"({"zero_optimization": {"offload_param": {"device": "nvme"}}})",
+          "never kept on a disk");
+  refused(R"({"zero_optimization": {"offload_param": {"device": "gpu"}}})",
+          "one of none, cpu, nvme is expected");
+  refused(R"({"zero_optimization": {"zero_quantized_weights": true}})", "lossy communication");
+  refused(R"({"optimizer": {"type": "Lamb"}})", "Lamb is not built: Adam or AdamW is expected");
+  refused(
+      R"({"optimizer": {"type": "Adam", "params": {"adam_w_mode": false, "weight_decay": 0.1}}})",
+      "weight decay in the gradient");
+  refused(R"({"scheduler": {"type": "OneCycle"}})", "OneCycle has no counterpart");
+  refused(R"({"scheduler": {"type": "WarmupLR", "params": {"warmup_type": "log"}}})", "log is not");
+  refused(R"({"scheduler": {"params": {"warmup_min_lr": 1e-6}}})", "starts at 0");
+  refused(R"({"data_efficiency": {"enabled": true}})", "not built");
+  refused(R"({"amp": {"enabled": true}})", "float16");
+  EXPECT_EQ(error_of(R"({"data_efficiency": {"enabled": false, "seed": 1}})"), "no error");
+  EXPECT_EQ(error_of(R"({"optimizer": {"type": "adam", "params": {"adam_w_mode": false}}})"),
+            "no error");
+}
+
+TEST(DeepSpeed, SeveralRanksAreRefusedOnOne) {
+  EXPECT_EQ(error_of(R"({"sequence_parallel": {"enabled": true, "size": 8}})"),
+            "ds.json:1:41: sequence_parallel.size: 8 ranks are asked for, and this run has one "
+            "(WORLD_SIZE): this version trains on one rank: write 1, or leave it out");
+  for (const char* text :
+       {R"({"sequence_parallel_size": 2})", R"({"tensor_parallel": {"autotp_size": 2}})",
+        R"({"pipeline": {"stages": 2}})",
+        R"({"expert_parallel": {"enabled": true, "autoep_size": 2}})"}) {
+    EXPECT_NE(error_of(text).find("2 ranks are asked for"), std::string::npos) << text;
+  }
+  EXPECT_EQ(error_of(R"({"sequence_parallel": {"type": "ring", "size": 1},
+    "expert_parallel": {"enabled": false, "autoep_size": 8}, "sequence_parallel_size": 1})"),
+            "no error");
+}
+
+TEST(DeepSpeed, LogWarmUpByDefaultIsSaid) {
+  RunConfig run = run_with({"--warmup_steps", "10"});
+  const DeepSpeed result = apply(R"({"scheduler": {"type": "WarmupLR"}})", run);
+  EXPECT_EQ(text_of(result.no_effect, "scheduler.params.warmup_type"),
+            "the warm-up is linear here");
+}
+
+TEST(DeepSpeed, StepsPerPrintGivesWayToLoggingSteps) {
+  RunConfig run = run_with({"--logging_steps", "5"});
+  const DeepSpeed result = apply(R"({"steps_per_print": 2000})", run);
+  EXPECT_EQ(run.logging_steps, 5);
+  EXPECT_EQ(text_of(result.no_effect, "steps_per_print"), "--logging_steps 5 decides");
+}
+
+TEST(DeepSpeed, LinesAndJson) {
+  const DeepSpeed result = apply(
+      R"({"gradient_clipping": 2, "wall_clock_breakdown": true, "prescale_gradients": false,
+          "disable_allgather": true})");
+  EXPECT_EQ(lines(result.done), std::vector<std::string>{"gradient_clipping = 2: --max_grad_norm"});
+  const std::vector<std::string> expected = {
+      "wall_clock_breakdown = true: trireme bench --profile measures",
+      "prescale_gradients = false, disable_allgather = true: one rank: nothing is communicated"};
+  EXPECT_EQ(lines(result.no_effect), expected);
+  EXPECT_EQ(to_json(result)["done"].dump(),
+            R"({"gradient_clipping":{"value":"2","how":"--max_grad_norm"}})");
+}
+
+}  // namespace
+}  // namespace trireme::config

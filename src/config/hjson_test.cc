@@ -1,0 +1,58 @@
+#include "config/hjson.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "config/json.h"
+
+namespace trireme::config {
+namespace {
+
+Json parse(std::string_view text, KeyPlaces* places = nullptr) {
+  return parse_json(without_hjson(text), "f.json", places);
+}
+
+std::string error_of(std::string_view text) {
+  try {
+    parse(text);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Hjson, CommentsAndTrailingCommas) {
+  const Json json = parse(
+      "# top\n{ // one\n \"a\": [1, 2, /* , */ ], # two, ]\n \"b\": {\"c\": 1e9,\n},\n}\n/* end "
+      "*/");
+  EXPECT_EQ(json.dump(), R"({"a":[1,2],"b":{"c":1000000000.0}})");
+}
+
+TEST(Hjson, StringsAreLeftAlone) {
+  const Json json = parse(R"({"a": "# no // no /* no */ ,}", "b\"#": "\\", "c": ",]",})");
+  EXPECT_EQ(json.dump(), R"({"a":"# no // no /* no */ ,}","b\"#":"\\","c":",]"})");
+}
+
+TEST(Hjson, PositionsAreThoseOfTheFile) {
+  KeyPlaces places;
+  parse("{ /* 评论 */ \"a\": 1, # 评\r\n  \"b\": [1,], \"c\": 2,}", &places);
+  const KeyPlaces expected = {{"a", "1:12"}, {"b", "2:3"}, {"c", "2:14"}};
+  EXPECT_EQ(places, expected);
+}
+
+TEST(Hjson, MistakesStayMistakes) {
+  EXPECT_EQ(error_of("{\n  stage: 3\n}"),
+            "f.json:2:3: expected a key in double quotes, found 'stage: 3'");
+  EXPECT_EQ(error_of("{\"device\": cpu}"), "f.json:1:12: expected a value, found 'cpu}'");
+  EXPECT_EQ(error_of("{\"a\": 1,, }"), "f.json:1:9: expected a key in double quotes, found ', }'");
+  EXPECT_EQ(error_of("{\"a\": 1 \"b\": 2}").substr(0, 12), "f.json:1:9: ");
+  EXPECT_EQ(error_of("[,]"), "f.json:1:2: expected a value, found ',]'");
+  EXPECT_EQ(error_of("{} /* open"), "f.json:1:11: invalid comment; missing closing '*/'");
+  EXPECT_EQ(error_of("{\"a\": \"x\n,}").substr(0, 12), "f.json:1:9: ");
+  EXPECT_EQ(error_of("{\"a\": 1,\n# \"b\": 2\n\"a\": 3,}"),
+            "f.json:3:1: the key 'a' is given twice in one object: remove one");
+  EXPECT_EQ(error_of("# nothing"), "f.json: empty: JSON is expected");
+}
+
+}  // namespace
+}  // namespace trireme::config
