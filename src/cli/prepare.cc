@@ -67,6 +67,9 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                             const engine::Machine& machine, BatchSize batch, bool training,
                             bool optimizer) {
   check_widths(model, machine);
+  if (machine.device.is_cuda()) {  // as the executor pads them
+    batch = {engine::bucket(batch.tokens), engine::bucket(batch.longest)};
+  }
   return engine::plan_memory({.activations = {.model = &model,
                                               .cuda = machine.device.is_cuda(),
                                               .dtype = machine.dtype,
