@@ -19,17 +19,10 @@ constexpr int64_t kLossTileSizes[] = {512, 1024, 2048, 4096, 8192, 16384};
 // Larger tiles leave the caches of a CPU.
 constexpr int64_t kCpuTile = 4096, kCpuLossTile = 1024;
 
-int64_t element_bytes(at::ScalarType dtype) { return dtype == at::kFloat ? 4 : 2; }
-
-double mlp_columns(const ModelSpec& s, int64_t layer) {
-  return static_cast<double>(s.sparse(layer) ? s.moe->experts_per_token * s.moe->intermediate
-                                             : s.intermediate);
-}
-
 // Multiply-adds per token of a layer's forward products.
 double layer_products(const ModelSpec& s, int64_t layer) {
   return static_cast<double>(s.hidden) *
-         (static_cast<double>(2 * s.q_dim() + 2 * s.kv_dim()) + 3 * mlp_columns(s, layer));
+         (static_cast<double>(2 * s.q_dim() + 2 * s.kv_dim()) + 3 * mlp_width(s, layer));
 }
 
 // Bytes of a layer's weights: of all experts.
@@ -101,7 +94,7 @@ std::vector<Keepable> keepables(const ActivationRequest& r) {
     // Read and written once, at the memory's rate.
     add(&Keep::heads, bytes.heads, 2 * tokens * static_cast<double>(bytes.heads) / kBytes);
     add(&Keep::mid, bytes.mid, 2 * tokens * hidden * qd / kGemm);
-    add(&Keep::mlp, bytes.mlp, 4 * tokens * hidden * mlp_columns(s, i) / kGemm);
+    add(&Keep::mlp, bytes.mlp, 4 * tokens * hidden * mlp_width(s, i) / kGemm);
   }
   std::ranges::stable_sort(list, [](const Keepable& a, const Keepable& b) {
     return a.seconds * static_cast<double>(b.bytes) > b.seconds * static_cast<double>(a.bytes);
@@ -183,6 +176,11 @@ ActivationPlan plan_for(const ActivationRequest& r, model::Tiles tiles,
 }
 
 }  // namespace
+
+double mlp_width(const ModelSpec& s, int64_t layer) {
+  return static_cast<double>(s.sparse(layer) ? s.moe->experts_per_token * s.moe->intermediate
+                                             : s.intermediate);
+}
 
 ActivationPlan least_activations(const ActivationRequest& request) {
   ActivationRequest least = request;

@@ -7,7 +7,6 @@ int available_devices() { return 0; }
 std::string device_name() { return ""; }
 int64_t free_bytes() { return 0; }
 AllocatorStats allocator_stats() { return {}; }
-void reset_peaks() {}
 int64_t used_bytes() { return 0; }
 void refuse_synchronisation(bool) {}
 void prepare_allocator() {}

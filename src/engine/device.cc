@@ -83,10 +83,6 @@ AllocatorStats allocator_stats(const at::Device& device) {
   return device.is_cuda() ? cuda::allocator_stats() : AllocatorStats{};
 }
 
-void reset_peaks(const at::Device& device) {
-  if (device.is_cuda()) cuda::reset_peaks();
-}
-
 int64_t used_bytes(const at::Device& device) { return device.is_cuda() ? cuda::used_bytes() : 0; }
 
 NoSyncGuard::NoSyncGuard(const at::Device& device) : active_(device.is_cuda()) {

@@ -32,7 +32,6 @@ struct AllocatorStats {
   int64_t driver_calls = 0;                   // allocations and releases so far
 };
 AllocatorStats allocator_stats(const at::Device& device);
-void reset_peaks(const at::Device& device);
 // Bytes of the device in use by anyone, contexts included; 0 on CPU.
 int64_t used_bytes(const at::Device& device);
 

@@ -18,8 +18,6 @@ constexpr int64_t kLibraries = 32 << 20;
 // tokens the allocator took 2.5 % more from the driver than was in use).
 constexpr int64_t kSpare = 25;
 
-int64_t element_bytes(at::ScalarType dtype) { return dtype == at::kFloat ? 4 : 2; }
-
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
   const bool fp32 = r.dtype == at::kFloat, adapters = r.model->adapters.has_value();

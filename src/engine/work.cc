@@ -48,11 +48,6 @@ double adapter_products(const model::Adapters& adapters) {
   return products;
 }
 
-double mlp_width(const ModelSpec& s, int64_t layer) {
-  return static_cast<double>(s.sparse(layer) ? s.moe->experts_per_token * s.moe->intermediate
-                                             : s.intermediate);
-}
-
 // Backward of attention: five products where forward has two.
 constexpr double kBackwardAttention = 2.5;
 // fp32 gradient twice (norm, update), master and two moments read and written, bf16 weight written.

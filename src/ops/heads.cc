@@ -26,18 +26,6 @@ TRIREME_SIMD void rotate(const float* x, const float* cos, const float* sin, flo
   }
 }
 
-TRIREME_SIMD float reciprocal_rms(const float* x, int64_t n, float eps) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
-  return 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
-}
-
-TRIREME_SIMD void scale_head(const float* x, const float* w, float scale, float* y, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * scale * w[i];
-}
-
 // g, the gradient of a normed head, becomes that of the head x.
 TRIREME_SIMD void norm_backward(float* g, const float* x, const float* w, float rstd, float* dw,
                                 int64_t n) {
@@ -71,7 +59,7 @@ void forward_cpu(const at::Tensor& qkv, const HeadNorms& norms, const Angles& an
         const float* x = data + t * qkv.stride(0) + h * dim;
         const float* w = h < heads ? q_norm : k_norm;
         if (w != nullptr) {
-          scale_head(x, w, reciprocal_rms(x, dim, eps), normed.data(), dim);
+          scale_row(x, w, reciprocal_rms(x, dim, eps), normed.data(), dim);
           x = normed.data();
         }
         float* y = h < heads ? q + (t * heads + h) * dim : k + (t * kv_heads + h - heads) * dim;

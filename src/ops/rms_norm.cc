@@ -17,18 +17,6 @@ constexpr int64_t kRowGrain = 16;
 constexpr int64_t kPartials =
     32;  // row ranges of dw's partial sums: fixed, so that threads do not change bits
 
-TRIREME_SIMD float reciprocal_rms(const float* x, int64_t n, float eps) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
-  return 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
-}
-
-TRIREME_SIMD void scale_row(const float* x, const float* w, float scale, float* y, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * scale * w[i];
-}
-
 TRIREME_SIMD void backward_row(const float* dy, const float* x, const float* w, float rstd,
                                float* dx, float* dw, int64_t n) {
   float dot = 0;

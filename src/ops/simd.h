@@ -35,4 +35,18 @@ inline float fast_exp(float x) {
   return p * std::bit_cast<float>(exponent);
 }
 
+// RMSNorm of one row: 1 / sqrt(mean(x^2) + eps), and y = x * scale * w.
+TRIREME_SIMD inline float reciprocal_rms(const float* x, int64_t n, float eps) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
+  return 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
+}
+
+TRIREME_SIMD inline void scale_row(const float* x, const float* w, float scale, float* y,
+                                   int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * scale * w[i];
+}
+
 }  // namespace trireme::ops
