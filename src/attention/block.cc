@@ -14,6 +14,7 @@
 #include <array>
 #include <limits>
 
+#include "attention/flash3.h"
 #include "base/error.h"
 
 namespace trireme::attention {
@@ -48,9 +49,9 @@ AttentionOutput cudnn_forward(const at::Tensor& q, const at::Tensor& k, const at
   return {tokens_first(std::get<0>(result)), std::get<1>(result).squeeze(3).squeeze(0)};
 }
 
-AttentionGradients cudnn_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
-                                  const at::Tensor& v, const AttentionOutput& forward, Mask mask,
-                                  double scale) {
+AttentionGradients cudnn_backward_part(const at::Tensor& dout, const at::Tensor& q,
+                                       const at::Tensor& k, const at::Tensor& v,
+                                       const AttentionOutput& forward, Mask mask, double scale) {
   const at::Tensor no_rng = at::empty({}, q.options().dtype(at::kLong)).zero_();
   // A sliced log-sum-exp gives wrong gradients silently: it must be contiguous.
   auto [dq, dk, dv] = at::_scaled_dot_product_cudnn_attention_backward(
@@ -58,6 +59,39 @@ AttentionGradients cudnn_backward(const at::Tensor& dout, const at::Tensor& q, c
       forward.lse.unsqueeze(0).unsqueeze(3).contiguous(), no_rng, no_rng, {}, {}, {}, q.size(0),
       k.size(0), 0.0, causal(mask), scale);
   return {tokens_first(dq), tokens_first(dk), tokens_first(dv)};
+}
+
+// The fewest groups of heads with at most 2^31 numbers of q each.
+int64_t head_groups(const at::Tensor& q, int64_t kv_heads) {
+  int64_t groups = 1;
+  while (groups < kv_heads && (kv_heads % groups != 0 || q.numel() / groups > (int64_t{1} << 31))) {
+    ++groups;
+  }
+  return groups;
+}
+
+// cuDNN's dq is wrong, and nothing says so, once it has more than 2^31 numbers (132,000 tokens x
+// 128 heads x 128: 36 % off): such a call goes by groups of heads.
+AttentionGradients cudnn_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
+                                  const at::Tensor& v, const AttentionOutput& forward, Mask mask,
+                                  double scale) {
+  const int64_t groups = head_groups(q, k.size(1));
+  if (groups == 1) return cudnn_backward_part(dout, q, k, v, forward, mask, scale);
+  AttentionGradients all{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()),
+                         at::empty(v.sizes(), v.options())};
+  for (int64_t g = 0; g < groups; ++g) {
+    const auto part = [&](const at::Tensor& x, int64_t dim) {
+      return x.narrow(dim, g * (x.size(dim) / groups), x.size(dim) / groups);
+    };
+    const auto copy = [&](const at::Tensor& x) { return part(x, 1).contiguous(); };
+    const AttentionGradients grads =
+        cudnn_backward_part(copy(dout), copy(q), copy(k), copy(v),
+                            {copy(forward.out), part(forward.lse, 0)}, mask, scale);
+    part(all.dq, 1).copy_(grads.dq);
+    part(all.dk, 1).copy_(grads.dk);
+    part(all.dv, 1).copy_(grads.dv);
+  }
+  return all;
 }
 
 // The memory-efficient kernel knows no grouped heads: keys and values are repeated, their gradients
@@ -98,11 +132,25 @@ AttentionGradients efficient_backward(const at::Tensor& dout, const at::Tensor& 
 
 }  // namespace
 
+std::string kernel_names(bool cuda, at::ScalarType dtype) {
+  if (!cuda) return "ATen (CPU)";
+  if (dtype == at::kFloat) return "memory-efficient (fp32)";
+  return flash3::available() ? "FlashAttention-3" : "cuDNN, packed FlashAttention-2";
+}
+
+int64_t backward_scratch(int64_t heads, int64_t kv_heads, int64_t dim) {
+  constexpr int64_t kFloat = 4, kHalf = 2;
+  const int64_t dq = kFloat * heads * dim;
+  if (flash3::available()) return dq + (heads == kv_heads ? 0 : 2 * kFloat * kv_heads * dim);
+  return dq + 2 * kHalf * heads * dim;
+}
+
 AttentionOutput block_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               Mask mask, double scale) {
   TRIREME_CHECK(!causal(mask) || q.size(0) == k.size(0));
   if (q.is_cpu()) return cpu_forward(q, k, v, mask, scale);
   if (q.scalar_type() == at::kFloat) return efficient_forward(q, k, v, mask, scale);
+  if (flash3::usable(q)) return flash3::forward(q, k, v, mask, scale);
   return cudnn_forward(q, k, v, mask, scale);
 }
 
@@ -114,11 +162,13 @@ AttentionGradients block_backward(const at::Tensor& dout, const at::Tensor& q, c
   if (q.scalar_type() == at::kFloat) {
     return efficient_backward(dout, q, k, v, forward, mask, scale);
   }
+  if (flash3::usable(q)) return flash3::backward(dout, q, k, v, forward, mask, scale);
   return cudnn_backward(dout, q, k, v, forward, mask, scale);
 }
 
 AttentionOutput varlen_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const at::Tensor& starts, int64_t longest, double scale) {
+  if (flash3::usable(q)) return flash3::varlen_forward(q, k, v, starts, longest, scale);
   const auto result = at::_flash_attention_forward(q, k, v, starts, starts, longest, longest, 0.0,
                                                    true, false, scale);
   return {std::get<0>(result), std::get<1>(result)};
@@ -127,6 +177,9 @@ AttentionOutput varlen_forward(const at::Tensor& q, const at::Tensor& k, const a
 AttentionGradients varlen_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v, const AttentionOutput& forward,
                                    const at::Tensor& starts, int64_t longest, double scale) {
+  if (flash3::usable(q)) {
+    return flash3::varlen_backward(dout, q, k, v, forward, starts, longest, scale);
+  }
   const at::Tensor no_rng = at::empty({0}, q.options().dtype(at::kUInt64));
   auto [dq, dk, dv] =
       at::_flash_attention_backward(dout, q, k, v, forward.out, forward.lse.contiguous(), starts,

@@ -1,9 +1,11 @@
 // One block of attention: a range of queries against a range of keys, causal or full, forward with
 // log-sum-exp and backward from the global (out, lse), so that blocks can be merged. The kernels
-// behind it: ATen's flash attention on CPU; on CUDA cuDNN for one dense document (1.6-1.9x
-// FlashAttention-2 on Hopper), FlashAttention-2 for packed short documents, the memory-efficient
-// kernel for fp32.
+// behind it: ATen's flash attention on CPU; on CUDA FlashAttention-3 where it is installed (see
+// flash3.h), else cuDNN for one dense document (1.6-1.9x FlashAttention-2 on Hopper) and
+// FlashAttention-2 for packed documents; the memory-efficient kernel for fp32.
 #pragma once
+
+#include <string>
 
 #include "attention/attention.h"
 
@@ -26,5 +28,12 @@ AttentionOutput varlen_forward(const at::Tensor& q, const at::Tensor& k, const a
 AttentionGradients varlen_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v, const AttentionOutput& forward,
                                    const at::Tensor& starts, int64_t longest, double scale);
+
+// What computes attention here, for the log.
+std::string kernel_names(bool cuda, at::ScalarType dtype);
+
+// Bytes per token that a backward call in bf16 on CUDA allocates beside dq, dk, dv: dq in fp32, and
+// the keys' gradients in fp32, or of every query head.
+int64_t backward_scratch(int64_t heads, int64_t kv_heads, int64_t dim);
 
 }  // namespace trireme::attention

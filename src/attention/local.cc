@@ -4,15 +4,16 @@
 #include <algorithm>
 
 #include "attention/block.h"
+#include "attention/flash3.h"
 #include "base/error.h"
 #include "ops/to_device.h"
 
 namespace trireme::attention {
 namespace {
 
-// Shorter documents than this go to FlashAttention-2 though they are alone: cuDNN has 36 + 89 us of
-// overhead a call (32 heads, H200: 256 tokens 125 us against 84, 512 tokens 135 against 103, 1024
-// tokens 148 against 227, 4096 tokens 1042 against 1950).
+// Without FlashAttention-3 shorter documents than this go to FlashAttention-2 though they are
+// alone: cuDNN has 36 + 89 us of overhead a call (32 heads, H200: 256 tokens 125 us against 84, 512
+// tokens 135 against 103, 1024 tokens 148 against 227, 4096 tokens 1042 against 1950).
 constexpr int64_t kDense = 1024;
 
 // Documents one after another: on CPU, where a kernel call costs little, and for fp32 on CUDA.
@@ -25,7 +26,7 @@ LocalAttention::LocalAttention(std::vector<int64_t> starts, const at::Device& de
   for (size_t i = 1; i < starts_.size(); ++i) {
     longest_ = std::max(longest_, starts_[i] - starts_[i - 1]);
   }
-  dense_ = starts_.size() == 2 && (!device.is_cuda() || longest_ >= kDense);
+  dense_ = starts_.size() == 2 && (!device.is_cuda() || longest_ >= kDense || flash3::available());
   if (device.is_cuda() && !dense_) {
     device_starts_ = ops::to_device(starts_, device, at::kInt);
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "attention/block.h"
 #include "base/error.h"
 #include "base/host_memory.h"
 #include "base/rng.h"
@@ -231,6 +232,7 @@ int run_bench(Arguments arguments) {
   }
   engine::synchronize(machine.device);
   Json result = {{"machine", machine.name},
+                 {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
                  {"model", run.shape.empty() ? run.model : run.shape},
                  {"train", model.adapters ? "lora" : "full"},
                  {"length", run.length},

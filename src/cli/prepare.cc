@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attention/block.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "base/host_memory.h"
@@ -67,7 +68,9 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                             const engine::Machine& machine, BatchSize batch, bool training,
                             bool optimizer) {
   check_widths(model, machine);
-  if (machine.device.is_cuda()) {  // as the executor pads them
+  if (machine.device.is_cuda()) {
+    log("attention: {}", attention::kernel_names(/*cuda=*/true, machine.dtype));
+    // As the executor pads them.
     batch = {engine::bucket(batch.tokens), engine::bucket(batch.longest)};
   }
   return engine::plan_memory({.activations = {.model = &model,

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "attention/block.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -90,6 +91,7 @@ Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
         {"parameters", model.layout.numel()},
         {"trained", model.trained_layout().numel()}}},
       {"machine", machine.name},
+      {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
       {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
       {"memory", plan.table.json()}};
   if (deepspeed) json["deepspeed"] = config::to_json(*deepspeed);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "attention/block.h"
+
 namespace trireme::engine {
 namespace {
 
@@ -46,11 +48,11 @@ int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& kee
   const bool all_mid = std::ranges::all_of(keep, &Keep::mid);
   const int64_t recomputed = (all_attention ? 0 : qd) + (all_attention && all_qkv ? 0 : qkv);
 
-  // Backward of attention: dh, its gradient, q, k, and dq, dk, dv; the kernel's own fp32 dq and the
-  // keys' gradients of every query head.
-  const bool fused = r.cuda && r.dtype != at::kFloat;
-  const int64_t attention =
-      T * e * (C + qd + (qkv - s.kv_dim()) + qkv + (fused ? 4 * qd : 0) + recomputed);
+  // Backward of attention: dh, its gradient, q, k, and dq, dk, dv; the kernel's own.
+  const int64_t scratch = r.cuda && r.dtype != at::kFloat
+                              ? attention::backward_scratch(s.heads, s.kv_heads, s.head_dim)
+                              : 0;
+  const int64_t attention = T * (e * (C + qd + (qkv - s.kv_dim()) + qkv + recomputed) + scratch);
   int64_t tile = 0;  // of MLP or experts, per row
   for (int64_t i = 0; i < s.layers; ++i) {
     const int64_t pairs = s.sparse(i) ? s.moe->experts_per_token : 1;
