@@ -41,4 +41,6 @@ int64_t host_resident_bytes() { return proc_bytes("/proc/self/status", "VmRSS:")
 
 int64_t host_peak_bytes() { return proc_bytes("/proc/self/status", "VmHWM:"); }
 
+void reset_host_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
 }  // namespace trireme

@@ -9,8 +9,10 @@ namespace trireme {
 // leaves.
 int64_t host_available_bytes();
 
-// Resident now, and the most that was ever resident (VmRSS, VmHWM).
+// Resident now, and the most that was resident since the last reset (VmRSS, VmHWM).
 int64_t host_resident_bytes();
 int64_t host_peak_bytes();
+// Where the system does not allow it, nothing happens: the peak is then that of the whole run.
+void reset_host_peak();
 
 }  // namespace trireme

@@ -16,6 +16,7 @@
 #include "cli/verbs.h"
 #include "config/shapes.h"
 #include "data/packing.h"
+#include "engine/memory_report.h"
 #include "engine/profile.h"
 #include "engine/trainer.h"
 #include "engine/work.h"
@@ -128,16 +129,18 @@ int64_t static_bytes(const engine::MemoryTable& table) {
   return bytes;
 }
 
-Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan) {
-  const engine::AllocatorStats stats = engine::allocator_stats(machine.device);
-  const int64_t peak = engine::peak_bytes(machine.device);
+Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan,
+                 const engine::Phases& phases) {
+  const engine::Phases::Peak total = phases.total();
+  const int64_t peak = total.bytes(machine.device);
   return {{"planned", plan.table.total()},
           {"budget", machine.budget},
           {"peak", peak},
           {"peak_beyond_weights_gradients_optimizer", peak - static_bytes(plan.table)},
-          {"reserved_peak", stats.reserved_peak},
+          {"reserved_peak", total.reserved},
           {"device_used", engine::used_bytes(machine.device)},
-          {"host_peak", host_peak_bytes()},
+          {"host_peak", total.host},
+          {"phases", engine::peaks_json(phases)},
           {"rows", plan.table.json()}};
 }
 
@@ -155,10 +158,11 @@ Json tiles_json(const engine::ExecutionPlan& plan) {
 
 Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::Machine& machine, std::unique_ptr<engine::Weights> weights,
-                 const engine::MemoryPlan& plan) {
+                 const engine::MemoryPlan& plan, engine::Phases& phases) {
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
-  auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution);
+  auto step =
+      std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution, phases);
   const Timing timing = time_steps(run, machine, *step, batches);
   const auto tokens = static_cast<double>(run.length * run.documents);
   const double seconds = timing.median_seconds();
@@ -166,7 +170,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  {"losses", timing.losses},
                  {"tokens_per_second", tokens / seconds},
                  {"driver_calls_after_second_step", timing.driver_calls},
-                 {"memory", memory_json(machine, plan)},
+                 {"memory", memory_json(machine, plan, phases)},
                  {"plan", tiles_json(plan.execution)}};
   if (run.profile) {
     result["profile"] =
@@ -206,6 +210,42 @@ struct Subject {
   }
 };
 
+std::unique_ptr<engine::Weights> make_weights(const config::RunConfig& run, Subject& subject,
+                                              const engine::Machine& machine,
+                                              engine::Phases& phases) {
+  const bool training = run.steps > 0;
+  if (subject.folder) return load_weights(run, *subject.folder, machine, training, phases);
+  const auto scope = phases.enter("load");
+  const engine::Model& model = subject.model();
+  auto weights = std::make_unique<engine::Weights>(model, machine, training);
+  weights->randomise();
+  if (model.adapters) {
+    model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
+                               weights->trained().master());
+    weights->trained().refresh();
+  }
+  return weights;
+}
+
+Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine& machine,
+           const engine::MemoryPlan& plan, engine::Phases& phases) {
+  const engine::Model& model = subject.model();
+  const Stopwatch clock;
+  auto weights = make_weights(run, subject, machine, phases);
+  engine::synchronize(machine.device);
+  Json result = {{"machine", machine.name},
+                 {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
+                 {"model", run.shape.empty() ? run.model : run.shape},
+                 {"train", model.adapters ? "lora" : "full"},
+                 {"length", run.length},
+                 {"documents", run.documents},
+                 {"load_seconds", clock.seconds()}};
+  if (run.steps > 0) {
+    result.update(bench_steps(run, model, machine, std::move(weights), plan, phases));
+  }
+  return result;
+}
+
 }  // namespace
 
 int run_bench(Arguments arguments) {
@@ -217,28 +257,10 @@ int run_bench(Arguments arguments) {
   const engine::Machine machine = engine::prepare_machine(run);
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {run.length * run.documents, run.length}, training, training);
-  const Stopwatch clock;
-  std::unique_ptr<engine::Weights> weights;
-  if (subject.folder) {
-    weights = load_weights(run, *subject.folder, machine, training);
-  } else {
-    weights = std::make_unique<engine::Weights>(model, machine, training);
-    weights->randomise();
-    if (model.adapters) {
-      model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
-                                 weights->trained().master());
-      weights->trained().refresh();
-    }
-  }
-  engine::synchronize(machine.device);
-  Json result = {{"machine", machine.name},
-                 {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
-                 {"model", run.shape.empty() ? run.model : run.shape},
-                 {"train", model.adapters ? "lora" : "full"},
-                 {"length", run.length},
-                 {"documents", run.documents},
-                 {"load_seconds", clock.seconds()}};
-  if (training) result.update(bench_steps(run, model, machine, std::move(weights), plan));
+  engine::Phases phases(machine.device);
+  Json result;
+  engine::explain_out_of_memory(plan, phases, machine,
+                                [&] { result = bench(run, subject, machine, plan, phases); });
   fmt::print("{}\n", result.dump());
   return 0;
 }

@@ -115,7 +115,8 @@ int run_generate(Arguments arguments) {
   const engine::Machine machine = engine::prepare_machine(run);
   const auto tokens = static_cast<int64_t>(prompt.size()) + run.max_new_tokens;
   plan_run(run, model, machine, {tokens, tokens}, /*training=*/false, /*optimizer=*/false);
-  const auto weights = load_weights(run, model, machine, /*trained=*/false);
+  engine::Phases phases(machine.device);
+  const auto weights = load_weights(run, model, machine, /*trained=*/false, phases);
   engine::Generator generator(model, *weights, machine.device);
   Rng rng(static_cast<uint64_t>(run.seed));
   const std::vector<int64_t> answer =

@@ -88,7 +88,9 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
 
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
-                                              const engine::Machine& machine, bool trained) {
+                                              const engine::Machine& machine, bool trained,
+                                              engine::Phases& phases) {
+  const auto scope = phases.enter("load");
   const Stopwatch clock;
   auto weights = std::make_unique<engine::Weights>(model, machine, trained);
   weights->load(model.checkpoint);

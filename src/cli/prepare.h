@@ -38,6 +38,7 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
 // Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
-                                              const engine::Machine& machine, bool trained);
+                                              const engine::Machine& machine, bool trained,
+                                              engine::Phases& phases);
 
 }  // namespace trireme::cli

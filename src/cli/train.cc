@@ -16,6 +16,7 @@
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/tokenizer.h"
+#include "engine/memory_report.h"
 #include "engine/trainer.h"
 
 namespace trireme::cli {
@@ -98,11 +99,18 @@ Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
   return json;
 }
 
-int finish(const engine::TrainingResult& result, const engine::Machine& machine,
-           const engine::MemoryPlan& plan, const engine::OutputFolder& output) {
-  const int64_t peak = engine::peak_bytes(machine.device), planned = plan.table.total();
-  log("memory: peak {}, planned {} ({:.0f} %)", format_bytes(peak), format_bytes(planned),
-      100.0 * static_cast<double>(peak) / static_cast<double>(planned));
+engine::TrainingResult train(const config::RunConfig& run, const engine::ModelFolder& model,
+                             const engine::Machine& machine, const engine::MemoryPlan& plan,
+                             const engine::TrainingSamples& samples, engine::OutputFolder& output,
+                             engine::Phases& phases) {
+  const auto weights = load_weights(run, model, machine, /*trained=*/true, phases);
+  engine::TrainStep step(run, model, machine, *weights, plan.execution, phases);
+  engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
+  engine::Trainer trainer(run, samples, step, weights->trained(), machine, plan, output, run_log);
+  return trainer.run();
+}
+
+int finish(const engine::TrainingResult& result, const engine::OutputFolder& output) {
   if (result.interrupted_by != 0) return 128 + result.interrupted_by;
   if (result.loss_before) {
     log("validation loss {:.4f} before, {:.4f} after {} steps (the best kept)", *result.loss_before,
@@ -136,11 +144,13 @@ int run_train(Arguments arguments) {
   output.prepare();
   output.write_run(run_json(run, model, machine, plan, samples, deepspeed));
   catch_interrupts();
-  const auto weights = load_weights(run, model, machine, /*trained=*/true);
-  engine::TrainStep step(run, model, machine, *weights, plan.execution);
-  engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
-  engine::Trainer trainer(run, samples, step, weights->trained(), machine, output, run_log);
-  return finish(trainer.run(), machine, plan, output);
+  engine::Phases phases(machine.device);
+  engine::TrainingResult result;
+  engine::explain_out_of_memory(plan, phases, machine, [&] {
+    result = train(run, model, machine, plan, samples, output, phases);
+  });
+  log("{}", engine::memory_report(plan, phases, machine));
+  return finish(result, output);
 }
 
 }  // namespace trireme::cli

@@ -89,6 +89,7 @@ struct RunConfig {
       "auto";                 // auto | float32 | bfloat16  (auto: bfloat16 on CUDA, float32 on CPU)
   int64_t threads = 0;        // 0 = all cores
   int64_t device_memory = 0;  // bytes; 0 = what the device has free
+  bool memory_report = false;
   std::string keep = "auto";  // auto | all | none: intermediates kept for backward beyond the least
   int64_t mlp_tile = 0;       // rows of an MLP tile; 0 = chosen
   int64_t loss_tile = 0;      // rows of a head+loss tile; 0 = chosen

@@ -15,6 +15,7 @@ std::string device_name();
 // Free bytes of the current device, what this process's allocator caches included.
 int64_t free_bytes();
 AllocatorStats allocator_stats();
+void reset_peaks();
 int64_t used_bytes();
 void refuse_synchronisation(bool refuse);
 void prepare_allocator();  // segments that grow: a device filled to the brim does not fragment

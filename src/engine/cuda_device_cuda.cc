@@ -36,6 +36,8 @@ AllocatorStats allocator_stats() {
           stats.reserved_bytes[0].peak, stats.num_device_alloc + stats.num_device_free};
 }
 
+void reset_peaks() { allocator::resetPeakStats(at::cuda::current_device()); }
+
 void refuse_synchronisation(bool refuse) {
   c10::cuda::warning_state().set_sync_debug_mode(refuse ? c10::cuda::SyncDebugMode::L_ERROR
                                                         : c10::cuda::SyncDebugMode::L_DISABLED);

@@ -8,6 +8,7 @@ std::string device_name() { return ""; }
 int64_t free_bytes() { return 0; }
 AllocatorStats allocator_stats() { return {}; }
 int64_t used_bytes() { return 0; }
+void reset_peaks() {}
 void refuse_synchronisation(bool) {}
 void prepare_allocator() {}
 void limit_memory(int64_t) {}

@@ -75,12 +75,13 @@ Machine prepare_machine(const config::RunConfig& run) {
   return machine;
 }
 
-int64_t peak_bytes(const at::Device& device) {
-  return device.is_cuda() ? cuda::allocator_stats().allocated_peak : host_peak_bytes();
-}
-
 AllocatorStats allocator_stats(const at::Device& device) {
   return device.is_cuda() ? cuda::allocator_stats() : AllocatorStats{};
+}
+
+void reset_peaks(const at::Device& device) {
+  if (device.is_cuda()) cuda::reset_peaks();
+  reset_host_peak();
 }
 
 int64_t used_bytes(const at::Device& device) { return device.is_cuda() ? cuda::used_bytes() : 0; }

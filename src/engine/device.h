@@ -22,16 +22,15 @@ struct Machine {
 // device, a dtype that it does not compute in.
 Machine prepare_machine(const config::RunConfig& run);
 
-// The most bytes allocated so far: this process's on CPU, the allocator's on CUDA.
-int64_t peak_bytes(const at::Device& device);
-
-// What CUDA's allocator counts; zeros on CPU.
+// What CUDA's allocator counts; zeros on CPU. Peaks are those since reset_peaks().
 struct AllocatorStats {
   int64_t allocated = 0, allocated_peak = 0;  // bytes in tensors
   int64_t reserved_peak = 0;                  // bytes taken from the driver
   int64_t driver_calls = 0;                   // allocations and releases so far
 };
 AllocatorStats allocator_stats(const at::Device& device);
+// Of the device's allocator, and of this process on the host.
+void reset_peaks(const at::Device& device);
 // Bytes of the device in use by anyone, contexts included; 0 on CPU.
 int64_t used_bytes(const at::Device& device);
 

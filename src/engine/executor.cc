@@ -1,7 +1,5 @@
 #include "engine/executor.h"
 
-#include <ATen/record_function.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -85,11 +83,12 @@ struct Executor::Step {
 };
 
 Executor::Executor(const Model& model, Weights& weights, const at::Device& device,
-                   ExecutionPlan plan)
+                   ExecutionPlan plan, Phases& phases)
     : model_(model),
       weights_(weights),
       device_(device),
       plan_(std::move(plan)),
+      phases_(phases),
       frequencies_(model::inverse_frequencies(model.spec).to(device)) {
   for (int64_t i = 0; i < model.spec.layers; ++i) layers_.emplace_back(model.spec, i);
 }
@@ -118,9 +117,10 @@ model::LayerParams Executor::layer_grads(GradStore& grads, int64_t layer) const 
 }
 
 at::Tensor Executor::forward_layers(const Step& step, std::vector<model::SavedLayer>* saved) {
-  RECORD_USER_SCOPE("forward");
+  const auto scope = phases_.enter("forward");
   at::Tensor x = weights_.embed(step.tokens);
   for (int64_t i = 0; i < model_.spec.layers; ++i) {
+    phases_.at_layer(i);
     const Weights::Layer layer = weights_.layer(i);
     x = layers_[i].forward(x, layer.params, step.context, plan_.keep[i],
                            saved != nullptr ? &(*saved)[i] : nullptr);
@@ -130,8 +130,9 @@ at::Tensor Executor::forward_layers(const Step& step, std::vector<model::SavedLa
 
 void Executor::backward_layers(const Step& step, std::vector<model::SavedLayer>& saved,
                                at::Tensor dx, GradStore& grads) {
-  RECORD_USER_SCOPE("backward");
+  const auto scope = phases_.enter("backward");
   for (int64_t i = model_.spec.layers - 1; i >= 0; --i) {
+    phases_.at_layer(i);
     const Weights::Layer layer = weights_.layer(i);
     model::LayerParams to = layer_grads(grads, i);
     dx = layers_[i].backward(std::move(dx), layer.params, to, step.context, std::move(saved[i]));
@@ -158,7 +159,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
   at::Tensor x = forward_layers(step, &saved);
   model::HeadBackward result;
   {
-    RECORD_USER_SCOPE("head and loss");
+    const auto scope = phases_.enter("head and loss");
     const Weights::Head head = weights_.head();
     if (logits != nullptr) *logits = real_logits(batch, x, head.params);
     model::HeadParams head_grads;  // undefined: frozen

@@ -10,6 +10,7 @@
 #include "config/model_spec.h"
 #include "data/packing.h"
 #include "engine/model_folder.h"
+#include "engine/phases.h"
 #include "engine/stores.h"
 #include "engine/weights.h"
 #include "model/decoder_layer.h"
@@ -40,7 +41,8 @@ std::vector<bool> overwritten_blocks(const Model& model);
 class Executor {
  public:
   // All references outlive the executor.
-  Executor(const Model& model, Weights& weights, const at::Device& device, ExecutionPlan plan);
+  Executor(const Model& model, Weights& weights, const at::Device& device, ExecutionPlan plan,
+           Phases& phases);
 
   // Forward only. `logits`, when not null, receives fp32 [T,V]: for comparisons, not for long
   // sequences.
@@ -65,6 +67,7 @@ class Executor {
   Weights& weights_;
   at::Device device_;
   ExecutionPlan plan_;
+  Phases& phases_;
   at::Tensor frequencies_;  // of the rotation, on the device
   std::vector<model::DecoderLayer> layers_;
 };

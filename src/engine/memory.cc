@@ -102,8 +102,20 @@ config::Json MemoryTable::json() const {
   return list;
 }
 
+std::string what_fits(MemoryRequest request, int64_t budget) {
+  request.budget = budget;
+  if (plan_activations(request.activations, room_for(request))) {
+    return fmt::format("--device_memory {}MiB makes the run plan with that", budget >> 20);
+  }
+  const int64_t longest = longest_that_fits(request);
+  if (longest == 0) return "no length fits: use LoRA";
+  return fmt::format("at most {} tokens in a batch fit: use a smaller --max_length or --batch_size",
+                     longest);
+}
+
 MemoryPlan plan_memory(const MemoryRequest& request) {
   MemoryPlan plan;
+  plan.request = request;
   plan.table = fixed_rows(request);
   const auto activations = plan_activations(request.activations, room_for(request));
   plan.activations = activations ? *activations : least_activations(request.activations);
@@ -111,13 +123,9 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
   add_activation_rows(plan.table, request.activations, plan.activations);
   if (activations) return plan;
   log("memory of this run:\n{}", plan.table.text());
-  const int64_t longest = longest_that_fits(request);
   fail("not enough memory: this run holds {} and may hold {}: {}, or a smaller model",
        format_bytes(plan.table.total()), format_bytes(request.budget),
-       longest > 0 ? fmt::format("at most {} tokens in a batch fit: use a smaller --max_length or "
-                                 "--batch_size",
-                                 longest)
-                   : std::string("no length fits: use LoRA"));
+       what_fits(request, request.budget));
 }
 
 }  // namespace trireme::engine

@@ -38,10 +38,14 @@ struct MemoryRequest {
 };
 
 struct MemoryPlan {
+  MemoryRequest request;
   ExecutionPlan execution;
   MemoryTable table;
   ActivationPlan activations;
 };
+
+// What to do so that a run fits `budget` bytes, as the end of an error's line.
+std::string what_fits(MemoryRequest request, int64_t budget);
 
 // Throws UserError when the sum passes the budget, after logging the table; it names the longest
 // batch that would fit.

@@ -3,7 +3,6 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
-#include <ATen/record_function.h>
 
 #include "ops/adamw.h"
 
@@ -37,7 +36,6 @@ AdamW::AdamW(const model::ModelLayout& layout, const std::vector<at::Tensor>& we
 
 at::Tensor AdamW::step(ResidentParams& params, std::vector<at::Tensor>& grads,
                        double learning_rate) {
-  RECORD_USER_SCOPE("optimizer");
   ++steps_;
   const at::Tensor norm = global_norm(grads);
   const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);

@@ -26,7 +26,7 @@ struct Profile {
 };
 
 // Runs `work` once under libtorch's profiler (Kineto) and waits for the device. CUDA only: empty
-// elsewhere. Phases are the RECORD_USER_SCOPEs of executor and optimizer.
+// elsewhere. Phases are the scopes of engine/phases.h.
 Profile profile(const Machine& machine, const std::function<void()>& work);
 
 }  // namespace trireme::engine

@@ -8,6 +8,7 @@
 #include "base/interrupt.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
+#include "engine/memory_report.h"
 
 namespace trireme::engine {
 namespace {
@@ -31,10 +32,11 @@ int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& sampl
 }
 
 TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-                     Weights& weights, const ExecutionPlan& plan)
-    : seed_(static_cast<uint64_t>(run.seed)),
+                     Weights& weights, const ExecutionPlan& plan, Phases& phases)
+    : phases_(phases),
+      seed_(static_cast<uint64_t>(run.seed)),
       params_(weights.trained()),
-      executor_(model, weights, machine.device, plan),
+      executor_(model, weights, machine.device, plan, phases),
       grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
       optimizer_(model.trained_layout(), params_.master(), adamw_options(run)) {}
 
@@ -52,17 +54,20 @@ TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
     outcome.loss.sum = outcome.loss.sum.defined() ? outcome.loss.sum + loss.sum : loss.sum;
     outcome.loss.tokens += loss.tokens;
   }
+  const auto scope = phases_.enter("optimizer");
   outcome.grad_norm = optimizer_.step(params_, grads_.blocks(), learning_rate);
   return outcome;
 }
 
 Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
-                 ResidentParams& params, const Machine& machine, OutputFolder& output, RunLog& log)
+                 ResidentParams& params, const Machine& machine, const MemoryPlan& plan,
+                 OutputFolder& output, RunLog& log)
     : run_(run),
       samples_(samples),
       step_(step),
       params_(params),
       machine_(machine),
+      plan_(plan),
       output_(output),
       log_(log),
       schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps,
@@ -109,6 +114,9 @@ void Trainer::train_step(const std::vector<data::PackedBatch>& batches) {
 
 void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
   const double before = epoch_ - 1.0 / static_cast<double>(steps_in_epoch);
+  if (result_.steps == 1 && run_.memory_report) {
+    log_.line(memory_report(plan_, step_.phases(), machine_));
+  }
   if (result_.steps % run_.logging_steps == 0) report();
   if (const int signal = interrupted(); signal != 0) return stop_for_interrupt(signal);
   if (crossed(before, epoch_, run_.eval_every)) evaluate();
@@ -131,7 +139,7 @@ double Trainer::checked_loss(const at::Tensor& sum, int64_t tokens) const {
 void Trainer::report() {
   const double loss = checked_loss(window_loss_, window_trained_);
   log_.step({result_.steps, epoch_, loss, learning_rate_, last_grad_norm_.item<double>(),
-             window_tokens_, window_seconds_, peak_bytes(machine_.device)});
+             window_tokens_, window_seconds_, step_.phases().total().bytes(machine_.device)});
   window_loss_.reset();
   window_trained_ = window_tokens_ = 0;
   window_seconds_ = 0;

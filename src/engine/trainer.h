@@ -11,6 +11,7 @@
 #include "engine/device.h"
 #include "engine/executor.h"
 #include "engine/loader.h"
+#include "engine/memory.h"
 #include "engine/model_folder.h"
 #include "engine/optimizer.h"
 #include "engine/output_folder.h"
@@ -41,7 +42,7 @@ class TrainStep {
  public:
   // All references outlive the step.
   TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-            Weights& weights, const ExecutionPlan& plan);
+            Weights& weights, const ExecutionPlan& plan, Phases& phases);
 
   struct Outcome {
     LossSum loss;          // over the micro-batches; on the device
@@ -49,8 +50,10 @@ class TrainStep {
   };
   Outcome run(std::span<const data::PackedBatch> batches, double learning_rate);
   Executor& executor() { return executor_; }
+  const Phases& phases() const { return phases_; }
 
  private:
+  Phases& phases_;
   uint64_t seed_;
   int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
   ResidentParams& params_;
@@ -63,7 +66,8 @@ class Trainer {
  public:
   // All references outlive the trainer.
   Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
-          ResidentParams& params, const Machine& machine, OutputFolder& output, RunLog& log);
+          ResidentParams& params, const Machine& machine, const MemoryPlan& plan,
+          OutputFolder& output, RunLog& log);
 
   TrainingResult run();
 
@@ -83,6 +87,7 @@ class Trainer {
   TrainStep& step_;
   ResidentParams& params_;
   const Machine& machine_;
+  const MemoryPlan& plan_;
   OutputFolder& output_;
   RunLog& log_;
   Schedule schedule_;
