@@ -103,7 +103,8 @@ Json bound_json(const engine::Model& model, const engine::Machine& machine,
   const engine::Rates rates = engine::measure_rates(model, machine, documents);
   engine::Work keep = engine::needed_work(model, documents, trained);
   engine::Work kept = keep;
-  kept += engine::repeated_work(model, documents, plan.execution.keep);
+  kept +=
+      engine::repeated_work(model, documents, plan.execution.keep, plan.execution.segments.back());
   const double optimizer = keep.optimizer_bytes / rates.bytes;
   const double keep_seconds = engine::seconds_at(keep, rates);
   const double kept_seconds = engine::seconds_at(kept, rates);
@@ -125,6 +126,14 @@ int64_t static_bytes(const engine::MemoryTable& table) {
       if (row.name == name) bytes += row.bytes;
   }
   return bytes;
+}
+
+Json host_json(const engine::MemoryPlan& plan, const engine::HostArena& arena, int64_t stored) {
+  return {{"planned", plan.table.total(engine::Where::kHost)},
+          {"budget", plan.host_budget},
+          {"arena", arena.bytes()},
+          {"stored", stored},
+          {"pin_seconds", arena.pin_seconds()}};
 }
 
 Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan) {
@@ -149,15 +158,25 @@ Json tiles_json(const engine::ExecutionPlan& plan) {
     kept["mid"] = kept["mid"].get<int>() + k.mid;
     kept["mlp"] = kept["mlp"].get<int>() + k.mlp;
   }
-  return {{"rows", plan.tiles.rows}, {"loss", plan.tiles.loss}, {"layers_that_keep", kept}};
+  const auto on_host = [&](engine::Place engine::Places::*part) {
+    return std::ranges::count(plan.places, engine::Place::kHost, part);
+  };
+  return {{"rows", plan.tiles.rows},
+          {"loss", plan.tiles.loss},
+          {"layers_that_keep", kept},
+          {"layers_on_host",
+           {{"input", on_host(&engine::Places::input)},
+            {"attention", on_host(&engine::Places::attention)}}},
+          {"layers_run_again", plan.segments.back()}};
 }
 
 Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::Machine& machine, std::unique_ptr<engine::Weights> weights,
-                 const engine::MemoryPlan& plan) {
+                 const engine::MemoryPlan& plan, engine::HostArena& arena) {
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
-  auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution);
+  auto step =
+      std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution, arena);
   const Timing timing = time_steps(run, machine, *step, batches);
   const auto tokens = static_cast<double>(run.length * run.documents);
   const double seconds = timing.median_seconds();
@@ -166,6 +185,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  {"tokens_per_second", tokens / seconds},
                  {"driver_calls_after_second_step", timing.driver_calls},
                  {"memory", memory_json(machine, plan)},
+                 {"host_memory", host_json(plan, arena, step->executor().stored_bytes())},
                  {"plan", tiles_json(plan.execution)}};
   if (run.profile) {
     result["profile"] =
@@ -216,6 +236,7 @@ int run_bench(Arguments arguments) {
   const engine::Machine machine = engine::prepare_machine(run);
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {run.length * run.documents, run.length}, training, training);
+  engine::HostArena arena(plan.execution.host_bytes, machine.device);
   const Stopwatch clock;
   std::unique_ptr<engine::Weights> weights;
   if (subject.folder) {
@@ -236,7 +257,7 @@ int run_bench(Arguments arguments) {
                  {"length", run.length},
                  {"documents", run.documents},
                  {"load_seconds", clock.seconds()}};
-  if (training) result.update(bench_steps(run, model, machine, std::move(weights), plan));
+  if (training) result.update(bench_steps(run, model, machine, std::move(weights), plan, arena));
   fmt::print("{}\n", result.dump());
   return 0;
 }

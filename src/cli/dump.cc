@@ -94,8 +94,9 @@ int run_dump(Arguments arguments) {
   const auto tokens = static_cast<int64_t>(batch.tokens.size());
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {tokens, tokens}, run.grads, /*optimizer=*/false);
+  engine::HostArena arena(plan.execution.host_bytes, machine.device);
   const auto weights = load_weights(run, model, machine, /*trained=*/false);
-  engine::Executor executor(model, *weights, machine.device, plan.execution);
+  engine::Executor executor(model, *weights, machine.device, plan.execution, arena);
 
   std::vector<io::TensorSource> tensors;
   at::Tensor logits;

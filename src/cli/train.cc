@@ -96,9 +96,15 @@ Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
   return json;
 }
 
+// Of peak_bytes: on the CPU the host's part is of the same process.
+int64_t planned_peak(const engine::Machine& machine, const engine::MemoryPlan& plan) {
+  return plan.table.total() +
+         (machine.device.is_cpu() ? plan.table.total(engine::Where::kHost) : 0);
+}
+
 int finish(const engine::TrainingResult& result, const engine::Machine& machine,
            const engine::MemoryPlan& plan, const engine::OutputFolder& output) {
-  const int64_t peak = engine::peak_bytes(machine.device), planned = plan.table.total();
+  const int64_t peak = engine::peak_bytes(machine.device), planned = planned_peak(machine, plan);
   log("memory: peak {}, planned {} ({:.0f} %)", format_bytes(peak), format_bytes(planned),
       100.0 * static_cast<double>(peak) / static_cast<double>(planned));
   if (result.interrupted_by != 0) return 128 + result.interrupted_by;
@@ -128,14 +134,15 @@ int run_train(Arguments arguments) {
       std::max(longest(samples.train), longest(samples.validation)));
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, largest_batch(run, samples), true, true);
-  log("memory of this run:\n{}", plan.table.text());
+  log("memory of this run:\n{}", plan.text());
 
   engine::OutputFolder output(io::posix(), run, model);
   output.prepare();
   output.write_run(run_json(run, model, machine, plan, samples, deepspeed));
   catch_interrupts();
+  engine::HostArena arena(plan.execution.host_bytes, machine.device);  // pinned beside the reading
   const auto weights = load_weights(run, model, machine, /*trained=*/true);
-  engine::TrainStep step(run, model, machine, *weights, plan.execution);
+  engine::TrainStep step(run, model, machine, *weights, plan.execution, arena);
   engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
   engine::Trainer trainer(run, samples, step, weights->trained(), machine, output, run_log);
   return finish(trainer.run(), machine, plan, output);

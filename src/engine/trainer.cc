@@ -31,10 +31,10 @@ int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& sampl
 }
 
 TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-                     Weights& weights, const ExecutionPlan& plan)
+                     Weights& weights, const ExecutionPlan& plan, HostArena& arena)
     : seed_(static_cast<uint64_t>(run.seed)),
       params_(weights.trained()),
-      executor_(model, weights, machine.device, plan),
+      executor_(model, weights, machine.device, plan, arena),
       grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
       optimizer_(model.trained_layout(), params_.master(), adamw_options(run)) {}
 
