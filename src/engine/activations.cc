@@ -138,8 +138,10 @@ void Planner::add_segment(ActivationPlan& plan) const {
 
 void Planner::keep_what_fits(ActivationPlan& plan, bool fill) const {
   for (const Keepable& k : list_) {
+    const bool saved = plan.keep[k.layers.front()].*k.flag;
+    if (saved && plan.places[k.layers.front()].attention == Place::kHost) continue;
     plan.keepable += k.bytes;
-    if (plan.keep[k.layers.front()].*k.flag) continue;  // saved already
+    if (saved) continue;
     const bool fits = plan.total() + k.bytes <= room_;
     if (r_.keep == "all" || (fill && r_.keep == "auto" && fits)) {
       plan.kept += k.bytes;
@@ -172,12 +174,13 @@ ActivationPlan Planner::plan(model::Tiles tiles, Spill spill, bool fill) const {
 }
 
 // Keeps the better plan of those that fit: the faster one, and of two alike the one with less on
-// the host; with --keep none the one of least memory, on the device alone if that is possible.
+// the host; with --keep none the one of least memory, first on the host and then on the device.
 void Planner::consider(ActivationPlan plan) {
   if (plan.total() > room_ || plan.host > r_.host_room) return;
   const auto rank = [&](const ActivationPlan& p) {
-    return r_.keep == "none" ? std::tuple{p.host > 0, static_cast<double>(p.total()), p.seconds}
-                             : std::tuple{false, p.seconds, static_cast<double>(p.host)};
+    const auto host = static_cast<double>(p.host), device = static_cast<double>(p.total());
+    return r_.keep == "none" ? std::tuple{host, device, p.seconds}
+                             : std::tuple{p.seconds, host, 0.0};
   };
   if (!best_ || rank(plan) < rank(*best_)) best_ = std::move(plan);
 }
