@@ -3,6 +3,8 @@
 #
 #   bench/one_gpu.sh [-o RESULTS.jsonl] [CASE...]      all cases without arguments; names as in the table
 #
+# Cases named -80g run within 80 GiB, as on a card of that size; what does not fit goes to the host.
+#
 # Needs build/bin/trireme (or $TRIREME) built for CUDA, and a python3 with torch, transformers, peft and liger-kernel.
 # Each line of the results is one process: its JSON, or what made it end.
 set -u
@@ -49,6 +51,14 @@ one_case() {
   done
 }
 
+CARD="--device_memory 80GiB"
+
+offload() {  # case length steps: what is saved on the device, and all of it on the host
+  for place in none all; do
+    ours "$1" "offload $place" --shape qwen3-8b --length "$2" --steps "$3" $LORA --offload_activations "$place"
+  done
+}
+
 run_case() {
   case $1 in
     8b-lora-8k) one_case "$1" qwen3-8b lora 8192 "fast best" ;;
@@ -62,6 +72,14 @@ run_case() {
     8b-lora-packed)
       ours "$1" trireme --shape qwen3-8b --length 270 --documents 64 --steps 6 $LORA --profile true --bound true
       peer "$1" fast --shape qwen3-8b --length 270 --documents 64 --batch 16 ;;
+    8b-lora-128k-80g) ours "$1" trireme --shape qwen3-8b --length 131072 --steps 1 $LORA --bound true $CARD ;;
+    8b-lora-256k-80g) ours "$1" trireme --shape qwen3-8b --length 262144 --steps 1 $LORA --bound true $CARD ;;
+    8b-lora-384k) ours "$1" trireme --shape qwen3-8b --length 393216 --steps 1 $LORA --bound true ;;
+    8b-width-1m) ours "$1" trireme --shape qwen3-8b --layers 8 --length 1048576 --steps 1 $LORA ;;
+    30b-lora-128k-80g) ours "$1" trireme --shape qwen3-30b-a3b --length 131072 --steps 1 $LORA --bound true $CARD ;;
+    30b-lora-256k) ours "$1" trireme --shape qwen3-30b-a3b --length 262144 --steps 1 $LORA --bound true ;;
+    8b-offload-64k) offload "$1" 65536 3 ;;   # what copies to the host cost where everything fits
+    8b-offload-128k) offload "$1" 131072 2 ;;
     8b-lora-budgets)  # tokens/s over the memory that may be used
       for budget in 20 24 32 40 80; do
         ours "$1" "trireme at $budget GiB" --shape qwen3-8b --length 8192 --steps 4 $LORA --device_memory "${budget}GiB"

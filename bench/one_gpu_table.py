@@ -30,6 +30,8 @@ def row(case, program, result, fastest):
     ratio = f"{speed / fastest:.2f}" if fastest and program == "trireme" else ""
     peak, beyond = memory(result)
     text = f"{case:16} {program:22} {speed:9,.0f} {ratio:>6} {peak:>7} {beyond:>7}"
+    host = result.get("host_memory", {})
+    text += f" {host['stored'] / GIB:7.1f}" if host.get("stored") else " " * 8
     bound = result.get("bound")
     if bound:
         text += (f" {bound['keep_tokens_per_second']:9,.0f} {bound['kept_tokens_per_second']:9,.0f}"
@@ -49,7 +51,7 @@ def print_profile(case, result):
 
 def main():
     cases = read(sys.argv[1])
-    print(f"{'case':16} {'program':22} {'tokens/s':>9} {'ratio':>6} {'GiB':>7} {'beyond':>7}"
+    print(f"{'case':16} {'program':22} {'tokens/s':>9} {'ratio':>6} {'GiB':>7} {'beyond':>7} {'host':>7}"
           f" {'keep':>9} {'kept':>9} {'of it':>6} {'+opt':>6}")
     for case, results in cases.items():
         speeds = [r["tokens_per_second"] for p, r in results.items()

@@ -105,7 +105,8 @@ Json bound_json(const engine::Model& model, const engine::Machine& machine,
   const engine::Rates rates = engine::measure_rates(model, machine, documents);
   engine::Work keep = engine::needed_work(model, documents, trained);
   engine::Work kept = keep;
-  kept += engine::repeated_work(model, documents, plan.execution.keep);
+  kept +=
+      engine::repeated_work(model, documents, plan.execution.keep, plan.execution.segments.back());
   const double optimizer = keep.optimizer_bytes / rates.bytes;
   const double keep_seconds = engine::seconds_at(keep, rates);
   const double kept_seconds = engine::seconds_at(kept, rates);
@@ -127,6 +128,14 @@ int64_t static_bytes(const engine::MemoryTable& table) {
       if (row.name == name) bytes += row.bytes;
   }
   return bytes;
+}
+
+Json host_json(const engine::MemoryPlan& plan, const engine::HostArena& arena, int64_t stored) {
+  return {{"planned", plan.table.total(engine::Where::kHost)},
+          {"budget", plan.host_budget},
+          {"arena", arena.bytes()},
+          {"stored", stored},
+          {"pin_seconds", arena.pin_seconds()}};
 }
 
 Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan,
@@ -153,16 +162,25 @@ Json tiles_json(const engine::ExecutionPlan& plan) {
     kept["mid"] = kept["mid"].get<int>() + k.mid;
     kept["mlp"] = kept["mlp"].get<int>() + k.mlp;
   }
-  return {{"rows", plan.tiles.rows}, {"loss", plan.tiles.loss}, {"layers_that_keep", kept}};
+  const auto on_host = [&](engine::Place engine::Places::*part) {
+    return std::ranges::count(plan.places, engine::Place::kHost, part);
+  };
+  return {{"rows", plan.tiles.rows},
+          {"loss", plan.tiles.loss},
+          {"layers_that_keep", kept},
+          {"layers_on_host",
+           {{"input", on_host(&engine::Places::input)},
+            {"attention", on_host(&engine::Places::attention)}}},
+          {"layers_run_again", plan.segments.back()}};
 }
 
 Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::Machine& machine, std::unique_ptr<engine::Weights> weights,
-                 const engine::MemoryPlan& plan, engine::Phases& phases) {
+                 const engine::MemoryPlan& plan, engine::HostArena& arena, engine::Phases& phases) {
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
-  auto step =
-      std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution, phases);
+  auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution,
+                                                  arena, phases);
   const Timing timing = time_steps(run, machine, *step, batches);
   const auto tokens = static_cast<double>(run.length * run.documents);
   const double seconds = timing.median_seconds();
@@ -171,6 +189,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  {"tokens_per_second", tokens / seconds},
                  {"driver_calls_after_second_step", timing.driver_calls},
                  {"memory", memory_json(machine, plan, phases)},
+                 {"host_memory", host_json(plan, arena, step->executor().stored_bytes())},
                  {"plan", tiles_json(plan.execution)}};
   if (run.profile) {
     result["profile"] =
@@ -230,6 +249,7 @@ std::unique_ptr<engine::Weights> make_weights(const config::RunConfig& run, Subj
 Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine& machine,
            const engine::MemoryPlan& plan, engine::Phases& phases) {
   const engine::Model& model = subject.model();
+  engine::HostArena arena(plan.execution.host_bytes, machine.device);
   const Stopwatch clock;
   auto weights = make_weights(run, subject, machine, phases);
   engine::synchronize(machine.device);
@@ -241,7 +261,7 @@ Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine
                  {"documents", run.documents},
                  {"load_seconds", clock.seconds()}};
   if (run.steps > 0) {
-    result.update(bench_steps(run, model, machine, std::move(weights), plan, phases));
+    result.update(bench_steps(run, model, machine, std::move(weights), plan, arena, phases));
   }
   return result;
 }

@@ -94,9 +94,10 @@ int run_dump(Arguments arguments) {
   const auto tokens = static_cast<int64_t>(batch.tokens.size());
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {tokens, tokens}, run.grads, /*optimizer=*/false);
+  engine::HostArena arena(plan.execution.host_bytes, machine.device);
   engine::Phases phases(machine.device);
   const auto weights = load_weights(run, model, machine, /*trained=*/false, phases);
-  engine::Executor executor(model, *weights, machine.device, plan.execution, phases);
+  engine::Executor executor(model, *weights, machine.device, plan.execution, arena, phases);
 
   std::vector<io::TensorSource> tensors;
   at::Tensor logits;

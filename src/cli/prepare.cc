@@ -80,7 +80,10 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                                               .tokens = batch.tokens,
                                               .longest = batch.longest,
                                               .keep = run.keep,
-                                              .tiles = {run.mlp_tile, run.loss_tile}},
+                                              .tiles = {run.mlp_tile, run.loss_tile},
+                                              .offload = run.offload_activations,
+                                              .host_room = machine.host_budget,
+                                              .number_checkpoints = run.number_checkpoints},
                               .optimizer = optimizer,
                               .program = machine.program,
                               .budget = machine.budget});

@@ -103,8 +103,9 @@ engine::TrainingResult train(const config::RunConfig& run, const engine::ModelFo
                              const engine::Machine& machine, const engine::MemoryPlan& plan,
                              const engine::TrainingSamples& samples, engine::OutputFolder& output,
                              engine::Phases& phases) {
+  engine::HostArena arena(plan.execution.host_bytes, machine.device);  // pinned beside the reading
   const auto weights = load_weights(run, model, machine, /*trained=*/true, phases);
-  engine::TrainStep step(run, model, machine, *weights, plan.execution, phases);
+  engine::TrainStep step(run, model, machine, *weights, plan.execution, arena, phases);
   engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
   engine::Trainer trainer(run, samples, step, weights->trained(), machine, plan, output, run_log);
   return trainer.run();
@@ -138,7 +139,7 @@ int run_train(Arguments arguments) {
       std::max(longest(samples.train), longest(samples.validation)));
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, largest_batch(run, samples), true, true);
-  log("memory of this run:\n{}", plan.table.text());
+  log("memory of this run:\n{}", plan.text());
 
   engine::OutputFolder output(io::posix(), run, model);
   output.prepare();

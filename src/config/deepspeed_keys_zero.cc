@@ -15,9 +15,6 @@ constexpr auto kNotBuilt = "not built: leave it out";
 constexpr auto kLossy = "lossy communication is not built: leave it out";
 constexpr auto kNoModules = "kernels are called directly: there are no modules to wrap";
 constexpr auto kNoShards = "weights are read from a Hugging Face folder";
-constexpr auto kKeep =
-    "not built yet: saved activations stay on the device; --keep and --device_memory decide how "
-    "many";
 
 std::vector<DeepSpeedKey> stage_keys() {
   return {
@@ -140,13 +137,14 @@ std::vector<DeepSpeedKey> activation_keys() {
       {"activation_checkpointing.partition_activations", kFlag, "false", kIdle,
        "one tensor-parallel rank: nothing to partition"},
       {"activation_checkpointing.cpu_checkpointing", kFlag, "false", kRule},
-      {"activation_checkpointing.contiguous_memory_optimization", kFlag, "false", kIdle,
-       "saved activations are buffers of the allocator"},
-      {"activation_checkpointing.number_checkpoints", kInteger, "null", kIdle, kKeep, "", 1},
+      {"activation_checkpointing.contiguous_memory_optimization", kFlag, "false", kDone,
+       "always on: what goes to the host is one piece of memory"},
+      {"activation_checkpointing.number_checkpoints", kInteger, "null", kOption,
+       "number_checkpoints", "", 1},
       {"activation_checkpointing.synchronize_checkpoint_boundary", kFlag, "false", kIdle,
        "nothing needs the host to wait for the device there"},
       {"activation_checkpointing.profile", kFlag, "false", kIdle,
-       "trireme bench --profile measures"},
+       "trireme bench and trireme bench --profile measure"},
   };
 }
 
@@ -176,7 +174,8 @@ std::vector<DeepSpeedKey> parallel_keys() {
       {"pipeline.stages", kInteger, "1", kRule, "", "", 1},
       {"pipeline.partition", kText, "\"best\"", kIdle, kOneRank},
       {"pipeline.seed_layers", kFlag, "false", kIdle, kModels},
-      {"pipeline.activation_checkpoint_interval", kInteger, "0", kIdle, kKeep, "", 0},
+      {"pipeline.activation_checkpoint_interval", kInteger, "0", kIdle,
+       "--number_checkpoints decides", "", 0},
       {"pipeline.pipe_partitioned", kFlag, "true", kIdle, kOneRank},
       {"pipeline.grad_partitioned", kFlag, "true", kIdle, kOneRank},
       {"use_data_before_expert_parallelism", kFlag, "false", kIdle, kOneRank},

@@ -1,4 +1,5 @@
-// The rules of ZeRO, offload and parallel sizes: today for one rank with everything on one device.
+// The rules of ZeRO, offload and parallel sizes: today for one rank, with weights and gradients on
+// one device.
 #include <algorithm>
 
 #include "base/error.h"
@@ -23,10 +24,10 @@ void DeepSpeedRules::zero() {
     key->value == true ? done(*key, kOneBuffer) : no_effect(*key, kOneBuffer);
   }
   if (const GivenKey* key = file_.find_explicit("activation_checkpointing.cpu_checkpointing")) {
-    key->value == false ? done(*key, "saved activations stay on the device")
-                        : no_effect(*key,
-                                    "not built yet: saved activations stay on the device; --keep "
-                                    "and --device_memory decide how many");
+    key->value == true ? set(*key, "offload_activations", "all")
+                       : done(*key,
+                              "only what does not fit on the device goes to the host, if anything: "
+                              "--offload_activations");
   }
 }
 

@@ -91,8 +91,11 @@ struct RunConfig {
   int64_t device_memory = 0;  // bytes; 0 = what the device has free
   bool memory_report = false;
   std::string keep = "auto";  // auto | all | none: intermediates kept for backward beyond the least
-  int64_t mlp_tile = 0;       // rows of an MLP tile; 0 = chosen
-  int64_t loss_tile = 0;      // rows of a head+loss tile; 0 = chosen
+  std::string offload_activations = "auto";  // auto | all | none: saved activations on the host
+  int64_t number_checkpoints = 0;            // layer inputs that are kept; 0 = of every layer
+  int64_t host_memory = 0;  // bytes for offload; 0 = what is available, less a tenth
+  int64_t mlp_tile = 0;     // rows of an MLP tile; 0 = chosen
+  int64_t loss_tile = 0;    // rows of a head+loss tile; 0 = chosen
   bool deterministic = false;
   bool disable_flash_attn = false;
   std::string deepspeed;  // DeepSpeed JSON

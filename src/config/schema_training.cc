@@ -1,4 +1,6 @@
 // The options of training and of the machine.
+#include <algorithm>
+
 #include "config/schema_options.h"
 
 namespace trireme::config {
@@ -134,6 +136,43 @@ std::vector<Option> record_options() {
   };
 }
 
+// Where memory may be taken, and what is put into it.
+std::vector<Option> memory_options() {
+  return {
+      {.name = "device_memory",
+       .field = &RunConfig::device_memory,
+       .unit = "bytes",
+       .min = 0,
+       .verbs = kModelVerbs,
+       .help = "memory that may be used, as 80GiB or 512MiB; 0 = what the device has free"},
+      {.name = "memory_report",
+       .field = &RunConfig::memory_report,
+       .verbs = kTrain,
+       .help = "print memory as planned and as it was, by phase, after the first step too"},
+      {.name = "keep",
+       .field = &RunConfig::keep,
+       .choices = {"auto", "all", "none"},
+       .help = "intermediates kept for the backward pass, rather than computed again; auto = what "
+               "fits"},
+      {.name = "offload_activations",
+       .field = &RunConfig::offload_activations,
+       .choices = {"auto", "all", "none"},
+       .help = "what is saved for the backward pass goes to the host: auto = what does not fit on "
+               "the device"},
+      {.name = "number_checkpoints",
+       .field = &RunConfig::number_checkpoints,
+       .unit = "layers",
+       .min = 0,
+       .help =
+           "layers, evenly spaced, whose inputs are kept; those between are run again; 0 = all"},
+      {.name = "host_memory",
+       .field = &RunConfig::host_memory,
+       .unit = "bytes",
+       .min = 0,
+       .help = "host memory for offload, as 80GiB; 0 = what is available, less a tenth"},
+  };
+}
+
 }  // namespace
 
 std::vector<Option> training_options() {
@@ -145,7 +184,7 @@ std::vector<Option> training_options() {
 }
 
 std::vector<Option> machine_options() {
-  return {
+  std::vector<Option> options = {
       {.name = "device",
        .field = &RunConfig::device,
        .choices = {"auto", "cpu", "cuda"},
@@ -166,21 +205,6 @@ std::vector<Option> machine_options() {
        .verbs = kModelVerbs | kExport,
        .numerics = kChanges,
        .help = "0 = all cores"},
-      {.name = "device_memory",
-       .field = &RunConfig::device_memory,
-       .unit = "bytes",
-       .min = 0,
-       .verbs = kModelVerbs,
-       .help = "memory that may be used, as 80GiB or 512MiB; 0 = what the device has free"},
-      {.name = "memory_report",
-       .field = &RunConfig::memory_report,
-       .verbs = kTrain,
-       .help = "print memory as planned and as it was, by phase, after the first step too"},
-      {.name = "keep",
-       .field = &RunConfig::keep,
-       .choices = {"auto", "all", "none"},
-       .help = "intermediates kept for the backward pass, rather than computed again; auto = what "
-               "fits"},
       {.name = "mlp_tile",
        .field = &RunConfig::mlp_tile,
        .unit = "tokens",
@@ -212,6 +236,10 @@ std::vector<Option> machine_options() {
        .verbs = kModelVerbs,
        .help = "set by launchers"},
   };
+  const std::vector<Option> memory = memory_options();
+  const auto after = std::ranges::find(options, "threads", &Option::name) + 1;
+  options.insert(after, memory.begin(), memory.end());
+  return options;
 }
 
 }  // namespace trireme::config

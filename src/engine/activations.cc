@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
+#include <tuple>
 
-#include "attention/block.h"
+#include "engine/activation_costs.h"
 
 namespace trireme::engine {
 namespace {
@@ -11,118 +13,13 @@ namespace {
 using config::ModelSpec;
 using model::Keep;
 
-// The reference machine of the time model: an H100's measured rates. Only their ratios matter.
-constexpr double kGemm = 750e12, kAttention = 600e12, kBytes = 4e12;
-// Rows that a product loses at the edge of a tile: waves that do not fill the device.
-constexpr double kEdgeRows = 64;
-
 constexpr int64_t kTileSizes[] = {1024, 2048, 4096, 8192, 16384, 32768, 65536};
 constexpr int64_t kLossTileSizes[] = {512, 1024, 2048, 4096, 8192, 16384};
 // Larger tiles leave the caches of a CPU.
 constexpr int64_t kCpuTile = 4096, kCpuLossTile = 1024;
-
-// Multiply-adds per token of a layer's forward products.
-double layer_products(const ModelSpec& s, int64_t layer) {
-  return static_cast<double>(s.hidden) *
-         (static_cast<double>(2 * s.q_dim() + 2 * s.kv_dim()) + 3 * mlp_width(s, layer));
-}
-
-// Bytes of a layer's weights: of all experts.
-double layer_weights(const ModelSpec& s, int64_t layer) {
-  const double experts = s.sparse(layer) ? static_cast<double>(s.moe->experts) : 1;
-  const double width =
-      static_cast<double>(s.sparse(layer) ? s.moe->intermediate : s.intermediate) * experts;
-  return static_cast<double>(s.hidden) *
-         (static_cast<double>(2 * s.q_dim() + 2 * s.kv_dim()) + 3 * width);
-}
-
-// Bytes that live at once at the widest moment outside of what is saved, for given tiles.
-int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& keep,
-                        model::Tiles tiles) {
-  const ModelSpec& s = r.model->spec;
-  const int64_t e = element_bytes(r.dtype), T = r.tokens, C = s.hidden;
-  const int64_t rows = std::min(T, tiles.rows), loss_rows = std::min(T, tiles.loss);
-  const int64_t qd = s.q_dim(), qkv = qd + 2 * s.kv_dim();
-  const bool all_attention = std::ranges::all_of(keep, &Keep::attention);
-  const bool all_qkv = std::ranges::all_of(keep, &Keep::qkv);
-  const bool all_mid = std::ranges::all_of(keep, &Keep::mid);
-  const int64_t recomputed = (all_attention ? 0 : qd) + (all_attention && all_qkv ? 0 : qkv);
-
-  // Backward of attention: dh, its gradient, q, k, and dq, dk, dv; the kernel's own.
-  const int64_t scratch = r.cuda && r.dtype != at::kFloat
-                              ? attention::backward_scratch(s.heads, s.kv_heads, s.head_dim)
-                              : 0;
-  const int64_t attention = T * (e * (C + qd + (qkv - s.kv_dim()) + qkv + recomputed) + scratch);
-  int64_t tile = 0;  // of MLP or experts, per row
-  for (int64_t i = 0; i < s.layers; ++i) {
-    const int64_t pairs = s.sparse(i) ? s.moe->experts_per_token : 1;
-    const int64_t width = s.sparse(i) ? s.moe->intermediate : s.intermediate;
-    const int64_t gate_up = r.training && keep[i].mlp ? 0 : 2 * width;
-    tile = std::max(tile, 2 * C + pairs * (3 * width + gate_up + (s.sparse(i) ? 2 * C : 0)));
-  }
-  const int64_t mlp =
-      T * e * (C + (all_mid ? 0 : C) + (r.training ? recomputed : C)) + rows * e * tile;
-  const int64_t head = T * e * 2 * C + loss_rows * (s.vocab * 4 + 4 * C * e);
-  const int64_t forward = T * e * (2 * C + qkv + 2 * qd);
-  if (!r.training) return std::max({forward, mlp, head});
-  const int64_t embedding = r.model->adapters ? 0 : T * C * (4 + e);
-  return std::max({attention, forward, mlp, head, embedding});
-}
-
-// One intermediate of one layer: what it costs, and the seconds that keeping it saves.
-struct Keepable {
-  int64_t layer;
-  bool Keep::*flag;
-  int64_t bytes;
-  double seconds;
-};
-
-std::vector<Keepable> keepables(const ActivationRequest& r) {
-  const ModelSpec& s = r.model->spec;
-  const int64_t e = element_bytes(r.dtype);
-  const auto tokens = static_cast<double>(r.tokens);
-  const auto hidden = static_cast<double>(s.hidden), qd = static_cast<double>(s.q_dim());
-  std::vector<Keepable> list;
-  for (int64_t i = 0; i < s.layers; ++i) {
-    const model::LayerBytes bytes = model::layer_bytes(s, i, e);
-    const auto add = [&](bool Keep::*flag, int64_t each, double seconds) {
-      list.push_back({i, flag, each * r.tokens, seconds});
-    };
-    // Causal: half of the square, two products.
-    add(&Keep::attention, bytes.attention,
-        2 * tokens * static_cast<double>(r.longest) * qd / kAttention);
-    add(&Keep::qkv, bytes.qkv,
-        2 * tokens * hidden * (qd + 2 * static_cast<double>(s.kv_dim())) / kGemm);
-    // Read and written once, at the memory's rate.
-    add(&Keep::heads, bytes.heads, 2 * tokens * static_cast<double>(bytes.heads) / kBytes);
-    add(&Keep::mid, bytes.mid, 2 * tokens * hidden * qd / kGemm);
-    add(&Keep::mlp, bytes.mlp, 4 * tokens * hidden * mlp_width(s, i) / kGemm);
-  }
-  std::ranges::stable_sort(list, [](const Keepable& a, const Keepable& b) {
-    return a.seconds * static_cast<double>(b.bytes) > b.seconds * static_cast<double>(a.bytes);
-  });
-  return list;
-}
-
-// Seconds that tiles cost: rows lost at their edges, and passes over fp32 gradients of weights.
-double tile_seconds(const ActivationRequest& r, model::Tiles tiles) {
-  const ModelSpec& s = r.model->spec;
-  const auto tokens = static_cast<double>(r.tokens);
-  const bool trained = r.training && !r.model->adapters;
-  const auto count = [&](int64_t tile) {
-    return static_cast<double>((r.tokens + tile - 1) / tile);
-  };
-  const auto lost = [&](int64_t tile) { return kEdgeRows / static_cast<double>(tile); };
-  double seconds = 0;
-  for (int64_t i = 0; i < s.layers; ++i) {
-    seconds += 4 * tokens * layer_products(s, i) / kGemm * lost(std::min(r.tokens, tiles.rows));
-    if (trained) seconds += (count(tiles.rows) - 1) * layer_weights(s, i) * 8 / kBytes;
-  }
-  const double head = static_cast<double>(s.vocab) * static_cast<double>(s.hidden);
-  seconds += 4 * tokens * head / kGemm * lost(std::min(r.tokens, tiles.loss));
-  if (trained) seconds += (count(tiles.loss) - 1) * head * 8 / kBytes;
-  return seconds;
-}
+// Layers that the device holds beside what stays there, while others are on the host: one on its
+// way and one at work.
+constexpr int64_t kStagedLayers = 2;
 
 std::vector<int64_t> sizes(std::span<const int64_t> all, int64_t given, int64_t tokens,
                            int64_t most) {
@@ -149,69 +46,213 @@ std::vector<model::Tiles> tile_choices(const ActivationRequest& r) {
   return list;
 }
 
-// The plan for given tiles; `room`: bytes beside the least saved set.
-ActivationPlan plan_for(const ActivationRequest& r, model::Tiles tiles,
-                        const std::vector<Keepable>& list, int64_t room) {
-  const ModelSpec& s = r.model->spec;
-  ActivationPlan plan;
-  plan.tiles = tiles;
-  plan.keep.resize(s.layers);
-  plan.seconds = tile_seconds(r, tiles);
-  for (int64_t i = 0; r.training && i < s.layers; ++i) {
-    plan.saved += r.tokens * model::layer_bytes(s, i, element_bytes(r.dtype)).least;
+// What goes to the host: of the layers [0, layers) everything that they save, but for attention's
+// output of the layers [0, dropped), which is computed again unless there is room to keep it on the
+// device. From `dropped` on it is saved in any case.
+struct Spill {
+  int64_t layers = 0;
+  int64_t dropped = 0;
+};
+
+class Planner {
+ public:
+  Planner(const ActivationRequest& request, int64_t room)
+      : r_(request),
+        room_(room),
+        layers_(request.model->spec.layers),
+        segments_(segment_starts(request)),
+        list_(keepables(request, segments_)) {}
+
+  std::optional<ActivationPlan> best();
+  ActivationPlan least();
+
+ private:
+  bool segmented() const { return segments_.size() > 1; }
+  // Whether attention's outputs are saved from forward to backward, so that the host may take them.
+  bool saves_attention() const { return !segmented() && r_.keep != "none"; }
+  // The last segment's layers stay on the device: backward begins with them.
+  int64_t spillable() const { return segmented() ? segments_.back() : layers_; }
+
+  ActivationPlan plan(model::Tiles tiles, Spill spill, bool fill) const;
+  void place_saved(ActivationPlan& plan, Spill spill) const;
+  void add_segment(ActivationPlan& plan) const;
+  void keep_what_fits(ActivationPlan& plan, bool fill) const;
+  void consider(ActivationPlan plan);
+  void consider_all_on_host(model::Tiles tiles);
+  void consider_spilling(model::Tiles tiles);
+  void consider_spilling_segments(model::Tiles tiles);
+
+  const ActivationRequest& r_;
+  int64_t room_;
+  int64_t layers_;
+  std::vector<int64_t> segments_;
+  std::vector<Keepable> list_;
+  std::optional<ActivationPlan> best_;
+};
+
+// Inputs, routing and attention's outputs from `spill.dropped` on, each at its place.
+void Planner::place_saved(ActivationPlan& plan, Spill spill) const {
+  int64_t staged = 0;
+  for (int64_t i = 0; i < layers_; ++i) {
+    const SavedBytes bytes = saved_bytes(r_, i, plan.tiles);
+    const bool first = std::ranges::binary_search(segments_, i);
+    const bool input = !segmented() || first, routing = !segmented() || i < segments_.back();
+    const bool attention = saves_attention() && i >= spill.dropped;
+    const bool host = i < std::min(spill.layers, spillable());
+    const Place place = host ? Place::kHost : Place::kDevice;
+    plan.keep[i].attention = attention;
+    plan.places[i] = {.input = input || !routing ? place : Place::kRecompute,
+                      .attention = attention ? place : Place::kDevice,
+                      .routing = place};
+    const int64_t on_device = (input ? bytes.input : 0) + (routing ? bytes.routing : 0);
+    const int64_t on_host = (input ? bytes.host_input : 0) + (routing ? bytes.host_routing : 0);
+    if (host) {
+      plan.host += on_host + (attention ? bytes.host_attention : 0);
+      const int64_t moved = on_device + (attention ? bytes.attention : 0);
+      plan.seconds += copy_seconds(r_, i, moved);
+      staged = std::max(staged, moved);
+    } else {
+      plan.saved += on_device;
+      plan.kept += attention ? bytes.attention : 0;
+    }
   }
-  // Nothing kept is the widest workspace; what is kept can only narrow it.
-  plan.workspace = workspace_bytes(r, plan.keep, tiles);
-  if (!r.training) return plan;
-  for (const Keepable& k : list) {
+  plan.staging = kStagedLayers * staged;
+}
+
+// What a segment's layers save while backward goes through it, and the second forward pass.
+void Planner::add_segment(ActivationPlan& plan) const {
+  int64_t most = 0;
+  for (size_t k = 0; k < segments_.size(); ++k) {
+    const bool last = k + 1 == segments_.size();
+    const int64_t end = last ? layers_ : segments_[k + 1];
+    int64_t bytes = 0;
+    for (int64_t i = segments_[k]; i < end; ++i) {
+      const SavedBytes saved = saved_bytes(r_, i, plan.tiles);
+      bytes += saved.routing + (i > segments_[k] ? saved.input : 0);
+      if (!last) plan.seconds += forward_seconds(r_, i);
+    }
+    most = std::max(most, bytes);
+  }
+  plan.saved += most;
+}
+
+void Planner::keep_what_fits(ActivationPlan& plan, bool fill) const {
+  for (const Keepable& k : list_) {
+    const bool saved = plan.keep[k.layers.front()].*k.flag;
+    if (saved && plan.places[k.layers.front()].attention == Place::kHost) continue;
     plan.keepable += k.bytes;
-    const bool fits = plan.saved + plan.workspace + plan.kept + k.bytes <= room;
-    if (r.keep == "all" || (r.keep == "auto" && fits)) {
+    if (saved) continue;
+    const bool fits = plan.total() + k.bytes <= room_;
+    if (r_.keep == "all" || (fill && r_.keep == "auto" && fits)) {
       plan.kept += k.bytes;
-      plan.keep[k.layer].*k.flag = true;
+      for (const int64_t layer : k.layers) plan.keep[layer].*k.flag = true;
     } else {
       plan.seconds += k.seconds;
     }
   }
-  plan.workspace = workspace_bytes(r, plan.keep, tiles);
+}
+
+// The plan for given tiles and spill; with `fill`, intermediates take the room that is left.
+ActivationPlan Planner::plan(model::Tiles tiles, Spill spill, bool fill) const {
+  ActivationPlan plan;
+  plan.tiles = tiles;
+  plan.keep.resize(layers_);
+  plan.places.resize(layers_);
+  plan.segments = segments_;
+  plan.seconds = tile_seconds(r_, tiles);
+  if (r_.training) place_saved(plan, spill);
+  if (r_.training && segmented()) add_segment(plan);
+  // A second forward pass has the gradient of its end beside it.
+  const int64_t beside =
+      segmented() ? r_.tokens * r_.model->spec.hidden * element_bytes(r_.dtype) : 0;
+  // Nothing kept is the widest workspace; what is kept can only narrow it.
+  plan.workspace = workspace_bytes(r_, plan.keep, tiles) + plan.staging + beside;
+  if (!r_.training) return plan;
+  keep_what_fits(plan, fill);
+  plan.workspace = workspace_bytes(r_, plan.keep, tiles) + plan.staging + beside;
   return plan;
+}
+
+// Keeps the better plan of those that fit: the faster one, and of two alike the one with less on
+// the host; with --keep none the one of least memory, first on the host and then on the device.
+void Planner::consider(ActivationPlan plan) {
+  if (plan.total() > room_ || plan.host > r_.host_room) return;
+  const auto rank = [&](const ActivationPlan& p) {
+    const auto host = static_cast<double>(p.host), device = static_cast<double>(p.total());
+    return r_.keep == "none" ? std::tuple{host, device, p.seconds}
+                             : std::tuple{p.seconds, host, 0.0};
+  };
+  if (!best_ || rank(plan) < rank(*best_)) best_ = std::move(plan);
+}
+
+void Planner::consider_all_on_host(model::Tiles tiles) {
+  // Attention's outputs of as few layers as need be are not saved.
+  for (int64_t dropped = saves_attention() ? 0 : layers_; dropped <= layers_; ++dropped) {
+    const ActivationPlan plan = this->plan(tiles, {layers_, dropped}, /*fill=*/true);
+    if (plan.host > r_.host_room) continue;
+    return consider(plan);
+  }
+}
+
+// For each number of dropped outputs, the fewest layers on the host with which the device has room.
+// Intermediates beyond what is saved never drive a layer to the host: room that they would need is
+// less than a layer's then.
+void Planner::consider_spilling(model::Tiles tiles) {
+  for (int64_t dropped = saves_attention() ? 0 : layers_; dropped <= layers_; ++dropped) {
+    const ActivationPlan all = plan(tiles, {layers_, dropped}, /*fill=*/false);
+    int64_t spilled = layers_, device = all.total();
+    while (spilled > 1) {
+      const SavedBytes next = saved_bytes(r_, spilled - 1, tiles);
+      device += next.input + next.routing + (spilled - 1 >= dropped ? next.attention : 0);
+      if (device > room_) break;
+      --spilled;
+    }
+    consider(spilled == layers_ ? all : plan(tiles, {spilled, dropped}, /*fill=*/false));
+  }
+}
+
+void Planner::consider_spilling_segments(model::Tiles tiles) {
+  for (int64_t spilled = 1; spilled <= spillable(); ++spilled) {
+    consider(plan(tiles, {spilled, layers_}, /*fill=*/true));
+  }
+}
+
+std::optional<ActivationPlan> Planner::best() {
+  const bool on_host = r_.training && r_.offload == "all";
+  const bool spills = r_.training && r_.offload == "auto" && r_.host_room > 0;
+  for (const model::Tiles tiles : tile_choices(r_)) {
+    if (on_host) {
+      consider_all_on_host(tiles);
+      continue;
+    }
+    consider(plan(tiles, {0, layers_}, /*fill=*/true));
+    if (spills) segmented() ? consider_spilling_segments(tiles) : consider_spilling(tiles);
+  }
+  return best_;
+}
+
+// As much on the host as it takes.
+ActivationPlan Planner::least() {
+  std::optional<ActivationPlan> least;
+  for (const model::Tiles tiles : tile_choices(r_)) {
+    for (int64_t spilled = r_.offload == "none" || !r_.training ? 0 : spillable(); spilled >= 0;
+         --spilled) {
+      ActivationPlan candidate = plan(tiles, {spilled, layers_}, /*fill=*/false);
+      if (candidate.host > r_.host_room) continue;
+      if (!least || candidate.total() < least->total()) least = std::move(candidate);
+    }
+  }
+  return *least;
 }
 
 }  // namespace
 
-double mlp_width(const ModelSpec& s, int64_t layer) {
-  return static_cast<double>(s.sparse(layer) ? s.moe->experts_per_token * s.moe->intermediate
-                                             : s.intermediate);
+std::optional<ActivationPlan> plan_activations(const ActivationRequest& request, int64_t room) {
+  return Planner(request, room).best();
 }
 
 ActivationPlan least_activations(const ActivationRequest& request) {
-  ActivationRequest least = request;
-  if (least.keep == "auto") least.keep = "none";
-  const auto list = keepables(least);
-  std::optional<ActivationPlan> best;
-  for (const model::Tiles tiles : tile_choices(least)) {
-    const ActivationPlan plan = plan_for(least, tiles, list, 0);
-    const bool smaller = !best || plan.workspace < best->workspace;
-    const bool faster = best && plan.workspace == best->workspace && plan.seconds < best->seconds;
-    if (smaller || faster) best = plan;
-  }
-  return *best;
-}
-
-std::optional<ActivationPlan> plan_activations(const ActivationRequest& request, int64_t room) {
-  const ActivationPlan least = least_activations(request);
-  if (least.total() > room) return std::nullopt;
-  if (request.keep == "none") return least;
-  const auto list = keepables(request);
-  ActivationPlan best = least;
-  bool found = false;
-  for (const model::Tiles tiles : tile_choices(request)) {
-    const ActivationPlan plan = plan_for(request, tiles, list, room);
-    if (plan.total() > room || (found && plan.seconds >= best.seconds)) continue;
-    best = plan;
-    found = true;
-  }
-  return best;
+  return Planner(request, 0).least();
 }
 
 }  // namespace trireme::engine

@@ -4,7 +4,9 @@
 // A kept intermediate saves the product that would repeat it; a larger tile saves launches, half
 // empty waves and, where weights are trained, passes over their gradients. For each pair of tile
 // sizes the workspace is what it is, and the room that is left takes intermediates in the order of
-// seconds saved per byte. The cheapest pair wins, so that more memory never makes a slower plan.
+// seconds saved per byte. Where that is not enough, layers go to the host from the first on: theirs
+// is the longest time to go and to come back. The cheapest of all plans that fit wins, so that more
+// memory, on the device or on the host, never makes a slower plan.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/activation_store.h"
 #include "engine/model_folder.h"
 #include "model/decoder_layer.h"
 
@@ -24,21 +27,29 @@ struct ActivationRequest {
   bool cuda = false;
   at::ScalarType dtype = at::kFloat;
   bool training = true;
-  int64_t tokens = 0;         // of the longest micro-batch
-  int64_t longest = 0;        // tokens of its longest document
-  std::string keep = "auto";  // auto: what fits; all; none: the least memory
-  model::Tiles tiles;         // 0: chosen
+  int64_t tokens = 0;              // of the longest micro-batch
+  int64_t longest = 0;             // tokens of its longest document
+  std::string keep = "auto";       // auto: what fits; all; none: the least memory
+  model::Tiles tiles;              // 0: chosen
+  std::string offload = "auto";    // to the host, auto: what does not fit on the device; all; none
+  int64_t host_room = 0;           // bytes
+  int64_t number_checkpoints = 0;  // layer inputs that are kept; 0: of every layer
 };
 
 struct ActivationPlan {
   std::vector<model::Keep> keep;  // per layer
+  std::vector<Places> places;     // per layer
+  std::vector<int64_t> segments;  // as ExecutionPlan has them
   model::Tiles tiles;
-  int64_t saved = 0;      // bytes of the least saved set
-  int64_t kept = 0;       // bytes of kept intermediates
+  int64_t saved = 0;      // bytes of the least saved set on the device
+  int64_t kept = 0;       // bytes of kept intermediates on the device
   int64_t keepable = 0;   // bytes of all of them
   int64_t workspace = 0;  // bytes that live for a moment, at the widest point of a step
-  double seconds = 0;     // lost to recomputing and tiling, on the reference machine
+  int64_t staging = 0;    // of them of layers on their way to the host or back
+  int64_t host = 0;       // bytes of the arena on the host
+  double seconds = 0;     // lost to recomputing, tiling and copies, on the reference machine
 
+  // On the device.
   int64_t total() const { return saved + kept + workspace; }
 };
 
@@ -51,10 +62,11 @@ inline int64_t element_bytes(at::ScalarType dtype) {
 // chosen experts together.
 double mlp_width(const config::ModelSpec& spec, int64_t layer);
 
-// The best plan of at most `room` bytes; none if even the least needs more.
+// The best plan of at most `room` bytes on the device and the request's host_room on the host; none
+// if even the least needs more.
 std::optional<ActivationPlan> plan_activations(const ActivationRequest& request, int64_t room);
 
-// The plan of least memory, whatever it is.
+// The plan of least memory on the device within the host's room, whatever it is.
 ActivationPlan least_activations(const ActivationRequest& request);
 
 }  // namespace trireme::engine

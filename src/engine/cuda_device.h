@@ -21,5 +21,8 @@ void refuse_synchronisation(bool refuse);
 void prepare_allocator();  // segments that grow: a device filled to the brim does not fragment
 void limit_memory(int64_t bytes);  // the allocator refuses beyond this
 void synchronize();
+// Pins host memory, from any thread; "" or why the driver refuses.
+std::string pin(void* address, int64_t bytes);
+void unpin(void* address);
 
 }  // namespace trireme::engine::cuda

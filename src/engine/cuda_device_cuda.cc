@@ -56,4 +56,16 @@ void limit_memory(int64_t bytes) {
 
 void synchronize() { C10_CUDA_CHECK(cudaDeviceSynchronize()); }
 
+std::string pin(void* address, int64_t bytes) {
+  const cudaError_t error =
+      cudaHostRegister(address, static_cast<size_t>(bytes), cudaHostRegisterDefault);
+  if (error == cudaSuccess) return "";
+  cudaGetLastError();  // else the next operation of libtorch in this thread would throw it
+  return cudaGetErrorString(error);
+}
+
+void unpin(void* address) {
+  if (cudaHostUnregister(address) != cudaSuccess) cudaGetLastError();
+}
+
 }  // namespace trireme::engine::cuda

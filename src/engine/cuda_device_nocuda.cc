@@ -13,5 +13,7 @@ void refuse_synchronisation(bool) {}
 void prepare_allocator() {}
 void limit_memory(int64_t) {}
 void synchronize() {}
+std::string pin(void*, int64_t) { return "this build is for the CPU only"; }
+void unpin(void*) {}
 
 }  // namespace trireme::engine::cuda

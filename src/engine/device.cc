@@ -42,6 +42,23 @@ void set_threads(int64_t wanted) {
   if (wanted > 0) at::set_num_threads(static_cast<int>(wanted));
 }
 
+// Without --device_memory the CPU's "device" has all of the one memory that both are, so that
+// nothing is left to spill to; half of it where everything is to go to the host.
+int64_t device_budget(const config::RunConfig& run, const at::Device& device) {
+  const int64_t all =
+      device.is_cuda() ? cuda::free_bytes() : host_available_bytes() + host_resident_bytes();
+  if (run.device_memory > 0) return std::min(all, run.device_memory);
+  return device.is_cpu() && run.offload_activations == "all" ? all / 2 : all;
+}
+
+// A tenth of what is available stays free, for the model's file on its way and for others.
+int64_t host_budget(const config::RunConfig& run, const Machine& machine) {
+  int64_t left = host_available_bytes();
+  if (machine.device.is_cpu()) left += host_resident_bytes() - machine.budget;
+  left = std::max<int64_t>(0, left - left / 10);
+  return run.host_memory > 0 ? std::min(left, run.host_memory) : left;
+}
+
 void require_determinism() {
   set_default_env("CUBLAS_WORKSPACE_CONFIG",
                   ":4096:8");  // cuBLAS repeats its sums only with fixed workspaces
@@ -60,13 +77,11 @@ Machine prepare_machine(const config::RunConfig& run) {
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   if (run.deterministic) require_determinism();
   if (machine.device.is_cuda()) cuda::prepare_allocator();
-  machine.budget = machine.device.is_cuda() ? cuda::free_bytes()
-                                            : host_available_bytes() + host_resident_bytes();
-  if (run.device_memory > 0) {
-    machine.budget = std::min(machine.budget, run.device_memory);
-    if (machine.device.is_cuda())
-      cuda::limit_memory(std::max<int64_t>(0, run.device_memory - kCudaContext));
+  machine.budget = device_budget(run, machine.device);
+  if (run.device_memory > 0 && machine.device.is_cuda()) {
+    cuda::limit_memory(std::max<int64_t>(0, run.device_memory - kCudaContext));
   }
+  machine.host_budget = host_budget(run, machine);
   machine.program = machine.device.is_cpu() ? host_resident_bytes()
                     : run.device_memory > 0 ? kCudaContext
                                             : 0;

@@ -15,6 +15,7 @@ struct Machine {
   at::ScalarType dtype = at::kFloat;  // of weights and activations
   int64_t budget = 0;                 // bytes that the process may hold on the device
   int64_t program = 0;                // bytes of them that are held already
+  int64_t host_budget = 0;            // bytes of the host for what does not stay on the device
   std::string name;                   // "CPU, 2 threads", "NVIDIA H200"
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <iterator>
 
 #include "attention/attention.h"
 #include "model/head.h"
@@ -83,13 +84,15 @@ struct Executor::Step {
 };
 
 Executor::Executor(const Model& model, Weights& weights, const at::Device& device,
-                   ExecutionPlan plan, Phases& phases)
+                   ExecutionPlan plan, HostArena& arena, Phases& phases)
     : model_(model),
       weights_(weights),
       device_(device),
       plan_(std::move(plan)),
       phases_(phases),
-      frequencies_(model::inverse_frequencies(model.spec).to(device)) {
+      frequencies_(model::inverse_frequencies(model.spec).to(device)),
+      store_(plan_.places, device, arena, make_transfer(device, arena)) {
+  arena.wait_until_pinned();
   for (int64_t i = 0; i < model.spec.layers; ++i) layers_.emplace_back(model.spec, i);
 }
 
@@ -116,26 +119,52 @@ model::LayerParams Executor::layer_grads(GradStore& grads, int64_t layer) const 
   return params;
 }
 
-at::Tensor Executor::forward_layers(const Step& step, std::vector<model::SavedLayer>* saved) {
+at::Tensor Executor::forward_layers(const Step& step, bool save) {
   const auto scope = phases_.enter("forward");
+  if (save) store_.begin();
   at::Tensor x = weights_.embed(step.tokens);
   for (int64_t i = 0; i < model_.spec.layers; ++i) {
     phases_.at_layer(i);
     const Weights::Layer layer = weights_.layer(i);
-    x = layers_[i].forward(x, layer.params, step.context, plan_.keep[i],
-                           saved != nullptr ? &(*saved)[i] : nullptr);
+    // What a layer that is run again would keep now is kept then.
+    const model::Keep keep = i < plan_.segments.back() ? model::Keep{} : plan_.keep[i];
+    model::SavedLayer saved;
+    x = layers_[i].forward(x, layer.params, step.context, keep, save ? &saved : nullptr);
+    if (save) store_.put(i, std::move(saved));
   }
   return x;
 }
 
-void Executor::backward_layers(const Step& step, std::vector<model::SavedLayer>& saved,
-                               at::Tensor dx, GradStore& grads) {
-  const auto scope = phases_.enter("backward");
-  for (int64_t i = model_.spec.layers - 1; i >= 0; --i) {
+void Executor::run_again(const Step& step, int64_t first, int64_t end) {
+  at::Tensor x;
+  for (int64_t i = first; i < end; ++i) {
+    model::SavedLayer saved = store_.get(i);
+    if (i + 1 < end) store_.prefetch(i + 1);
+    if (i == first) x = saved.x;
     phases_.at_layer(i);
     const Weights::Layer layer = weights_.layer(i);
-    model::LayerParams to = layer_grads(grads, i);
-    dx = layers_[i].backward(std::move(dx), layer.params, to, step.context, std::move(saved[i]));
+    x = layers_[i].forward(x, layer.params, step.context, plan_.keep[i], &saved);
+    store_.hold(i, std::move(saved));
+  }
+}
+
+void Executor::backward_layers(const Step& step, at::Tensor dx, GradStore& grads) {
+  const auto scope = phases_.enter("backward");
+  int64_t end = model_.spec.layers;
+  for (auto segment = plan_.segments.rbegin(); segment != plan_.segments.rend(); ++segment) {
+    const int64_t first = *segment;
+    if (end < model_.spec.layers) run_again(step, first, end);
+    const auto before = std::next(segment);
+    const int64_t then = before == plan_.segments.rend() ? -1 : *before;
+    for (int64_t i = end - 1; i >= first; --i) {
+      phases_.at_layer(i);
+      const Weights::Layer layer = weights_.layer(i);
+      model::LayerParams to = layer_grads(grads, i);
+      model::SavedLayer saved = store_.get(i);
+      store_.prefetch(i > first ? i - 1 : then);
+      dx = layers_[i].backward(std::move(dx), layer.params, to, step.context, std::move(saved));
+    }
+    end = first;
   }
   if (model_.adapters) return;
   at::Tensor table = embedding_table(model_, grads.accumulator(0));
@@ -144,7 +173,7 @@ void Executor::backward_layers(const Step& step, std::vector<model::SavedLayer>&
 
 LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
   const Step step(*this, padded(batch, device_), lora(/*dropout=*/0, 0));
-  const at::Tensor x = forward_layers(step, nullptr);
+  const at::Tensor x = forward_layers(step, /*save=*/false);
   const Weights::Head head = weights_.head();
   if (logits != nullptr) *logits = real_logits(batch, x, head.params);
   return {model::head_loss(model_.spec, x, head.params, step.targets, plan_.tiles.loss),
@@ -155,8 +184,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
                                    GradStore& grads, uint64_t seed, at::Tensor* logits) {
   const Step step(*this, padded(batch, device_),
                   lora(model_.adapters ? model_.adapters->lora.dropout : 0, seed));
-  std::vector<model::SavedLayer> saved(model_.spec.layers);
-  at::Tensor x = forward_layers(step, &saved);
+  at::Tensor x = forward_layers(step, /*save=*/true);
   model::HeadBackward result;
   {
     const auto scope = phases_.enter("head and loss");
@@ -172,7 +200,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
                                        grad_scale, plan_.tiles.loss);
     x.reset();
   }
-  backward_layers(step, saved, std::move(result.dx), grads);
+  backward_layers(step, std::move(result.dx), grads);
   return {result.loss, batch.trained_tokens};
 }
 

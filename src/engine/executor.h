@@ -1,5 +1,5 @@
-// Walks the layers forward and backward. It decides nothing: which intermediates are kept and how
-// large a tile is come from the ExecutionPlan.
+// Walks the layers forward and backward. It decides nothing: which intermediates are kept and
+// where, which layers are run again and how large a tile is come from the ExecutionPlan.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,6 +9,7 @@
 
 #include "config/model_spec.h"
 #include "data/packing.h"
+#include "engine/activation_store.h"
 #include "engine/model_folder.h"
 #include "engine/phases.h"
 #include "engine/stores.h"
@@ -21,6 +22,12 @@ namespace trireme::engine {
 struct ExecutionPlan {
   std::vector<model::Keep> keep;  // per layer
   model::Tiles tiles;
+  std::vector<Places> places;  // per layer
+  // First layers of the segments, ascending from 0. Backward runs the layers of a segment forward
+  // again before it goes through them, from the input of the first; not those of the last segment,
+  // with which it begins. {0}: nothing is run again.
+  std::vector<int64_t> segments = {0};
+  int64_t host_bytes = 0;  // of the arena
 };
 
 // Sums, never means. `sum` is a 0-dim fp32 tensor on the device: reading it synchronises.
@@ -40,9 +47,10 @@ std::vector<bool> overwritten_blocks(const Model& model);
 
 class Executor {
  public:
-  // All references outlive the executor.
+  // All references outlive the executor. `arena` has the plan's host_bytes; waits until it is
+  // pinned.
   Executor(const Model& model, Weights& weights, const at::Device& device, ExecutionPlan plan,
-           Phases& phases);
+           HostArena& arena, Phases& phases);
 
   // Forward only. `logits`, when not null, receives fp32 [T,V]: for comparisons, not for long
   // sequences.
@@ -53,15 +61,20 @@ class Executor {
   LossSum forward_backward(const data::PackedBatch& batch, double grad_scale, GradStore& grads,
                            uint64_t seed = 0, at::Tensor* logits = nullptr);
 
+  // The most bytes of saved activations that one pass has had on the host.
+  int64_t stored_bytes() const { return store_.stored_bytes(); }
+
  private:
   struct Step;
   model::Lora lora(double dropout, uint64_t seed) const;
   at::Tensor real_logits(const data::PackedBatch& batch, const at::Tensor& x,
                          const model::HeadParams& head) const;
   model::LayerParams layer_grads(GradStore& grads, int64_t layer) const;
-  at::Tensor forward_layers(const Step& step, std::vector<model::SavedLayer>* saved);
-  void backward_layers(const Step& step, std::vector<model::SavedLayer>& saved, at::Tensor dx,
-                       GradStore& grads);
+  // `save`: for backward, into the store.
+  at::Tensor forward_layers(const Step& step, bool save);
+  // Fills the store with what the layers [first, end) save, from the input of the first.
+  void run_again(const Step& step, int64_t first, int64_t end);
+  void backward_layers(const Step& step, at::Tensor dx, GradStore& grads);
 
   const Model& model_;
   Weights& weights_;
@@ -70,6 +83,7 @@ class Executor {
   Phases& phases_;
   at::Tensor frequencies_;  // of the rotation, on the device
   std::vector<model::DecoderLayer> layers_;
+  ActivationStore store_;
 };
 
 }  // namespace trireme::engine

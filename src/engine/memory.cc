@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
+#include <limits>
+#include <optional>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -17,6 +18,8 @@ constexpr int64_t kLibraries = 32 << 20;
 // Of what activations may take, a twenty-fifth stays free: rounding, and on CUDA fragments (at 128K
 // tokens the allocator took 2.5 % more from the driver than was in use).
 constexpr int64_t kSpare = 25;
+
+const char* where_name(Where where) { return where == Where::kDevice ? "device" : "host"; }
 
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
@@ -56,6 +59,14 @@ void add_activation_rows(MemoryTable& table, const ActivationRequest& r,
   table.add("kept intermediates",
             fmt::format("{:.0f} % of all", 100.0 * static_cast<double>(plan.kept) / keepable),
             plan.kept);
+  if (plan.host == 0) return;
+  const auto on_host = [&](Place Places::*part) {
+    return std::ranges::count(plan.places, Place::kHost, part);
+  };
+  table.add("offloaded",
+            fmt::format("{} layers, attention of {}", on_host(&Places::input),
+                        on_host(&Places::attention)),
+            plan.host, Where::kHost);
 }
 
 int64_t room_for(const MemoryRequest& request) {
@@ -69,35 +80,73 @@ int64_t longest_that_fits(MemoryRequest request) {
   while (too_long - fits > std::max<int64_t>(1, fits / 256)) {
     const int64_t middle = fits + (too_long - fits) / 2;
     request.activations.tokens = request.activations.longest = middle;
-    (least_activations(request.activations).total() <= room_for(request) ? fits : too_long) =
-        middle;
+    (plan_activations(request.activations, room_for(request)) ? fits : too_long) = middle;
   }
   return fits;
 }
 
+std::string remedy(const MemoryRequest& request) {
+  const int64_t longest = longest_that_fits(request);
+  if (longest == 0) return "no length fits: use LoRA";
+  return fmt::format("at most {} tokens in a batch fit: use a smaller --max_length or --batch_size",
+                     longest);
+}
+
+// The least bytes on the host with which the device has room, if the host is what is too small.
+std::optional<int64_t> missing_host(const MemoryRequest& request) {
+  if (request.activations.host_room == 0 && request.activations.offload != "all") return {};
+  MemoryRequest roomy = request;
+  roomy.activations.host_room = std::numeric_limits<int64_t>::max();
+  if (roomy.activations.keep == "auto") roomy.activations.keep = "none";
+  const auto plan = plan_activations(roomy.activations, room_for(roomy));
+  return plan ? std::optional(plan->host) : std::nullopt;
+}
+
+[[noreturn]] void refuse(const MemoryRequest& request, const MemoryPlan& plan) {
+  log("memory of this run:\n{}", plan.text());
+  if (const auto host = missing_host(request)) {
+    fail(
+        "not enough host memory: at least {} of saved activations must go to the host, which may "
+        "hold {}: {}, or give more with --host_memory",
+        format_bytes(*host), format_bytes(request.activations.host_room), remedy(request));
+  }
+  fail("not enough memory: this run holds {} and may hold {}: {}, or a smaller model",
+       format_bytes(plan.table.total()), format_bytes(request.budget), remedy(request));
+}
+
 }  // namespace
 
-void MemoryTable::add(std::string name, std::string what, int64_t bytes) {
-  rows_.push_back({std::move(name), std::move(what), bytes});
+void MemoryTable::add(std::string name, std::string what, int64_t bytes, Where where) {
+  rows_.push_back({std::move(name), std::move(what), bytes, where});
 }
 
-int64_t MemoryTable::total() const {
-  return std::accumulate(rows_.begin(), rows_.end(), int64_t{0},
-                         [](int64_t sum, const MemoryRow& row) { return sum + row.bytes; });
+int64_t MemoryTable::total(Where where) const {
+  int64_t sum = 0;
+  for (const MemoryRow& row : rows_) sum += row.where == where ? row.bytes : 0;
+  return sum;
 }
 
-std::string MemoryTable::text() const {
+std::string MemoryTable::text(int64_t device_budget, int64_t host_budget) const {
   std::string out;
   for (const MemoryRow& row : rows_) {
-    out += fmt::format("  {:<20} {:<28} {:>10}\n", row.name, row.what, format_bytes(row.bytes));
+    out += fmt::format("  {:<20} {:<28} {:>10}  {}\n", row.name, row.what, format_bytes(row.bytes),
+                       where_name(row.where));
   }
-  return out + fmt::format("  {:<20} {:<28} {:>10}", "sum", "", format_bytes(total()));
+  const auto sum = [&](Where where, int64_t budget) {
+    return fmt::format("  {:<20} {:<28} {:>10}  {}", "sum", "of " + format_bytes(budget),
+                       format_bytes(total(where)), where_name(where));
+  };
+  out += sum(Where::kDevice, device_budget);
+  return total(Where::kHost) > 0 ? out + "\n" + sum(Where::kHost, host_budget) : out;
 }
 
 config::Json MemoryTable::json() const {
   config::Json list = config::Json::array();
   for (const MemoryRow& row : rows_) {
-    list.push_back({{"name", row.name}, {"what", row.what}, {"bytes", row.bytes}});
+    list.push_back({{"name", row.name},
+                    {"what", row.what},
+                    {"bytes", row.bytes},
+                    {"where", where_name(row.where)}});
   }
   return list;
 }
@@ -107,25 +156,22 @@ std::string what_fits(MemoryRequest request, int64_t budget) {
   if (plan_activations(request.activations, room_for(request))) {
     return fmt::format("--device_memory {}MiB makes the run plan with that", budget >> 20);
   }
-  const int64_t longest = longest_that_fits(request);
-  if (longest == 0) return "no length fits: use LoRA";
-  return fmt::format("at most {} tokens in a batch fit: use a smaller --max_length or --batch_size",
-                     longest);
+  return remedy(request);
 }
 
 MemoryPlan plan_memory(const MemoryRequest& request) {
   MemoryPlan plan;
   plan.request = request;
   plan.table = fixed_rows(request);
+  plan.budget = request.budget;
+  plan.host_budget = request.activations.host_room;
   const auto activations = plan_activations(request.activations, room_for(request));
   plan.activations = activations ? *activations : least_activations(request.activations);
-  plan.execution = {plan.activations.keep, plan.activations.tiles};
+  plan.execution = {plan.activations.keep, plan.activations.tiles, plan.activations.places,
+                    plan.activations.segments, plan.activations.host};
   add_activation_rows(plan.table, request.activations, plan.activations);
-  if (activations) return plan;
-  log("memory of this run:\n{}", plan.table.text());
-  fail("not enough memory: this run holds {} and may hold {}: {}, or a smaller model",
-       format_bytes(plan.table.total()), format_bytes(request.budget),
-       what_fits(request, request.budget));
+  if (!activations) refuse(request, plan);
+  return plan;
 }
 
 }  // namespace trireme::engine

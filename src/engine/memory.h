@@ -12,18 +12,22 @@
 
 namespace trireme::engine {
 
+enum class Where { kDevice, kHost };
+
 struct MemoryRow {
   std::string name;
   std::string what;  // shape or count, and dtype
   int64_t bytes = 0;
+  Where where = Where::kDevice;
 };
 
 class MemoryTable {
  public:
-  void add(std::string name, std::string what, int64_t bytes);
-  int64_t total() const;
+  void add(std::string name, std::string what, int64_t bytes, Where where = Where::kDevice);
+  int64_t total(Where where = Where::kDevice) const;
   const std::vector<MemoryRow>& rows() const { return rows_; }
-  std::string text() const;  // a line a row and the sum
+  // A line a row and the sums of device and host, each beside its budget.
+  std::string text(int64_t device_budget, int64_t host_budget) const;
   config::Json json() const;
 
  private:
@@ -34,7 +38,7 @@ struct MemoryRequest {
   ActivationRequest activations;
   bool optimizer = true;  // and not only gradients
   int64_t program = 0;    // bytes that the process holds already
-  int64_t budget = 0;     // bytes
+  int64_t budget = 0;     // bytes on the device; the host's are activations.host_room
 };
 
 struct MemoryPlan {
@@ -42,12 +46,15 @@ struct MemoryPlan {
   ExecutionPlan execution;
   MemoryTable table;
   ActivationPlan activations;
+  int64_t budget = 0, host_budget = 0;  // bytes, as requested
+
+  std::string text() const { return table.text(budget, host_budget); }
 };
 
 // What to do so that a run fits `budget` bytes, as the end of an error's line.
 std::string what_fits(MemoryRequest request, int64_t budget);
 
-// Throws UserError when the sum passes the budget, after logging the table; it names the longest
+// Throws UserError when a sum passes its budget, after logging the table; it names the longest
 // batch that would fit.
 MemoryPlan plan_memory(const MemoryRequest& request);
 

@@ -52,9 +52,11 @@ std::optional<std::string> asked(const std::string& what) {
 std::string memory_report(const MemoryPlan& plan, const Phases& phases, const Machine& machine) {
   const bool cuda = machine.device.is_cuda();
   const Phases::Peak total = phases.total();
-  const int64_t peak = total.bytes(machine.device), planned = plan.table.total();
+  // On the CPU what is on the host is the same process's.
+  const int64_t peak = total.bytes(machine.device);
+  const int64_t planned = plan.table.total() + (cuda ? 0 : plan.table.total(Where::kHost));
   std::string text =
-      fmt::format("memory of this run, as planned:\n{}\nits peak by phase:\n", plan.table.text());
+      fmt::format("memory of this run, as planned:\n{}\nits peak by phase:\n", plan.text());
   for (const Phases::Peak& phase : phases.peaks()) text += phase_line(phase, cuda);
   if (cuda) {
     const int64_t used = used_bytes(machine.device);

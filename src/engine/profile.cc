@@ -50,7 +50,7 @@ bool is_phase(const std::string& name) {
   return std::ranges::find(kPhases, name) != kPhases.end();
 }
 
-// Kernels may not overlap here: one stream.
+// Kernels are of one stream; copies to and from the host may lie over them.
 double covered_seconds(std::vector<Interval>& kernels) {
   std::ranges::sort(kernels, {}, &Interval::begin);
   double busy = 0;

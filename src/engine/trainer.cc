@@ -32,11 +32,11 @@ int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& sampl
 }
 
 TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-                     Weights& weights, const ExecutionPlan& plan, Phases& phases)
+                     Weights& weights, const ExecutionPlan& plan, HostArena& arena, Phases& phases)
     : phases_(phases),
       seed_(static_cast<uint64_t>(run.seed)),
       params_(weights.trained()),
-      executor_(model, weights, machine.device, plan, phases),
+      executor_(model, weights, machine.device, plan, arena, phases),
       grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
       optimizer_(model.trained_layout(), params_.master(), adamw_options(run)) {}
 

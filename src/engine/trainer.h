@@ -42,7 +42,7 @@ class TrainStep {
  public:
   // All references outlive the step.
   TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-            Weights& weights, const ExecutionPlan& plan, Phases& phases);
+            Weights& weights, const ExecutionPlan& plan, HostArena& arena, Phases& phases);
 
   struct Outcome {
     LossSum loss;          // over the micro-batches; on the device

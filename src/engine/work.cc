@@ -53,10 +53,13 @@ constexpr double kBackwardAttention = 2.5;
 // fp32 gradient twice (norm, update), master and two moments read and written, bf16 weight written.
 constexpr double kOptimizerBytes = 4 * 2 + 3 * 8 + 2;
 
-// Seconds of one call, over calls that take about a third of a second together.
+// Seconds of one call, over calls that take about a third of a second together; of the first where
+// it takes more than a second, which no warming up shows in.
 double time_call(const Machine& machine, const std::function<void()>& call) {
+  const Stopwatch first;
   call();
   synchronize(machine.device);
+  if (first.seconds() > 1) return first.seconds();
   const Stopwatch once;
   call();
   synchronize(machine.device);
@@ -153,15 +156,18 @@ Work needed_work(const Model& model, const std::vector<int64_t>& documents, int6
 }
 
 Work repeated_work(const Model& model, const std::vector<int64_t>& documents,
-                   const std::vector<model::Keep>& keep) {
+                   const std::vector<model::Keep>& keep, int64_t run_again) {
   const ModelSpec& s = model.spec;
   const double each = 2 * static_cast<double>(total(documents)) * static_cast<double>(s.hidden);
   Work work;
   for (int64_t i = 0; i < s.layers; ++i) {
-    if (!keep[i].attention) work.attention_forward += attention_flops(s, documents);
-    if (!keep[i].qkv) work.products += each * static_cast<double>(s.q_dim() + 2 * s.kv_dim());
-    if (!keep[i].mid) work.products += each * static_cast<double>(s.q_dim());
-    if (!keep[i].mlp) (s.sparse(i) ? work.grouped : work.products) += each * 2 * mlp_width(s, i);
+    const double again = i < run_again ? 1 : 0;
+    const auto times = [&](bool kept) { return again + (kept ? 0 : 1); };
+    work.attention_forward += times(keep[i].attention) * attention_flops(s, documents);
+    work.products += each * times(keep[i].qkv) * static_cast<double>(s.q_dim() + 2 * s.kv_dim());
+    work.products += each * times(keep[i].mid) * static_cast<double>(s.q_dim());
+    const double mlp = each * mlp_width(s, i) * (2 * times(keep[i].mlp) + again);
+    (s.sparse(i) ? work.grouped : work.products) += mlp;
   }
   return work;
 }

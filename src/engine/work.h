@@ -23,9 +23,10 @@ struct Work {
 
 // documents: tokens of each; trained: tokens that have a loss.
 Work needed_work(const Model& model, const std::vector<int64_t>& documents, int64_t trained);
-// What is done again where `keep` does not keep.
+// What is done again: where `keep` does not keep, and the whole forward pass of the first
+// `run_again` layers.
 Work repeated_work(const Model& model, const std::vector<int64_t>& documents,
-                   const std::vector<model::Keep>& keep);
+                   const std::vector<model::Keep>& keep, int64_t run_again = 0);
 
 // Measured on this device in this process: flops per second, bytes per second.
 struct Rates {

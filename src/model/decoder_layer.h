@@ -52,7 +52,8 @@ class DecoderLayer {
  public:
   DecoderLayer(const config::ModelSpec& spec, int64_t index) : spec_(&spec), index_(index) {}
 
-  // x [S,C] -> y [S,C]. saved == nullptr: nothing is kept (evaluation, generation).
+  // x [S,C] -> y [S,C]. saved == nullptr: nothing is kept (evaluation, generation). Where `saved`
+  // has the routing of an earlier pass, experts are chosen by it.
   at::Tensor forward(const at::Tensor& x, const LayerParams& weights, const LayerContext& context,
                      Keep keep, SavedLayer* saved) const;
 

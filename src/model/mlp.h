@@ -46,7 +46,7 @@ at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::
                         const LayerParams& weights, LayerParams& grads, const Pass& pass,
                         SavedMlp saved);
 
-// The same for a layer of experts.
+// The same for a layer of experts. Where `saved` has a routing already, it is followed.
 at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h,
                        const LayerParams& weights, const Pass& pass, bool keep, SavedMlp* saved);
 at::Tensor moe_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,

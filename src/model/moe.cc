@@ -84,15 +84,20 @@ at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const
 at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h, const LayerParams& w,
                        const Pass& pass, bool keep, SavedMlp* saved) {
   at::Tensor y = at::empty(h.sizes(), h.options());
+  // A second forward pass: its experts are those of the first.
+  const bool routed = saved != nullptr && !saved->routing.empty();
+  if (saved != nullptr) saved->expert_gate_up.clear();
   for_each_tile(h.size(0), pass.tiles.rows, [&](int64_t first, int64_t count) {
     const at::Tensor tile = h.narrow(0, first, count);
     const at::Tensor normed = ops::rms_norm(tile, w.post_norm, spec.rms_norm_eps);
-    ops::Routing routing =
-        ops::route(router_logits(normed, w), spec.moe->experts_per_token, spec.moe->norm_topk_prob);
+    const ops::Routing routing =
+        routed ? saved->routing[first / pass.tiles.rows]
+               : ops::route(router_logits(normed, w), spec.moe->experts_per_token,
+                            spec.moe->norm_topk_prob);
     at::Tensor gate_up =
         forward_tile(tile, normed, w, routing, pass, first, y.narrow(0, first, count));
     if (saved == nullptr) return;
-    saved->routing.push_back(std::move(routing));
+    if (!routed) saved->routing.push_back(routing);
     saved->expert_gate_up.push_back(keep ? std::move(gate_up) : at::Tensor());
   });
   return y;

@@ -76,11 +76,22 @@ def test_files_as_people_bring_them(place, name):
 def test_what_is_not_built_yet_is_said(place):
     train(place, (FILES / "ds_config_zero3_optimized.json").read_text())
     lists = record(place)["deepspeed"]
-    for key in ("activation_checkpointing.cpu_checkpointing", "activation_checkpointing.number_checkpoints"):
-        assert "not built yet" in lists["no_effect"][key]["why"] and "--keep" in lists["no_effect"][key]["why"]
     assert "one rank" in lists["no_effect"]["communication_data_type"]["why"]
     assert lists["done"]["zero_optimization.stage"] == {
         "value": "3", "how": "one rank holds everything: there is nothing to shard"}
+
+
+def test_activation_checkpointing_is_done_as_written(place):
+    """On the host, eight layer inputs (more than the model has layers: all of them), and the bits of a plain run."""
+    done = train(place, (FILES / "ds_config_zero3_optimized.json").read_text(), "--logging_steps", 1)
+    written = record(place)
+    how = written["deepspeed"]["done"]
+    assert how["activation_checkpointing.cpu_checkpointing"] == {"value": "true", "how": "--offload_activations"}
+    assert how["activation_checkpointing.number_checkpoints"] == {"value": "8", "how": "--number_checkpoints"}
+    assert "always on" in how["activation_checkpointing.contiguous_memory_optimization"]["how"]
+    assert written["options"]["offload_activations"] == "all" and written["options"]["number_checkpoints"] == 8
+    assert any(row["where"] == "host" and row["bytes"] > 0 for row in written["memory"])
+    assert "offloaded" in done.stderr
 
 
 def test_eight_ranks_are_refused_by_the_key_that_asks_for_them(place):

@@ -160,3 +160,62 @@ def test_a_budget_is_not_passed(folder):
     tight = json.loads(run(*flags, "--device_memory", budget + (1 << 30)).stdout)
     assert tight["memory"]["reserved_peak"] <= budget + (1 << 30) < free["planned"] + (1 << 30)
     assert tight["plan"]["layers_that_keep"] != json.loads(run(*flags).stdout)["plan"]["layers_that_keep"]
+
+
+# Saved activations on the host.
+
+HOST = ["--offload_activations", "all"]
+RESIDENCIES = (HOST, ["--number_checkpoints", 2], [*HOST, "--number_checkpoints", 2], [*HOST, "--keep", "none"])
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_residency_gives_the_same_bits(folder, tmp_path, name, batch, dtype):
+    documents, labels = make_batch(BATCHES[batch])
+    flags = ["--device", "cuda", "--deterministic", "--dtype", dtype, "--mlp_tile", 128]
+    resident = dump(folder(name), documents, labels, tmp_path, *flags, "--offload_activations", "none")
+    for options in RESIDENCIES:
+        other = dump(folder(name), documents, labels, tmp_path, *flags, *options)
+        assert other.loss_sum == resident.loss_sum, options
+        for tensor, grad in resident.grads.items():
+            assert torch.equal(grad, other.grads[tensor]), (options, tensor)
+
+
+LONG = ["bench", "--shape", "qwen3-0.6b", "--layers", 12, "--device", "cuda", "--length", 32768, "--use_lora",
+        "--lora_r", 8, "--target_modules", "all-linear", "--deterministic"]
+
+
+@pytest.mark.parametrize("options", RESIDENCIES, ids=lambda o: " ".join(map(str, o)))
+def test_long_sequences_with_copies_under_way_give_the_same_losses(options):
+    """128 MiB and more a layer are copied while kernels run: five steps, each of which depends on the gradients before;
+    from the third on bench refuses what makes the host wait, and the allocator asks the driver for nothing."""
+    resident = json.loads(run(*LONG, "--steps", 5, "--offload_activations", "none").stdout)
+    other = json.loads(run(*LONG, "--steps", 5, *options).stdout)
+    assert other["losses"] == resident["losses"]
+    assert other["driver_calls_after_second_step"] == 0
+    host = other["host_memory"]
+    assert host["arena"] == host["planned"] <= host["budget"]
+    assert host["arena"] <= 1.02 * host["stored"]
+    assert (host["pin_seconds"] > 0) == (host["arena"] > 0)
+
+
+def test_what_does_not_fit_goes_to_the_host_and_no_budget_is_passed():
+    least = json.loads(run(*LONG, "--steps", 3, "--offload_activations", "none", "--keep", "none").stdout)
+    saved = {row["name"]: row["bytes"] for row in least["memory"]["rows"]}["saved activations"]
+    budget = least["memory"]["planned"] - saved // 4 + (768 << 20)  # and a context
+    spilled = json.loads(run(*LONG, "--steps", 3, "--device_memory", budget).stdout)
+    assert spilled["losses"] == least["losses"]
+    assert 0 < spilled["plan"]["layers_on_host"]["input"] < 12
+    assert spilled["memory"]["planned"] <= budget and spilled["memory"]["reserved_peak"] <= budget
+    # What the plan adds up is what the device holds.
+    beside = {row["name"]: row["bytes"] for row in spilled["memory"]["rows"]}["program"]
+    assert spilled["memory"]["peak"] <= spilled["memory"]["planned"] - beside
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+def test_a_settled_step_with_offload_neither_waits_nor_allocates(folder, name):
+    for options in RESIDENCIES:
+        done = run("bench", "--model", folder(name), "--device", "cuda", "--length", 421, "--documents", 5, "--steps", 5,
+                   *options)
+        assert json.loads(done.stdout)["driver_calls_after_second_step"] == 0

@@ -1,0 +1,64 @@
+// One piece of host memory of exactly the planned size, from which saved activations take slots in
+// the order in which they are stored. On CUDA it is pinned, so that copies run beside kernels.
+//
+// libtorch's own pinned allocator rounds every tensor up to the next power of two, which for the
+// gigabytes held here is up to as much again; cudaHostRegister on a mapping of our own rounds
+// nothing. Pinning faults every page in (gigabytes a second), so it happens in a thread of its own
+// while the model is read.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <thread>
+
+namespace trireme::engine {
+
+class HostArena {
+ public:
+  // Pinned piece by piece: the driver holds its lock meanwhile, and whoever reads the model wants
+  // it too. A single copy must not cross from one piece into the next.
+  static constexpr int64_t kPiece = int64_t{512} << 20;
+
+  // Maps `bytes` (0: an arena that nothing is taken from) and, for a CUDA device, starts to pin
+  // them. UserError: the system refuses as much.
+  HostArena(int64_t bytes, const at::Device& device);
+  ~HostArena();
+  HostArena(const HostArena&) = delete;
+  HostArena& operator=(const HostArena&) = delete;
+
+  // Bytes that a tensor of `bytes` takes: whole cache lines.
+  static int64_t slot_bytes(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+  // Waits until everything is pinned, and logs the seconds; to be called before the first take().
+  // UserError where the driver refuses.
+  void wait_until_pinned();
+
+  // A host tensor over the next slot, of the sizes, strides and dtype of `like`, which is dense in
+  // some order of its dimensions. Valid until reset(), and no longer than the arena.
+  at::Tensor take(const at::Tensor& like);
+  // All slots are free again.
+  void reset() { used_ = 0; }
+
+  int64_t bytes() const { return bytes_; }
+  double pin_seconds() const { return pin_seconds_; }
+  // Bytes from `address` to the end of its piece.
+  int64_t left_in_piece(const std::byte* address) const {
+    return kPiece - (address - base_) % kPiece;
+  }
+
+ private:
+  void pin(const std::stop_token& stop);
+
+  int64_t bytes_;
+  std::byte* base_ = nullptr;
+  int64_t used_ = 0;
+  int64_t pinned_ = 0;     // bytes; the thread's until it is joined, as the next two
+  std::string pin_error_;  // of the driver
+  double pin_seconds_ = 0;
+  std::jthread pinning_;
+};
+
+}  // namespace trireme::engine

@@ -1,0 +1,75 @@
+// Raw cudaMemcpyAsync on two streams of libtorch's pool. No stream guard anywhere: inside one,
+// "the current stream" is the side stream itself, waiting for it is a no-op, and copies would read
+// what the layer has not written yet.
+#include <c10/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+
+#include "engine/transfer.h"
+
+namespace trireme::engine::cuda {
+namespace {
+
+using c10::cuda::CUDAStream;
+
+class StreamArrival : public Arrival {
+ public:
+  explicit StreamArrival(const CUDAStream& side) { done_.record(side); }
+  void wait() override { done_.block(c10::cuda::getCurrentCUDAStream()); }
+
+ private:
+  c10::cuda::CUDAEvent done_;
+};
+
+class StreamTransfer : public Transfer {
+ public:
+  explicit StreamTransfer(const HostArena& arena)
+      : arena_(arena),
+        to_host_(c10::cuda::getStreamFromPool()),
+        to_device_(c10::cuda::getStreamFromPool()) {}
+
+  // The arena is unpinned after this: nothing may be on its way then.
+  ~StreamTransfer() override {
+    cudaStreamSynchronize(to_host_.stream());
+    cudaStreamSynchronize(to_device_.stream());
+  }
+
+  std::unique_ptr<Arrival> start(Direction direction, const std::vector<Copy>& copies) override {
+    const CUDAStream& side = direction == Direction::kToHost ? to_host_ : to_device_;
+    c10::cuda::CUDAEvent ready;
+    ready.record(c10::cuda::getCurrentCUDAStream());
+    ready.block(side);
+    for (const Copy& copy : copies) this->copy(direction, copy, side);
+    return std::make_unique<StreamArrival>(side);
+  }
+
+ private:
+  // Piece by piece of the arena: pieces are pinned by themselves, and the driver refuses a copy
+  // across two of them.
+  void copy(Direction direction, const Copy& copy, const CUDAStream& side) const {
+    const auto* from = static_cast<const std::byte*>(copy.from.const_data_ptr());
+    auto* to = static_cast<std::byte*>(copy.to.mutable_data_ptr());
+    for (auto left = static_cast<int64_t>(copy.from.nbytes()); left > 0;) {
+      const bool out = direction == Direction::kToHost;
+      const int64_t part = std::min(left, arena_.left_in_piece(out ? to : from));
+      C10_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(part),
+                                     out ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice,
+                                     side.stream()));
+      from += part;
+      to += part;
+      left -= part;
+    }
+  }
+
+  const HostArena& arena_;
+  CUDAStream to_host_, to_device_;
+};
+
+}  // namespace
+
+std::unique_ptr<Transfer> make_transfer(const HostArena& arena) {
+  return std::make_unique<StreamTransfer>(arena);
+}
+
+}  // namespace trireme::engine::cuda

@@ -1,0 +1,10 @@
+#include "base/error.h"
+#include "engine/transfer.h"
+
+namespace trireme::engine::cuda {
+
+std::unique_ptr<Transfer> make_transfer(const HostArena&) {
+  TRIREME_CHECK(false, "a build without CUDA has no CUDA device");
+}
+
+}  // namespace trireme::engine::cuda
