@@ -72,11 +72,11 @@ run_case() {
     8b-lora-packed)
       ours "$1" trireme --shape qwen3-8b --length 270 --documents 64 --steps 6 $LORA --profile true --bound true
       peer "$1" fast --shape qwen3-8b --length 270 --documents 64 --batch 16 ;;
-    8b-lora-128k-80g) ours "$1" trireme --shape qwen3-8b --length 131072 --steps 1 $LORA --bound true $CARD ;;
+    8b-lora-128k-80g) ours "$1" trireme --shape qwen3-8b --length 131072 --steps 2 $LORA --bound true $CARD ;;
     8b-lora-256k-80g) ours "$1" trireme --shape qwen3-8b --length 262144 --steps 1 $LORA --bound true $CARD ;;
     8b-lora-384k) ours "$1" trireme --shape qwen3-8b --length 393216 --steps 1 $LORA --bound true ;;
     8b-width-1m) ours "$1" trireme --shape qwen3-8b --layers 8 --length 1048576 --steps 1 $LORA ;;
-    30b-lora-128k-80g) ours "$1" trireme --shape qwen3-30b-a3b --length 131072 --steps 1 $LORA --bound true $CARD ;;
+    30b-lora-128k-80g) ours "$1" trireme --shape qwen3-30b-a3b --length 131072 --steps 2 $LORA --bound true $CARD ;;
     30b-lora-256k) ours "$1" trireme --shape qwen3-30b-a3b --length 262144 --steps 1 $LORA --bound true ;;
     8b-offload-64k) offload "$1" 65536 3 ;;   # what copies to the host cost where everything fits
     8b-offload-128k) offload "$1" 131072 2 ;;

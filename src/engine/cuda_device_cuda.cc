@@ -45,10 +45,10 @@ void refuse_synchronisation(bool refuse) {
 
 void prepare_allocator() {
   c10::CachingAllocator::setAllocatorSettings("expandable_segments:True");
+  at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);  // makes the allocator
 }
 
 void limit_memory(int64_t bytes) {
-  at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);  // makes the allocator
   const double total = static_cast<double>(at::cuda::getCurrentDeviceProperties()->totalGlobalMem);
   allocator::setMemoryFraction(std::min(1.0, static_cast<double>(bytes) / total),
                                at::cuda::current_device());
