@@ -96,7 +96,8 @@ def test_training_ends_with_the_same_files(tmp_path, options, lora):
     """Steps of different lengths use the arena anew each time, evaluations between them do not disturb it."""
     model = tiny_models.make_text_model(tmp_path / "model", num_hidden_layers=3)
     data = reviews.write_pipeline_json(tmp_path / "train.json", USERS)
-    flags = ("--val_ratio", 0.2, "--max_epochs", 2, "--packing", "off", "--logging_steps", 1, "--learning_rate", 1e-3, *lora)
+    flags = ("--val_ratio", 0.2, "--max_epochs", 2, "--packing", "off", "--logging_steps", 1, "--learning_rate", 1e-3,
+             *lora)
     train(model, data, tmp_path / "resident", *flags, "--offload_activations", "none")
     train(model, data, tmp_path / "other", *flags, *options)
     pairs = zip(metrics(tmp_path / "resident"), metrics(tmp_path / "other"), strict=True)
