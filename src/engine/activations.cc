@@ -47,8 +47,8 @@ std::vector<model::Tiles> tile_choices(const ActivationRequest& r) {
 }
 
 // What goes to the host: of the layers [0, layers) everything that they save, but for attention's
-// output of the layers [0, dropped), which is computed again unless there is room to keep it on the
-// device. From `dropped` on it is saved in any case.
+// output of the layers [0, dropped), which is an intermediate like others. From `dropped` on it is
+// saved in any case.
 struct Spill {
   int64_t layers = 0;
   int64_t dropped = 0;
@@ -142,7 +142,9 @@ void Planner::keep_what_fits(ActivationPlan& plan, bool fill) const {
     if (saved && plan.places[k.layers.front()].attention == Place::kHost) continue;
     plan.keepable += k.bytes;
     if (saved) continue;
-    const bool fits = plan.total() + k.bytes <= room_;
+    // With all on the host, attention's output is there or computed again.
+    const bool barred = r_.offload == "all" && saves_attention() && k.flag == &Keep::attention;
+    const bool fits = !barred && plan.total() + k.bytes <= room_;
     if (r_.keep == "all" || (fill && r_.keep == "auto" && fits)) {
       plan.kept += k.bytes;
       for (const int64_t layer : k.layers) plan.keep[layer].*k.flag = true;
@@ -186,10 +188,10 @@ void Planner::consider(ActivationPlan plan) {
 }
 
 void Planner::consider_all_on_host(model::Tiles tiles) {
-  // Attention's outputs of as few layers as need be are not saved.
+  // Attention's outputs of as few layers as need be are not saved: less is also staged then.
   for (int64_t dropped = saves_attention() ? 0 : layers_; dropped <= layers_; ++dropped) {
     const ActivationPlan plan = this->plan(tiles, {layers_, dropped}, /*fill=*/true);
-    if (plan.host > r_.host_room) continue;
+    if (plan.host > r_.host_room || plan.total() > room_) continue;
     return consider(plan);
   }
 }

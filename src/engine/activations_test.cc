@@ -54,10 +54,9 @@ TEST_P(OffloadPlanTest, NothingGoesToTheHostWhereEverythingFits) {
   EXPECT_EQ(on_host(*plan, &Places::input), 0);
 }
 
-TEST_P(OffloadPlanTest, EarlyLayersGoFirstAndNoMoreThanNeedTo) {
+TEST_P(OffloadPlanTest, EarlyLayersGoFirstAndTheBudgetIsKept) {
   const ActivationRequest r = request(131072);
   const auto all = plan_activations(r, kPlenty);
-  int64_t before = r.model->spec.layers + 1;
   const int64_t least = least_activations(r).total();
   for (int64_t room = least; room < all->total(); room += least / 16) {
     const auto plan = plan_activations(r, room);
@@ -65,11 +64,9 @@ TEST_P(OffloadPlanTest, EarlyLayersGoFirstAndNoMoreThanNeedTo) {
     ASSERT_LE(plan->total(), room);
     EXPECT_EQ(plan->host, host_sum(r, *plan, /*slots=*/true));
     const int64_t count = on_host(*plan, &Places::input);
-    EXPECT_LE(count, before);
-    before = count;
     for (int64_t i = 0; i < count; ++i) EXPECT_EQ(plan->places[i].input, Place::kHost);
+    EXPECT_EQ(plan->staging > 0, count > 0);
   }
-  EXPECT_EQ(before, 0);
 }
 
 TEST_P(OffloadPlanTest, MoreMemoryIsNeverASlowerPlan) {
@@ -144,7 +141,11 @@ TEST_P(OffloadPlanTest, CheckpointsAreEvenlySpacedAndHoldLess) {
   r.number_checkpoints = 5;
   const auto plan = plan_activations(r, kPlenty);
   EXPECT_EQ(plan->segments, (std::vector<int64_t>{0, 2, 4, 7, 9}));
-  EXPECT_LT(least_activations(r).saved, least_activations(request(131072)).saved);
+  ActivationRequest none = request(131072);
+  none.offload = "none";
+  const int64_t whole = least_activations(none).total();
+  none.number_checkpoints = 5;
+  EXPECT_LT(least_activations(none).total(), whole);
   for (int64_t i = 0; i < 9; ++i) {
     const bool first = i == 0 || i == 2 || i == 4 || i == 7;
     EXPECT_EQ(plan->places[i].input, first ? Place::kDevice : Place::kRecompute) << i;

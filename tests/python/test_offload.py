@@ -15,6 +15,7 @@ from test_parity import assert_same_bits, make_documents
 
 LAYERS = 10
 HOST = ("--offload_activations", "all")
+TILES = ("--mlp_tile", 1024, "--loss_tile", 512)
 LORA = ("--use_lora", "--lora_r", 4, "--lora_alpha", 8, "--target_modules", "all-linear")
 USERS = {"影迷甲": [Review("盐湖快车", "画面美，音乐也好！"), Review("机械鲸", "\n换行开头\n\n第二段  ", "2016-02-29"),
                  Review("长街", "好", "2017-01-01")],
@@ -39,10 +40,11 @@ def deep(tmp_path_factory):
         tmp_path_factory.mktemp(kind) / "model", kind, num_hidden_layers=LAYERS))
 
 
-def bench(folder, *options, steps=3):
-    """The report of a few training steps on packed random documents."""
-    return json.loads(run("bench", "--device", "cpu", "--threads", 1, "--model", folder, "--length", 512,
-                          "--documents", 24, "--steps", steps, "--learning_rate", 1e-3, *options).stdout)
+def bench(folder, *options, steps=2):
+    """The report of a few training steps on packed random documents, in the same tiles whatever the plan: another tile
+    is another order of sums."""
+    return json.loads(run("bench", "--device", "cpu", "--threads", 1, "--model", folder, "--length", 256,
+                          "--documents", 24, "--steps", steps, "--learning_rate", 1e-3, *TILES, *options).stdout)
 
 
 def device_rows(report):
@@ -51,18 +53,21 @@ def device_rows(report):
 
 # The same bits.
 
+RESIDENCIES = [
+    HOST, (*HOST, "--keep", "none"), ("--number_checkpoints", 1), ("--number_checkpoints", 2),
+    ("--number_checkpoints", 3), ("--number_checkpoints", 3, "--keep", "none"), ("--number_checkpoints", 4),
+    (*HOST, "--number_checkpoints", 1), (*HOST, "--number_checkpoints", 2),
+    (*HOST, "--number_checkpoints", 3, "--keep", "none"), (*HOST, "--number_checkpoints", 4)]
+
+
 @pytest.mark.parametrize("tiles", [(), ("--mlp_tile", 32, "--loss_tile", 16)], ids=["whole", "tiled"])
-@pytest.mark.parametrize("name", ["qwen3_head_dim", "llama_biases", "qwen3_moe_norm_topk", "qwen3_moe_mixed_layers"])
+@pytest.mark.parametrize("name", ["qwen3_head_dim", "qwen3_moe_mixed_layers"])
 def test_every_residency_gives_the_bits_of_the_resident_run(folder, scratch, name, tiles):
-    """3 or 4 layers: 1, 2, 3 and all of their inputs. Packed documents."""
+    """3 and 4 layers: 1, 2, 3 and all of their inputs. Packed documents."""
     documents, labels = make_documents(131)
     resident = dump(folder(name), documents, labels, scratch, "--offload_activations", "none", *tiles)
-    for offload in ("all", "auto", "none"):
-        for checkpoints in (0, 1, 2, 3, 4):
-            for keep in ("auto", "none"):
-                assert_same_bits(resident, dump(
-                    folder(name), documents, labels, scratch, "--offload_activations", offload, "--keep", keep,
-                    "--number_checkpoints", checkpoints, *tiles))
+    for options in RESIDENCIES:
+        assert_same_bits(resident, dump(folder(name), documents, labels, scratch, *options, *tiles))
 
 
 @pytest.mark.parametrize("name", ["qwen3_head_dim", "qwen3_moe_mixed_layers"])
@@ -91,7 +96,8 @@ def test_training_ends_with_the_same_files(tmp_path, options, lora):
     """Steps of different lengths use the arena anew each time, evaluations between them do not disturb it."""
     model = tiny_models.make_text_model(tmp_path / "model", num_hidden_layers=3)
     data = reviews.write_pipeline_json(tmp_path / "train.json", USERS)
-    flags = ("--val_ratio", 0.2, "--max_epochs", 2, "--packing", "off", "--logging_steps", 1, "--learning_rate", 1e-3, *lora)
+    flags = ("--val_ratio", 0.2, "--max_epochs", 2, "--packing", "off", "--logging_steps", 1, "--learning_rate", 1e-3,
+             *lora)
     train(model, data, tmp_path / "resident", *flags, "--offload_activations", "none")
     train(model, data, tmp_path / "other", *flags, *options)
     pairs = zip(metrics(tmp_path / "resident"), metrics(tmp_path / "other"), strict=True)
@@ -105,19 +111,19 @@ def test_training_ends_with_the_same_files(tmp_path, options, lora):
 @pytest.mark.parametrize("kind", ["qwen3", "qwen3_moe"])
 def test_what_does_not_fit_goes_to_the_host(deep, kind):
     """A device a quarter of the saved inputs too small for the resident run: refused without the host, and with it the
-    first layers are there. Three steps' losses are the same bits: each depends on the gradients before."""
+    first layers are there. The second step's loss has the same bits: it depends on the gradients of the first."""
     resident = bench(deep(kind), "--offload_activations", "none")
     least = bench(deep(kind), "--offload_activations", "none", "--keep", "none", steps=1)
     budget = least["memory"]["planned"] - device_rows(least)["saved activations"] // 4
-    refused = run("bench", "--device", "cpu", "--model", deep(kind), "--length", 512, "--documents", 24,
-                  "--device_memory", budget, "--offload_activations", "none", expect=2)
+    refused = run("bench", "--device", "cpu", "--model", deep(kind), "--length", 256, "--documents", 24,
+                  "--device_memory", budget, "--offload_activations", "none", *TILES, expect=2)
     assert "tokens in a batch fit" in refused.stderr.splitlines()[-1]
     spilled = bench(deep(kind), "--device_memory", budget)
     assert spilled["losses"] == resident["losses"]
     assert 0 < spilled["plan"]["layers_on_host"]["input"] < LAYERS
     assert sum(device_rows(spilled).values()) == spilled["memory"]["planned"] <= budget
     check_host(spilled)
-    again = bench(deep(kind), "--device_memory", budget, "--number_checkpoints", 3)
+    again = bench(deep(kind), "--number_checkpoints", 3)
     assert again["losses"] == resident["losses"] and again["plan"]["layers_run_again"] == 6
 
 
@@ -148,7 +154,7 @@ def test_a_small_host_takes_what_it_can(deep):
 
 
 def test_a_host_that_is_too_small_is_refused_in_one_line(deep):
-    done = run("bench", "--device", "cpu", "--model", deep("qwen3"), "--length", 512, "--documents", 24, *HOST,
+    done = run("bench", "--device", "cpu", "--model", deep("qwen3"), "--length", 256, "--documents", 24, *HOST,
                "--host_memory", "1MiB", expect=2)
     last = done.stderr.splitlines()[-1]
     assert last.startswith("trireme: not enough host memory: at least "), last
