@@ -221,7 +221,7 @@ int run_bench(Arguments arguments) {
   if (subject.folder) {
     weights = load_weights(run, *subject.folder, machine, training);
   } else {
-    weights = std::make_unique<engine::Weights>(model, machine, training);
+    weights = std::make_unique<engine::Weights>(model, machine, training && run.master_weights);
     weights->randomise();
     if (model.adapters) {
       model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),

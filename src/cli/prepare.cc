@@ -79,6 +79,8 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                                               .keep = run.keep,
                                               .tiles = {run.mlp_tile, run.loss_tile}},
                               .optimizer = optimizer,
+                              .master_weights = run.master_weights,
+                              .moments = engine::moment_format(run.moments_dtype),
                               .program = machine.program,
                               .budget = machine.budget});
 }
@@ -87,7 +89,7 @@ std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
                                               const engine::Machine& machine, bool trained) {
   const Stopwatch clock;
-  auto weights = std::make_unique<engine::Weights>(model, machine, trained);
+  auto weights = std::make_unique<engine::Weights>(model, machine, trained && run.master_weights);
   weights->load(model.checkpoint);
   engine::synchronize(machine.device);
   const double passed = clock.seconds();

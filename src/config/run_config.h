@@ -63,6 +63,8 @@ struct RunConfig {
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;  // 0 = no clipping
+  std::string moments_dtype = "float32";  // float32 | bfloat16 | 8bit
+  bool master_weights = true;             // fp32 copies of bf16 weights that are trained
   int64_t seed = 42;
   double eval_every = 0.5;              // epochs between evaluations
   int64_t early_stopping_patience = 3;  // evaluations; 0 = off

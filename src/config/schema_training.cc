@@ -47,6 +47,15 @@ std::vector<Option> optimizer_options() {
        .field = &RunConfig::max_grad_norm,
        .min = 0,
        .help = "gradients are scaled down to this norm; 0 = never"},
+      {.name = "moments_dtype",
+       .field = &RunConfig::moments_dtype,
+       .choices = {"float32", "bfloat16", "8bit"},
+       .help = "of Adam's moments; bfloat16 is rounded stochastically, 8bit is block-wise with a "
+               "dynamic code"},
+      {.name = "master_weights",
+       .field = &RunConfig::master_weights,
+       .help = "float32 copies of bfloat16 weights that are trained; false = the weights "
+               "themselves are updated, rounded stochastically"},
   };
   for (Option& option : options) option.numerics = kChanges;
   return options;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "engine/optimizer.h"
 
 namespace trireme::engine {
 namespace {
@@ -17,6 +18,18 @@ constexpr int64_t kLibraries = 32 << 20;
 // Of what activations may take, a twenty-fifth stays free: rounding, and on CUDA fragments (at 128K
 // tokens the allocator took 2.5 % more from the driver than was in use).
 constexpr int64_t kSpare = 25;
+
+const char* moment_name(ops::MomentFormat format) {
+  switch (format) {
+    case ops::MomentFormat::kFloat32:
+      return "fp32";
+    case ops::MomentFormat::kBFloat16:
+      return "bf16";
+    case ops::MomentFormat::kEightBit:
+      break;
+  }
+  return "8-bit";
+}
 
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
@@ -29,8 +42,11 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   if (!r.training) return;
   table.add("gradients", numbers(trained, "fp32"), trained * 4);
   if (!request.optimizer) return;
-  if (!fp32) table.add("master weights", numbers(trained, "fp32"), trained * 4);
-  table.add("Adam moments", fmt::format("2 x {} fp32", trained), trained * 8);
+  if (!fp32 && request.master_weights) {
+    table.add("master weights", numbers(trained, "fp32"), trained * 4);
+  }
+  table.add("Adam moments", fmt::format("2 x {} {}", trained, moment_name(request.moments)),
+            moment_bytes(r.model->trained_layout(), request.moments));
 }
 
 // What does not depend on how activations are kept.

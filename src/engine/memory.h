@@ -9,6 +9,7 @@
 #include "config/json.h"
 #include "engine/activations.h"
 #include "engine/executor.h"
+#include "ops/adamw.h"
 
 namespace trireme::engine {
 
@@ -33,6 +34,8 @@ class MemoryTable {
 struct MemoryRequest {
   ActivationRequest activations;
   bool optimizer = true;  // and not only gradients
+  bool master_weights = true;  // beside bf16 weights that are trained
+  ops::MomentFormat moments = ops::MomentFormat::kFloat32;
   int64_t program = 0;    // bytes that the process holds already
   int64_t budget = 0;     // bytes
 };

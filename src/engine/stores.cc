@@ -33,10 +33,10 @@ std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarTyp
 }  // namespace
 
 ResidentParams::ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype,
-                               const at::Device& device, bool trained)
+                               const at::Device& device, bool master)
     : layout_(layout),
       compute_(allocate(layout, dtype, device)),
-      master_(trained && dtype != at::kFloat ? allocate(layout, at::kFloat, device) : compute_) {}
+      master_(master && dtype != at::kFloat ? allocate(layout, at::kFloat, device) : compute_) {}
 
 void ResidentParams::load(const io::Checkpoint& checkpoint) {
   model::load_checkpoint(layout_, checkpoint, master_);

@@ -43,15 +43,16 @@ class GradStore {
 // over whole buffers.
 class ResidentParams : public ParamStore {
  public:
-  // With `trained`, fp32 master weights stand beside weights of another dtype.
+  // With `master`, fp32 master weights stand beside weights of another dtype.
   ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
-                 bool trained);
+                 bool master);
   Lease lease(int64_t block) override { return Lease(compute_[block]); }
 
   // Reads every tensor, one at a time.
   void load(const io::Checkpoint& checkpoint);
 
-  // What the optimizer updates and checkpoints are written from; call refresh() after a change.
+  // What the optimizer updates and checkpoints are written from, fp32 or, without a master copy,
+  // of the weights' dtype; call refresh() after a change.
   std::vector<at::Tensor>& master() { return master_; }
   // What forward and backward read: the same tensors as master() where no other copy is needed.
   std::vector<at::Tensor>& compute() { return compute_; }

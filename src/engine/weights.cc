@@ -4,11 +4,11 @@
 
 namespace trireme::engine {
 
-Weights::Weights(const Model& model, const Machine& machine, bool trained)
+Weights::Weights(const Model& model, const Machine& machine, bool master)
     : model_(model),
-      base_(model.layout, machine.dtype, machine.device, trained && !model.adapters) {
+      base_(model.layout, machine.dtype, machine.device, master && !model.adapters) {
   if (model.adapters) {
-    adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, trained);
+    adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, master);
   }
 }
 

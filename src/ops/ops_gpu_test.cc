@@ -243,8 +243,8 @@ TEST_P(AdamWGpu, FollowsTheCpu) {
   for (int64_t step = 1; step <= 3; ++step) {
     const AdamWStep s{.learning_rate = 1e-2, .weight_decay = 0.1, .step = step};
     const Both grad = random_both({n}, 10 + step, at::kFloat);
-    adamw_(param.device, grad.device, m.device, v.device, s, divisor.device, weight);
-    adamw_(param.host, grad.host, m.host, v.host, s, divisor.host);
+    adamw_(param.device, grad.device, {m.device, v.device}, s, divisor.device, weight);
+    adamw_(param.host, grad.host, {m.host, v.host}, s, divisor.host);
   }
   EXPECT_LT(gpu_error(param.device, param.host), 1e-6);
   EXPECT_LT(gpu_error(m.device, m.host), 1e-6);
@@ -269,10 +269,10 @@ TEST(AdamWGpu, SlicesThatAreNotAligned) {
   EXPECT_NEAR(sum_of_squares(x.device).item<double>(), expected, 1e-12 * expected);
   Both param = x.clone(), m(at::zeros({1000}), at::kFloat);
   at::Tensor flat = m.device.clone(), first = m.device.narrow(0, 1, 999);
-  adamw_(param.device, x.device, first, flat.narrow(0, 0, 999), {.learning_rate = 0.1},
+  adamw_(param.device, x.device, {first, flat.narrow(0, 0, 999)}, {.learning_rate = 0.1},
          at::ones({}, flat.options()));
   at::Tensor host_m = at::zeros({999}), host_v = at::zeros({999});
-  adamw_(param.host, x.host, host_m, host_v, {.learning_rate = 0.1}, at::ones({}));
+  adamw_(param.host, x.host, {host_m, host_v}, {.learning_rate = 0.1}, at::ones({}));
   EXPECT_LT(gpu_error(param.device, param.host), 1e-6);
 }
 

@@ -141,9 +141,9 @@ TEST_F(Throughput, AdamW) {
                    divisor = at::ones({}, param.options());
   at::Tensor v = at::zeros({kFlat}, param.options());
   at::Tensor weight = at::empty({kFlat}, param.options().dtype(at::kBFloat16));
-  row("adamw_", kFlat * 28, [&] { adamw_(param, grad, m, v, {.learning_rate = 1e-4}, divisor); });
+  row("adamw_", kFlat * 28, [&] { adamw_(param, grad, {m, v}, {.learning_rate = 1e-4}, divisor); });
   row("adamw_ with bf16 weight", kFlat * 30,
-      [&] { adamw_(param, grad, m, v, {.learning_rate = 1e-4}, divisor, weight); });
+      [&] { adamw_(param, grad, {m, v}, {.learning_rate = 1e-4}, divisor, weight); });
   row("sum_of_squares", kFlat * 4, [&] { sum_of_squares(param); });
 }
 
