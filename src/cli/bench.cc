@@ -15,6 +15,7 @@
 #include "cli/verbs.h"
 #include "config/shapes.h"
 #include "data/packing.h"
+#include "engine/optimizer.h"
 #include "engine/profile.h"
 #include "engine/trainer.h"
 #include "engine/work.h"
@@ -97,11 +98,13 @@ Json rates_json(const engine::Rates& rates) {
 
 // The bound with everything kept, and that of what the plan keeps; both with and without the
 // optimizer's memory traffic.
-Json bound_json(const engine::Model& model, const engine::Machine& machine,
-                const engine::MemoryPlan& plan, const std::vector<int64_t>& documents,
-                int64_t trained, double seconds) {
+Json bound_json(const config::RunConfig& run, const engine::Model& model,
+                const engine::Machine& machine, const engine::MemoryPlan& plan,
+                const std::vector<int64_t>& documents, int64_t trained, double seconds) {
   const engine::Rates rates = engine::measure_rates(model, machine, documents);
   engine::Work keep = engine::needed_work(model, documents, trained);
+  keep.optimizer_bytes = engine::optimizer_bytes(model.trained_layout(), run.master_weights,
+                                                 engine::moment_format(run.moments_dtype));
   engine::Work kept = keep;
   kept += engine::repeated_work(model, documents, plan.execution.keep);
   const double optimizer = keep.optimizer_bytes / rates.bytes;
@@ -176,7 +179,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
     weights.reset();
     const std::vector<int64_t> documents(run.documents, run.length);
     result["bound"] =
-        bound_json(model, machine, plan, documents, batches[0].trained_tokens, seconds);
+        bound_json(run, model, machine, plan, documents, batches[0].trained_tokens, seconds);
   }
   return result;
 }

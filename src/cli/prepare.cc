@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/stopwatch.h"
 #include "base/units.h"
+#include "engine/optimizer.h"
 
 namespace trireme::cli {
 namespace {

@@ -24,6 +24,8 @@ class DeepSpeedRules {
   // Each ends the keys that it is about.
   void batch();
   void precision();
+  void states();
+  void moments(const GivenKey& key, bool in_bfloat16);
   void optimizer();
   void schedule();
   void warm_up();

@@ -62,7 +62,7 @@ struct RunConfig {
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
-  double max_grad_norm = 1.0;  // 0 = no clipping
+  double max_grad_norm = 1.0;             // 0 = no clipping
   std::string moments_dtype = "float32";  // float32 | bfloat16 | 8bit
   bool master_weights = true;             // fp32 copies of bf16 weights that are trained
   int64_t seed = 42;

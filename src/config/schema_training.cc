@@ -54,7 +54,7 @@ std::vector<Option> optimizer_options() {
                "dynamic code"},
       {.name = "master_weights",
        .field = &RunConfig::master_weights,
-       .help = "float32 copies of bfloat16 weights that are trained; false = the weights "
+       .help = "float32 copies of bfloat16 weights that are trained; off = the weights "
                "themselves are updated, rounded stochastically"},
   };
   for (Option& option : options) option.numerics = kChanges;

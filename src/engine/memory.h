@@ -33,11 +33,11 @@ class MemoryTable {
 
 struct MemoryRequest {
   ActivationRequest activations;
-  bool optimizer = true;  // and not only gradients
+  bool optimizer = true;       // and not only gradients
   bool master_weights = true;  // beside bf16 weights that are trained
   ops::MomentFormat moments = ops::MomentFormat::kFloat32;
-  int64_t program = 0;    // bytes that the process holds already
-  int64_t budget = 0;     // bytes
+  int64_t program = 0;  // bytes that the process holds already
+  int64_t budget = 0;   // bytes
 };
 
 struct MemoryPlan {

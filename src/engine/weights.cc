@@ -5,8 +5,7 @@
 namespace trireme::engine {
 
 Weights::Weights(const Model& model, const Machine& machine, bool master)
-    : model_(model),
-      base_(model.layout, machine.dtype, machine.device, master && !model.adapters) {
+    : model_(model), base_(model.layout, machine.dtype, machine.device, master && !model.adapters) {
   if (model.adapters) {
     adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, master);
   }

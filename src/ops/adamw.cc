@@ -126,8 +126,8 @@ int64_t moment_bytes(int64_t numel, MomentFormat format) {
   return 2 * numel * (format == MomentFormat::kFloat32 ? 4 : 2);
 }
 
-void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments,
-            const AdamWStep& step, const at::Tensor& divisor, at::Tensor weight) {
+void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments, const AdamWStep& step,
+            const at::Tensor& divisor, at::Tensor weight) {
   const int64_t numel = param.numel();
   check(param, numel, param.scalar_type());
   check(grad, numel, at::kFloat);

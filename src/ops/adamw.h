@@ -41,8 +41,8 @@ int64_t moment_bytes(int64_t numel, MomentFormat format);
 // gradient is divided by `divisor` (0-dim fp32 on the same device) first. `weight`, when defined,
 // is the copy of an fp32 param that the forward reads (bf16): written in the same pass. The same
 // bits on CPU and CUDA, and for any number of threads.
-void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments,
-            const AdamWStep& step, const at::Tensor& divisor, at::Tensor weight = {});
+void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments, const AdamWStep& step,
+            const at::Tensor& divisor, at::Tensor weight = {});
 
 // Sum of squares of a flat fp32 buffer as a 0-dim fp64 tensor on its device; the same bits for any
 // number of threads.

@@ -122,15 +122,15 @@ at::Tensor held(const at::Tensor& data, const at::Tensor& absmax, bool is_signed
   const std::vector<double> map = dynamic_map(is_signed);
   at::Tensor out = at::zeros({data.numel()}, at::kDouble);
   for (int64_t i = 0; i < data.numel(); ++i) {
-    out.mutable_data_ptr<double>()[i] = map[data.const_data_ptr<uint8_t>()[i]] *
-                                        absmax.const_data_ptr<float>()[i / kQuantBlock];
+    out.mutable_data_ptr<double>()[i] =
+        map[data.const_data_ptr<uint8_t>()[i]] * absmax.const_data_ptr<float>()[i / kQuantBlock];
   }
   return out;
 }
 
-// Each number of x lies where the format of `data` may put the exact one: bf16, within a gap; 8-bit,
-// within half a cell: in the upper decade 0.45 / 64 of the block's largest, in all of them less
-// than the number itself.
+// Each number of x lies where the format of `data` may put the exact one: bf16, within a gap;
+// 8-bit, within half a cell: in the upper decade 0.45 / 64 of the block's largest, in all of them
+// less than the number itself.
 void expect_held(const at::Tensor& x, const at::Tensor& exact, const at::Tensor& data) {
   const at::Tensor error = (x - exact).abs();
   at::Tensor allowed = exact.abs() * 1e-6 + 1e-6;  // sums of numbers around one cancel
@@ -197,11 +197,11 @@ TEST_P(AdamWFormats, PositionsAndTheSeedAreAllThatCounts) {
   EXPECT_EQ(run(0, n, 10).first.equal(whole.first), !random || n <= 100);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, AdamWFormats,
-    Combine(Values(at::kFloat, at::kBFloat16),
-            Values(MomentFormat::kFloat32, MomentFormat::kBFloat16, MomentFormat::kEightBit),
-            Values(1, 255, 256, 257, 70001)));
+INSTANTIATE_TEST_SUITE_P(All, AdamWFormats,
+                         Combine(Values(at::kFloat, at::kBFloat16),
+                                 Values(MomentFormat::kFloat32, MomentFormat::kBFloat16,
+                                        MomentFormat::kEightBit),
+                                 Values(1, 255, 256, 257, 70001)));
 
 // A step of a tenth of the gap below one, which rounding to nearest would lose: the mean over n
 // weights moves by it, within five standard errors.

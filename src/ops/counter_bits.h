@@ -1,6 +1,6 @@
 // Random bits that are a pure function of a seed and an index, the same on CPU and CUDA: nothing is
-// stored, and neighbouring elements need no order. SplitMix64 (Steele, Lea, Flood 2014) at its state
-// number i.
+// stored, and neighbouring elements need no order. SplitMix64 (Steele, Lea, Flood 2014) at its
+// state number i.
 #pragma once
 
 #include <cstdint>

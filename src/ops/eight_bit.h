@@ -27,8 +27,8 @@ struct CodeBook {
 
   float values[256];
   // A magnitude's range is the number of borders at or below it: 0 is zero, 1 to 7 a decade, 8 is
-  // one; the last border is out of reach. Its rank among the magnitudes is scale x + offset without the
-  // fraction, at most last.
+  // one; the last border is out of reach. Its rank among the magnitudes is scale x + offset without
+  // the fraction, at most last.
   float borders[kDecades + 2], scale[kDecades + 2], offset[kDecades + 2];
   int32_t last[kDecades + 2];
 
@@ -78,8 +78,8 @@ TRIREME_HOST_DEVICE inline uint32_t float_bits(float x) {
 #endif
 }
 
-// A magnitude's range, a in [0, 1]. In every three binades from 2^-21 on lies one border: which, the
-// exponent says; 11/32 is a third of numbers this small.
+// A magnitude's range, a in [0, 1]. In every three binades from 2^-21 on lies one border: which,
+// the exponent says; 11/32 is a third of numbers this small.
 template <bool kSigned>
 TRIREME_HOST_DEVICE inline int32_t range_of(const CodeBook<kSigned>& book, float a) {
   const int32_t binade = static_cast<int32_t>(float_bits(a) >> 23) - (127 - 24);

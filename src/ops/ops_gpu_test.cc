@@ -276,6 +276,56 @@ TEST(AdamWGpu, SlicesThatAreNotAligned) {
   EXPECT_LT(gpu_error(param.device, param.host), 1e-6);
 }
 
+// Weights' dtype, moments, elements, elements before the first.
+using AdamWFormat = std::tuple<at::ScalarType, MomentFormat, int64_t, int64_t>;
+class AdamWFormatsGpu : public testing::TestWithParam<AdamWFormat> {};
+
+// Arithmetic, rounding and codes are the CPU's, bit for bit.
+TEST_P(AdamWFormatsGpu, TheBitsOfTheCpu) {
+  const auto [dtype, format, n, before] = GetParam();
+  const at::Tensor start = random_tensor({before + n}, 1).to(dtype);
+  at::Tensor host = start.narrow(0, before, n).clone();
+  at::Tensor device = start.to(at::kCUDA).narrow(0, before, n);
+  const Moments here = zero_moments(n, format, at::kCPU),
+                there = zero_moments(n, format, at::kCUDA);
+  for (int64_t step = 1; step <= 3; ++step) {
+    const AdamWStep s{.learning_rate = 1e-2,
+                      .weight_decay = 0.1,
+                      .step = step,
+                      .seed = 77 + static_cast<uint64_t>(step),
+                      .first = before};
+    at::Tensor grad = random_tensor({n}, 10 + step) * random_tensor({n}, 20 + step).exp();
+    grad.narrow(0, n / 3, n / 3).zero_();
+    const at::Tensor divisor = at::ones({}) * 1.7;
+    adamw_(host, grad, here, s, divisor);
+    adamw_(device, grad.to(at::kCUDA), there, s, divisor.to(at::kCUDA));
+  }
+  EXPECT_TRUE(same_bits(device.to(at::kCPU), host));
+  EXPECT_TRUE(same_bits(there.first.to(at::kCPU), here.first));
+  EXPECT_TRUE(same_bits(there.second.to(at::kCPU), here.second));
+  if (format != MomentFormat::kEightBit) return;
+  EXPECT_TRUE(same_bits(there.first_absmax.to(at::kCPU), here.first_absmax));
+  EXPECT_TRUE(same_bits(there.second_absmax.to(at::kCPU), here.second_absmax));
+}
+
+// With 0 or 64 elements before and a multiple of 4 in all, packs of four; else one by one.
+INSTANTIATE_TEST_SUITE_P(
+    All, AdamWFormatsGpu,
+    Combine(kDtypes,
+            Values(MomentFormat::kFloat32, MomentFormat::kBFloat16, MomentFormat::kEightBit),
+            Values(4, 255, 256, 257, 1000, 70001, 5'000'000), Values(0, 1, 64)));
+
+TEST(AdamWFormatsCopyGpu, TheCopyOfTheMasterIsRoundedToTheNearest) {
+  for (const int64_t n : {1000, 1001}) {
+    at::Tensor param = random_tensor({n}, 1).to(at::kCUDA);
+    at::Tensor weight = at::zeros({n}, param.options().dtype(at::kBFloat16));
+    adamw_(param, random_tensor({n}, 2).to(at::kCUDA),
+           zero_moments(n, MomentFormat::kEightBit, at::kCUDA), {.learning_rate = 0.1},
+           at::ones({}, param.options()), weight);
+    EXPECT_TRUE(same_bits(weight, param.to(at::kBFloat16)));
+  }
+}
+
 class DropoutGpu : public testing::TestWithParam<Rows> {};
 
 TEST_P(DropoutGpu, TheSameMaskAsTheCpu) {
@@ -313,6 +363,26 @@ TEST(LargeGpu, IndicesAre64Bits) {
   const at::Tensor y = dropout(x, 0.25, 9);
   EXPECT_NEAR(y.narrow(0, rows - 1000, 1000).ne(0).to(at::kFloat).mean().item<double>(), 0.75,
               2e-3);
+}
+
+// The last elements of an update of 2^31 and some are those of the end alone.
+TEST(LargeGpu, AdamWPositionsAre64Bits) {
+  const int64_t before = int64_t{1} << 31, n = 1000;
+  const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  const Both weight = random_both({n}, 1, at::kBFloat16), grad = random_both({n}, 2, at::kFloat);
+  at::Tensor weights = at::zeros({before + n}, options), host = weight.host.to(at::kBFloat16);
+  at::Tensor grads = at::zeros({before + n}, options.dtype(at::kFloat));
+  weights.narrow(0, before, n).copy_(weight.device);
+  grads.narrow(0, before, n).copy_(grad.device);
+  const Moments there = zero_moments(before + n, MomentFormat::kEightBit, at::kCUDA);
+  const Moments here = zero_moments(n, MomentFormat::kEightBit, at::kCPU);
+  const AdamWStep s{.learning_rate = 1e-2, .seed = 4};
+  adamw_(weights, grads, there, s, at::ones({}, grads.options()));
+  AdamWStep end = s;
+  end.first = before;
+  adamw_(host, grad.host, here, end, at::ones({}));
+  EXPECT_TRUE(same_bits(weights.narrow(0, before, n).to(at::kCPU), host));
+  EXPECT_TRUE(same_bits(there.second.narrow(0, before, n).to(at::kCPU), here.second));
 }
 
 }  // namespace
