@@ -43,7 +43,8 @@ double median(std::vector<double> values) {
 }
 
 // The first step builds plans and grows pools, the second settles them; those after are timed, all
-// of them when there are no more than two. Whatever makes the host wait in a timed step throws.
+// of them when there are no more than two. Whatever makes the host wait in a timed step throws; an
+// optimizer on the host has to.
 struct Timing {
   std::vector<double> seconds, losses;
   int64_t driver_calls = 0;  // of the allocator, after the second step
@@ -61,7 +62,7 @@ Timing time_steps(const config::RunConfig& run, const engine::Machine& machine,
     engine::TrainStep::Outcome outcome;
     {
       std::optional<engine::NoSyncGuard> guard;
-      if (i >= 2) guard.emplace(machine.device);
+      if (i >= 2 && !engine::offloads_optimizer(run, machine)) guard.emplace(machine.device);
       outcome = step.run(batches, run.learning_rate);
     }
     engine::synchronize(machine.device);
@@ -224,7 +225,8 @@ int run_bench(Arguments arguments) {
   if (subject.folder) {
     weights = load_weights(run, *subject.folder, machine, training);
   } else {
-    weights = std::make_unique<engine::Weights>(model, machine, training && run.master_weights);
+    weights = std::make_unique<engine::Weights>(
+        model, machine, training ? engine::master_device(run, machine) : std::nullopt);
     weights->randomise();
     if (model.adapters) {
       model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),

@@ -82,6 +82,7 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                               .optimizer = optimizer,
                               .master_weights = run.master_weights,
                               .moments = engine::moment_format(run.moments_dtype),
+                              .optimizer_on_host = engine::offloads_optimizer(run, machine),
                               .program = machine.program,
                               .budget = machine.budget});
 }
@@ -90,7 +91,8 @@ std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
                                               const engine::Machine& machine, bool trained) {
   const Stopwatch clock;
-  auto weights = std::make_unique<engine::Weights>(model, machine, trained && run.master_weights);
+  auto weights = std::make_unique<engine::Weights>(
+      model, machine, trained ? engine::master_device(run, machine) : std::nullopt);
   weights->load(model.checkpoint);
   engine::synchronize(machine.device);
   const double passed = clock.seconds();

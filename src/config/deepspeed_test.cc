@@ -136,6 +136,18 @@ TEST(DeepSpeed, ValuesReachTheStruct) {
   EXPECT_EQ(config.communication_data_type, "fp16");
 }
 
+TEST(DeepSpeed, TheOptimizerOnTheHost) {
+  for (const char* text : {R"({"zero_optimization": {"offload_optimizer": {"device": "cpu"}}})",
+                           R"({"zero_optimization": {"cpu_offload": true}})"}) {
+    RunConfig run;
+    const DeepSpeed result = apply(text, run);
+    EXPECT_EQ(run.offload_optimizer, "cpu");
+    EXPECT_EQ(result.done.size(), 1u);
+    EXPECT_NE(error_of(text, run_with({"--offload_optimizer", "none"})).find("asks for cpu"),
+              std::string::npos);
+  }
+}
+
 TEST(DeepSpeed, StatesInFewerBits) {
   RunConfig run;
   const DeepSpeed result = apply(R"({"bf16": {"enabled": true,

@@ -92,8 +92,9 @@ struct RunConfig {
   int64_t threads = 0;        // 0 = all cores
   int64_t device_memory = 0;  // bytes; 0 = what the device has free
   std::string keep = "auto";  // auto | all | none: intermediates kept for backward beyond the least
-  int64_t mlp_tile = 0;       // rows of an MLP tile; 0 = chosen
-  int64_t loss_tile = 0;      // rows of a head+loss tile; 0 = chosen
+  std::string offload_optimizer = "none";  // none | cpu: master weights and moments
+  int64_t mlp_tile = 0;                    // rows of an MLP tile; 0 = chosen
+  int64_t loss_tile = 0;                   // rows of a head+loss tile; 0 = chosen
   bool deterministic = false;
   bool disable_flash_attn = false;
   std::string deepspeed;  // DeepSpeed JSON

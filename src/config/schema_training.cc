@@ -186,6 +186,10 @@ std::vector<Option> machine_options() {
        .choices = {"auto", "all", "none"},
        .help = "intermediates kept for the backward pass, rather than computed again; auto = what "
                "fits"},
+      {.name = "offload_optimizer",
+       .field = &RunConfig::offload_optimizer,
+       .choices = {"none", "cpu"},
+       .help = "cpu = master weights and moments in host memory, and AdamW on the host"},
       {.name = "mlp_tile",
        .field = &RunConfig::mlp_tile,
        .unit = "tokens",

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/host_memory.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "engine/optimizer.h"
@@ -31,6 +32,14 @@ const char* moment_name(ops::MomentFormat format) {
   return "8-bit";
 }
 
+void check_host(int64_t bytes) {
+  if (bytes <= host_available_bytes()) return;
+  fail(
+      "not enough host memory: --offload_optimizer puts {} of master weights and moments there, "
+      "and {} are free: use --moments_dtype 8bit or --master_weights off",
+      format_bytes(bytes), format_bytes(host_available_bytes()));
+}
+
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
   const bool fp32 = r.dtype == at::kFloat, adapters = r.model->adapters.has_value();
@@ -42,11 +51,17 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   if (!r.training) return;
   table.add("gradients", numbers(trained, "fp32"), trained * 4);
   if (!request.optimizer) return;
-  if (!fp32 && request.master_weights) {
-    table.add("master weights", numbers(trained, "fp32"), trained * 4);
+  const bool master = request.master_weights && (!fp32 || request.optimizer_on_host);
+  const int64_t master_bytes = master ? trained * 4 : 0;
+  const int64_t moments = moment_bytes(r.model->trained_layout(), request.moments);
+  if (request.optimizer_on_host) {
+    check_host(master_bytes + moments);
+    table.add("optimizer", fmt::format("on the host: {}", format_bytes(master_bytes + moments)), 0);
+    return;
   }
+  if (master) table.add("master weights", numbers(trained, "fp32"), master_bytes);
   table.add("Adam moments", fmt::format("2 x {} {}", trained, moment_name(request.moments)),
-            moment_bytes(r.model->trained_layout(), request.moments));
+            moments);
 }
 
 // What does not depend on how activations are kept.

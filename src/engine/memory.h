@@ -36,8 +36,9 @@ struct MemoryRequest {
   bool optimizer = true;       // and not only gradients
   bool master_weights = true;  // beside bf16 weights that are trained
   ops::MomentFormat moments = ops::MomentFormat::kFloat32;
-  int64_t program = 0;  // bytes that the process holds already
-  int64_t budget = 0;   // bytes
+  bool optimizer_on_host = false;  // master weights and moments; the device's budget is not theirs
+  int64_t program = 0;             // bytes that the process holds already
+  int64_t budget = 0;              // bytes
 };
 
 struct MemoryPlan {

@@ -1,5 +1,6 @@
 #include "engine/optimizer.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
@@ -23,11 +24,32 @@ at::Tensor clip_divisor(const at::Tensor& norm, double max_norm) {
   return ((norm + 1e-6) / max_norm).clamp_min(1.0).to(at::kFloat);
 }
 
+// Where there is no master, the weights themselves travel both ways.
+void update_on_host(const at::Tensor& master, const at::Tensor& compute, const at::Tensor& grad,
+                    const ops::Moments& moments, const ops::AdamWStep& step,
+                    const at::Tensor& divisor) {
+  const at::Tensor param = master.to(at::kCPU);
+  const bool rounds = param.scalar_type() != compute.scalar_type();
+  const at::Tensor weight =
+      rounds ? at::empty(param.sizes(), param.options().dtype(compute.scalar_type())) : param;
+  ops::adamw_(param, grad.to(at::kCPU), moments, step, divisor, rounds ? weight : at::Tensor());
+  if (weight.data_ptr() != compute.data_ptr()) compute.copy_(weight);
+}
+
 }  // namespace
 
 ops::MomentFormat moment_format(const std::string& option) {
   if (option == "bfloat16") return ops::MomentFormat::kBFloat16;
   return option == "8bit" ? ops::MomentFormat::kEightBit : ops::MomentFormat::kFloat32;
+}
+
+bool offloads_optimizer(const config::RunConfig& run, const Machine& machine) {
+  return run.offload_optimizer == "cpu" && !machine.device.is_cpu();
+}
+
+std::optional<at::Device> master_device(const config::RunConfig& run, const Machine& machine) {
+  if (!run.master_weights) return std::nullopt;
+  return offloads_optimizer(run, machine) ? at::Device(at::kCPU) : machine.device;
 }
 
 int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format) {
@@ -41,6 +63,7 @@ int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format)
 
 AdamW::AdamW(const model::ModelLayout& layout, const at::Device& device, AdamWOptions options)
     : options_(options) {
+  const at::Device home = options.on_host ? at::Device(at::kCPU) : device;
   for (size_t b = 0; b < layout.blocks.size(); ++b) {
     const model::BlockLayout& block = layout.blocks[b];
     const auto add = [&](int64_t first, int64_t count, double weight_decay) {
@@ -58,7 +81,8 @@ at::Tensor AdamW::step(ResidentParams& params, std::vector<at::Tensor>& grads,
   RECORD_USER_SCOPE("optimizer");
   ++steps_;
   const at::Tensor norm = global_norm(grads);
-  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  if (options_.on_host) divisor = divisor.to(at::kCPU);
   for (const Part& part : parts_) {
     update(part, params, grads[part.block], learning_rate, divisor);
   }
@@ -67,22 +91,30 @@ at::Tensor AdamW::step(ResidentParams& params, std::vector<at::Tensor>& grads,
 
 void AdamW::update(const Part& part, ResidentParams& params, const at::Tensor& grad,
                    double learning_rate, const at::Tensor& divisor) const {
-  const at::Tensor& master = params.master()[part.block];
-  const at::Tensor& compute = params.compute()[part.block];
   const auto narrow = [&](const at::Tensor& flat) {
     return flat.narrow(0, part.first, part.count);
   };
+  const at::Tensor master = narrow(params.master()[part.block]);
+  const at::Tensor compute = narrow(params.compute()[part.block]);
+  const ops::AdamWStep step = step_of(part, learning_rate);
+  if (options_.on_host) {
+    update_on_host(master, compute, narrow(grad), part.moments, step, divisor);
+  } else {
+    const bool copy = !params.compute()[part.block].is_same(params.master()[part.block]);
+    ops::adamw_(master, narrow(grad), part.moments, step, divisor, copy ? compute : at::Tensor());
+  }
+}
+
+ops::AdamWStep AdamW::step_of(const Part& part, double learning_rate) const {
   const uint64_t seed = ops::counter_bits(options_.seed, static_cast<uint64_t>(steps_));
-  ops::adamw_(narrow(master), narrow(grad), part.moments,
-              {.learning_rate = learning_rate,
-               .beta1 = options_.beta1,
-               .beta2 = options_.beta2,
-               .epsilon = options_.epsilon,
-               .weight_decay = part.weight_decay,
-               .step = steps_,
-               .seed = ops::counter_bits(seed, part.block),
-               .first = part.first},
-              divisor, compute.is_same(master) ? at::Tensor() : narrow(compute));
+  return {.learning_rate = learning_rate,
+          .beta1 = options_.beta1,
+          .beta2 = options_.beta2,
+          .epsilon = options_.epsilon,
+          .weight_decay = part.weight_decay,
+          .step = steps_,
+          .seed = ops::counter_bits(seed, part.block),
+          .first = part.first};
 }
 
 }  // namespace trireme::engine

@@ -37,15 +37,19 @@ class Regression {
     bool master = true;
     ops::MomentFormat moments = ops::MomentFormat::kFloat32;
     bool to_nearest = false;  // weights are rounded to bf16 after each step
+    bool on_host = false;
   };
 
   // The loss over all rows after the steps, or at the start.
   double train(const Format& format, int64_t steps = kSteps) const {
     const model::ModelLayout blocks = layout();
-    ResidentParams params(blocks, format.dtype, at::kCPU, format.master);
+    ResidentParams params(blocks, format.dtype, at::kCPU,
+                          format.master ? std::optional(at::Device(at::kCPU)) : std::nullopt);
     params.master()[0].copy_(start_);
     params.refresh();
-    AdamW optimizer(blocks, at::kCPU, {.beta2 = 0.99, .moments = format.moments, .seed = 3});
+    AdamW optimizer(
+        blocks, at::kCPU,
+        {.beta2 = 0.99, .moments = format.moments, .seed = 3, .on_host = format.on_host});
     for (int64_t step = 0; step < steps; ++step) {
       const int64_t first = step * kRows % (rows_.size(0) - kRows);
       const at::Tensor x = rows_.narrow(0, first, kRows), y = y_.narrow(0, first, kRows);
@@ -88,11 +92,22 @@ TEST(AdamWFormats, TwoHundredStepsEndWhereFp32Does) {
   EXPECT_GT(lost({.to_nearest = true}), 0.5);
 }
 
+TEST(AdamWFormats, OnTheHostTheBitsAreTheSame) {
+  const Regression problem;
+  for (const auto& [dtype, master] :
+       {std::pair(at::kFloat, true), {at::kBFloat16, true}, {at::kBFloat16, false}}) {
+    Regression::Format format{dtype, master, ops::MomentFormat::kBFloat16};
+    const double here = problem.train(format, 20);
+    format.on_host = true;
+    EXPECT_EQ(problem.train(format, 20), here);
+  }
+}
+
 // As OnlyMatricesDecay, with parts that begin inside a block of 8-bit state, and gaps.
 TEST(AdamWFormats, GapsStayZeroAndEqualRunsAreEqual) {
   const model::ModelLayout blocks = layout();
   const auto run = [&](uint64_t seed) {
-    ResidentParams params(blocks, at::kBFloat16, at::kCPU, /*master=*/false);
+    ResidentParams params(blocks, at::kBFloat16, at::kCPU, /*master=*/std::nullopt);
     params.master()[0].fill_(1).narrow(0, kWeights, 4).zero_();
     AdamW optimizer(blocks, at::kCPU, {.moments = ops::MomentFormat::kEightBit, .seed = seed});
     for (int64_t step = 0; step < 3; ++step) {

@@ -15,7 +15,7 @@ model::ModelLayout two_parts() {
 }
 
 ResidentParams params_of(const model::ModelLayout& layout, const at::Tensor& values) {
-  ResidentParams params(layout, at::kFloat, at::kCPU, /*master=*/true);
+  ResidentParams params(layout, at::kFloat, at::kCPU, /*master=*/at::kCPU);
   params.master()[0].copy_(values);
   return params;
 }

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "io/hf_folder.h"
@@ -39,13 +40,14 @@ class GradStore {
   virtual void clear() = 0;
 };
 
-// Everything on one device, allocated once. Gaps between tensors are zero: the optimizer passes
+// The weights on one device, allocated once. Gaps between tensors are zero: the optimizer passes
 // over whole buffers.
 class ResidentParams : public ParamStore {
  public:
-  // With `master`, fp32 master weights stand beside weights of another dtype.
+  // `master`: where fp32 master weights are, if there are to be any; where they would be equal to
+  // the weights there are none.
   ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
-                 bool master);
+                 std::optional<at::Device> master);
   Lease lease(int64_t block) override { return Lease(compute_[block]); }
 
   // Reads every tensor, one at a time.

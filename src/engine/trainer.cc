@@ -12,14 +12,15 @@
 namespace trireme::engine {
 namespace {
 
-AdamWOptions adamw_options(const config::RunConfig& run) {
+AdamWOptions adamw_options(const config::RunConfig& run, const Machine& machine) {
   return {run.adam_beta1,
           run.adam_beta2,
           run.adam_epsilon,
           run.weight_decay,
           run.max_grad_norm,
           moment_format(run.moments_dtype),
-          static_cast<uint64_t>(run.seed)};
+          static_cast<uint64_t>(run.seed),
+          offloads_optimizer(run, machine)};
 }
 
 // Whether `progress` crossed a multiple of `every` on its way from `before`.
@@ -42,7 +43,7 @@ TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Mac
       params_(weights.trained()),
       executor_(model, weights, machine.device, plan),
       grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
-      optimizer_(model.trained_layout(), machine.device, adamw_options(run)) {}
+      optimizer_(model.trained_layout(), machine.device, adamw_options(run, machine)) {}
 
 TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
                                   double learning_rate) {

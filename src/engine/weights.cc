@@ -4,8 +4,9 @@
 
 namespace trireme::engine {
 
-Weights::Weights(const Model& model, const Machine& machine, bool master)
-    : model_(model), base_(model.layout, machine.dtype, machine.device, master && !model.adapters) {
+Weights::Weights(const Model& model, const Machine& machine, std::optional<at::Device> master)
+    : model_(model),
+      base_(model.layout, machine.dtype, machine.device, model.adapters ? std::nullopt : master) {
   if (model.adapters) {
     adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, master);
   }

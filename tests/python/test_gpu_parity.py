@@ -121,6 +121,7 @@ def test_twenty_steps_fall_alike(tmp_path, kind):
 
 STATES = [(), ("--moments_dtype", "bfloat16"), ("--moments_dtype", "8bit"), ("--master_weights", "false"),
           ("--master_weights", "false", "--moments_dtype", "8bit")]
+HOST = ("--offload_optimizer", "cpu")
 
 
 @pytest.mark.parametrize("lora", [(), ("--use_lora", "true", "--lora_r", 8, "--target_modules", "all-linear")])
@@ -135,6 +136,8 @@ def test_state_formats_train_alike(tmp_path, lora):
         runs = [losses(folder, "cuda", tmp_path / f"{i}-{again}", "--deterministic", *lora, *states) for again in (0, 1)]
         assert runs[0] == runs[1], states
         ends.append(runs[0][-1])
+        # On the host: the same bits.
+        assert losses(folder, "cuda", tmp_path / f"{i}-host", "--deterministic", *lora, *states, *HOST) == runs[0], states
         model = ("--adapter", tmp_path / f"{i}-0") if lora else ()
         dump(folder if lora else tmp_path / f"{i}-0", *make_batch((30, 20)), tmp_path, "--device", "cuda", *model)
     for end in ends[1:]:
