@@ -22,7 +22,7 @@ namespace {
 using testing::Combine;
 using testing::Values;
 
-// bitsandbytes 0.45, functional.create_dynamic_map(signed, 7, 8).
+// bitsandbytes, functional.create_dynamic_map(signed, 7, 8).
 std::vector<double> dynamic_map(bool is_signed) {
   std::vector<double> data = {0, 1};
   for (int i = 0; i < 7; ++i) {
