@@ -17,6 +17,7 @@
 #include "config/shapes.h"
 #include "data/packing.h"
 #include "engine/memory_report.h"
+#include "engine/optimizer.h"
 #include "engine/profile.h"
 #include "engine/trainer.h"
 #include "engine/work.h"
@@ -44,7 +45,8 @@ double median(std::vector<double> values) {
 }
 
 // The first step builds plans and grows pools, the second settles them; those after are timed, all
-// of them when there are no more than two. Whatever makes the host wait in a timed step throws.
+// of them when there are no more than two. Whatever makes the host wait in a timed step throws; an
+// optimizer on the host has to.
 struct Timing {
   std::vector<double> seconds, losses;
   int64_t driver_calls = 0;  // of the allocator, after the second step
@@ -62,7 +64,7 @@ Timing time_steps(const config::RunConfig& run, const engine::Machine& machine,
     engine::TrainStep::Outcome outcome;
     {
       std::optional<engine::NoSyncGuard> guard;
-      if (i >= 2) guard.emplace(machine.device);
+      if (i >= 2 && !engine::offloads_optimizer(run, machine)) guard.emplace(machine.device);
       outcome = step.run(batches, run.learning_rate);
     }
     engine::synchronize(machine.device);
@@ -99,11 +101,13 @@ Json rates_json(const engine::Rates& rates) {
 
 // The bound with everything kept, and that of what the plan keeps; both with and without the
 // optimizer's memory traffic.
-Json bound_json(const engine::Model& model, const engine::Machine& machine,
-                const engine::MemoryPlan& plan, const std::vector<int64_t>& documents,
-                int64_t trained, double seconds) {
+Json bound_json(const config::RunConfig& run, const engine::Model& model,
+                const engine::Machine& machine, const engine::MemoryPlan& plan,
+                const std::vector<int64_t>& documents, int64_t trained, double seconds) {
   const engine::Rates rates = engine::measure_rates(model, machine, documents);
   engine::Work keep = engine::needed_work(model, documents, trained);
+  keep.optimizer_bytes = engine::optimizer_bytes(model.trained_layout(), run.master_weights,
+                                                 engine::moment_format(run.moments_dtype));
   engine::Work kept = keep;
   kept +=
       engine::repeated_work(model, documents, plan.execution.keep, plan.execution.segments.back());
@@ -200,7 +204,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
     weights.reset();
     const std::vector<int64_t> documents(run.documents, run.length);
     result["bound"] =
-        bound_json(model, machine, plan, documents, batches[0].trained_tokens, seconds);
+        bound_json(run, model, machine, plan, documents, batches[0].trained_tokens, seconds);
   }
   return result;
 }
@@ -236,8 +240,9 @@ std::unique_ptr<engine::Weights> make_weights(const config::RunConfig& run, Subj
   if (subject.folder) return load_weights(run, *subject.folder, machine, training, phases);
   const auto scope = phases.enter("load");
   const engine::Model& model = subject.model();
-  auto weights = std::make_unique<engine::Weights>(model, machine, training);
-  weights->randomise();
+  auto weights = std::make_unique<engine::Weights>(
+      model, machine, training ? engine::master_device(run, machine) : std::nullopt);
+  weights->randomise(static_cast<uint64_t>(run.seed));
   if (model.adapters) {
     model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
                                weights->trained().master());

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/stopwatch.h"
 #include "base/units.h"
+#include "engine/optimizer.h"
 
 namespace trireme::cli {
 namespace {
@@ -85,6 +86,9 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                                               .host_room = machine.host_budget,
                                               .number_checkpoints = run.number_checkpoints},
                               .optimizer = optimizer,
+                              .master_weights = run.master_weights,
+                              .moments = engine::moment_format(run.moments_dtype),
+                              .optimizer_on_host = engine::offloads_optimizer(run, machine),
                               .program = machine.program,
                               .budget = machine.budget});
 }
@@ -95,7 +99,8 @@ std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               engine::Phases& phases) {
   const auto scope = phases.enter("load");
   const Stopwatch clock;
-  auto weights = std::make_unique<engine::Weights>(model, machine, trained);
+  auto weights = std::make_unique<engine::Weights>(
+      model, machine, trained ? engine::master_device(run, machine) : std::nullopt);
   weights->load(model.checkpoint);
   engine::synchronize(machine.device);
   const double passed = clock.seconds();

@@ -16,7 +16,8 @@ constexpr auto kOurAdam = "one implementation of AdamW";
 constexpr auto kNotBuilt = "not built: leave it out";
 constexpr auto kNoHalf = "float16 training is not built: use bf16";
 constexpr auto kOneRank = "one rank: nothing is communicated";
-constexpr auto kFp32Sums = "gradients add up in float32, moments and master weights are float32";
+constexpr auto kFp32Sums = "gradients add up in float32";
+constexpr auto kNoFp16State = "gradients add up in float32, master weights are float32 or none";
 
 std::vector<DeepSpeedKey> batch_keys() {
   return {
@@ -46,8 +47,8 @@ std::vector<DeepSpeedKey> precision_keys() {
       {"bf16.immediate_grad_update", kFlag, "false", kIdle, kFp32Sums},
       {"bf16.check_grad_overflow", kFlag, "true", kIdle, "a loss that is not finite ends the run"},
       {"bf16.check_overflow", kFlag, "false", kAlias, "bf16.check_grad_overflow"},
-      {"bf16.bf16_master_weights_and_grads", kFlag, "false", kOnly, kFp32Sums},
-      {"bf16.bf16_optimizer_states", kFlag, "false", kOnly, kFp32Sums},
+      {"bf16.bf16_master_weights_and_grads", kFlag, "false", kRule},
+      {"bf16.bf16_optimizer_states", kFlag, "false", kRule},
       {"fp16", kSection, "{}", kOpen},
       {"fp16.enabled", kFlag, "false", kRule},
       {"fp16.auto_cast", kFlag, "false", kIdle, kScale},
@@ -57,7 +58,7 @@ std::vector<DeepSpeedKey> precision_keys() {
       {"fp16.hysteresis", kInteger, "2", kIdle, kScale},
       {"fp16.consecutive_hysteresis", kFlag, "false", kIdle, kScale},
       {"fp16.min_loss_scale", kNumber, "1", kIdle, kScale},
-      {"fp16.fp16_master_weights_and_grads", kFlag, "false", kOnly, kFp32Sums},
+      {"fp16.fp16_master_weights_and_grads", kFlag, "false", kOnly, kNoFp16State},
       {"amp", kAnything, "{}", kFeature, kNoHalf},
       {"torch_autocast", kAnything, "{}", kFeature, kNoHalf},
       {"data_types", kSection, "{}", kOpen},
@@ -82,7 +83,7 @@ std::vector<DeepSpeedKey> optimizer_keys() {
       {"optimizer.params.amsgrad", kFlag, "false", kOnly, kNotBuilt},
       {"optimizer.params.maximize", kFlag, "false", kOnly, kNotBuilt},
       {"optimizer.params.torch_adam", kFlag, "false", kIdle, kOurAdam},
-      {"optimizer.params.fp32_optimizer_states", kFlag, "true", kOnly, kFp32Sums},
+      {"optimizer.params.fp32_optimizer_states", kFlag, "true", kRule},
       {"optimizer.params.set_grad_none", kFlag, "true", kIdle, kOurAdam},
       {"optimizer.params.fused", kFlag, "false", kIdle, kOurAdam},
       {"optimizer.params.foreach", kFlag, "false", kIdle, kOurAdam},

@@ -9,7 +9,9 @@ using enum KeyFate;
 
 constexpr auto kOneRank = "one rank: nothing is communicated";
 constexpr auto kWhole = "one rank: every parameter is resident";
-constexpr auto kNoOffload = "offload is not built yet: everything stays on the device";
+constexpr auto kNoOffload = "not built yet: the weights stay on the device";
+constexpr auto kHostAdam = "one implementation of AdamW on the host, on all of --threads";
+constexpr auto kPageable = "the optimizer's memory on the host is not pinned";
 constexpr auto kNoDisk = "training state is never kept on a disk";
 constexpr auto kNotBuilt = "not built: leave it out";
 constexpr auto kLossy = "lossy communication is not built: leave it out";
@@ -101,14 +103,14 @@ std::vector<DeepSpeedKey> offload_keys() {
       {"zero_optimization.offload_optimizer.device", kText, "\"none\"", kRule, "", "none|cpu|nvme"},
       {"zero_optimization.offload_optimizer.nvme_path", kText, "null", kIdle, kNoDisk},
       {"zero_optimization.offload_optimizer.buffer_count", kInteger, "4", kIdle, kNoDisk, "", 0},
-      {"zero_optimization.offload_optimizer.pin_memory", kFlag, "true", kIdle, kNoOffload},
+      {"zero_optimization.offload_optimizer.pin_memory", kFlag, "true", kIdle, kPageable},
       {"zero_optimization.offload_optimizer.pipeline_read", kFlag, "false", kIdle, kNoDisk},
       {"zero_optimization.offload_optimizer.pipeline_write", kFlag, "false", kIdle, kNoDisk},
       {"zero_optimization.offload_optimizer.pipeline", kFlag, "false", kIdle, kNoDisk},
       {"zero_optimization.offload_optimizer.fast_init", kFlag, "false", kIdle, kNoDisk},
       {"zero_optimization.offload_optimizer.ratio", kNumber, "1.0", kRule, "", "", 0},
-      {"zero_optimization.offload_optimizer.super_offload", kFlag, "false", kIdle, kNoOffload},
-      {"zero_optimization.offload_optimizer.cpuadam_cores_perc", kNumber, "0.8", kIdle, kNoOffload,
+      {"zero_optimization.offload_optimizer.super_offload", kFlag, "false", kIdle, kHostAdam},
+      {"zero_optimization.offload_optimizer.cpuadam_cores_perc", kNumber, "0.8", kIdle, kHostAdam,
        "", 0},
       {"zero_optimization.offload_param", kSection, "{}", kOpen},
       {"zero_optimization.offload_param.device", kText, "\"none\"", kRule, "", "none|cpu|nvme"},
@@ -119,7 +121,7 @@ std::vector<DeepSpeedKey> offload_keys() {
       {"zero_optimization.offload_param.pin_memory", kFlag, "true", kIdle, kNoOffload},
       {"zero_optimization.cpu_offload", kFlag, "null", kRule},
       {"zero_optimization.cpu_offload_param", kFlag, "null", kRule},
-      {"zero_optimization.cpu_offload_use_pin_memory", kFlag, "null", kIdle, kNoOffload},
+      {"zero_optimization.cpu_offload_use_pin_memory", kFlag, "null", kIdle, kPageable},
       {"aio", kSection, "{}", kOpen},
       {"aio.block_size", kInteger, "1048576", kIdle, kNoDisk},
       {"aio.queue_depth", kInteger, "8", kIdle, kNoDisk},

@@ -67,6 +67,7 @@ void DeepSpeedRules::apply() {
           result_.config.offload_param);
   batch();
   precision();
+  states();
   optimizer();
   schedule();
   progress();

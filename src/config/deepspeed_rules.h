@@ -24,6 +24,8 @@ class DeepSpeedRules {
   // Each ends the keys that it is about.
   void batch();
   void precision();
+  void states();
+  void moments(const GivenKey& key, bool in_bfloat16);
   void optimizer();
   void schedule();
   void warm_up();
@@ -32,6 +34,8 @@ class DeepSpeedRules {
   void zero();
   void offload(const std::string& section, const std::string& old_flag,
                DeepSpeedConfig::Offload& offload);
+  // Ends the key that says where the parameters or the optimizer are.
+  void offloaded(const GivenKey& key, const std::string& section, const std::string& device);
   void parallel();
   int64_t parallel_size(const std::string& path, bool enabled);
 

@@ -8,7 +8,7 @@
 namespace trireme::config {
 namespace {
 
-constexpr auto kNoOffload = "offload is not built yet: everything stays on the device";
+constexpr auto kNoOffload = "not built yet: the weights stay on the device";
 
 }  // namespace
 
@@ -43,8 +43,7 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
           "would serve: write \"cpu\" or \"none\"",
           device->where);
     }
-    offload.device == "none" ? done(*device, "everything stays on the device")
-                             : no_effect(*device, kNoOffload);
+    offloaded(*device, section, offload.device);
   }
   if (const GivenKey* flag = file_.find_explicit(old_flag)) {
     const bool on = flag->value == true;
@@ -53,7 +52,7 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
            offload.device);
     }
     if (on) offload.device = "cpu";
-    on ? no_effect(*flag, kNoOffload) : done(*flag, "everything stays on the device");
+    offloaded(*flag, section, on ? "cpu" : "none");
   }
   offload.pin_memory = file_.value(section + ".pin_memory").get<bool>();
   if (const GivenKey* ratio = file_.find_explicit(section + ".ratio")) {
@@ -61,8 +60,16 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
     if (offload.ratio > 1) {
       fail("{}: {} is out of range: 0 to 1 is expected", ratio->where, ratio->value.dump());
     }
-    no_effect(*ratio, kNoOffload);
+    no_effect(*ratio, "the optimizer's whole state is on the host, or none of it");
   }
+}
+
+void DeepSpeedRules::offloaded(const GivenKey& key, const std::string& section,
+                               const std::string& device) {
+  if (section == "zero_optimization.offload_optimizer") {
+    return set(key, "offload_optimizer", device);
+  }
+  device == "none" ? done(key, "everything stays on the device") : no_effect(key, kNoOffload);
 }
 
 // Ends the key of one size, and returns it.

@@ -136,6 +136,45 @@ TEST(DeepSpeed, ValuesReachTheStruct) {
   EXPECT_EQ(config.communication_data_type, "fp16");
 }
 
+TEST(DeepSpeed, TheOptimizerOnTheHost) {
+  for (const char* text : {R"({"zero_optimization": {"offload_optimizer": {"device": "cpu"}}})",
+                           R"({"zero_optimization": {"cpu_offload": true}})"}) {
+    RunConfig run;
+    const DeepSpeed result = apply(text, run);
+    EXPECT_EQ(run.offload_optimizer, "cpu");
+    EXPECT_EQ(result.done.size(), 1u);
+    EXPECT_NE(error_of(text, run_with({"--offload_optimizer", "none"})).find("asks for cpu"),
+              std::string::npos);
+  }
+}
+
+TEST(DeepSpeed, StatesInFewerBits) {
+  RunConfig run;
+  const DeepSpeed result = apply(R"({"bf16": {"enabled": true,
+    "bf16_master_weights_and_grads": true, "bf16_optimizer_states": true}})",
+                                 run);
+  EXPECT_FALSE(run.master_weights);
+  EXPECT_EQ(run.moments_dtype, "bfloat16");
+  EXPECT_EQ(text_of(result.done, "bf16.bf16_optimizer_states"), "--moments_dtype");
+
+  constexpr auto kFull = R"({"optimizer": {"params": {"fp32_optimizer_states": true}}})";
+  constexpr auto kBrain = R"({"optimizer": {"params": {"fp32_optimizer_states": false}}})";
+  run = {};
+  apply(kBrain, run);
+  EXPECT_EQ(run.moments_dtype, "bfloat16");
+  run = run_with({"--moments_dtype", "8bit"});
+  apply(kFull, run);
+  EXPECT_EQ(run.moments_dtype, "8bit");
+  EXPECT_NE(error_of(kFull, run_with({"--moments_dtype", "bfloat16"})).find("--moments_dtype says"),
+            std::string::npos);
+  EXPECT_NE(error_of(kBrain, run_with({"--moments_dtype", "8bit"})).find("asks for bfloat16"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"bf16": {"bf16_master_weights_and_grads": false}})",
+                     run_with({"--master_weights", "false"}))
+                .find("asks for true"),
+            std::string::npos);
+}
+
 TEST(DeepSpeed, ExplicitValuesSetOptions) {
   RunConfig run;
   const DeepSpeed result = apply(R"({

@@ -62,7 +62,9 @@ struct RunConfig {
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
-  double max_grad_norm = 1.0;  // 0 = no clipping
+  double max_grad_norm = 1.0;             // 0 = no clipping
+  std::string moments_dtype = "float32";  // float32 | bfloat16 | 8bit
+  bool master_weights = true;             // fp32 copies of bf16 weights that are trained
   int64_t seed = 42;
   double eval_every = 0.5;              // epochs between evaluations
   int64_t early_stopping_patience = 3;  // evaluations; 0 = off
@@ -93,9 +95,10 @@ struct RunConfig {
   std::string keep = "auto";  // auto | all | none: intermediates kept for backward beyond the least
   std::string offload_activations = "auto";  // auto | all | none: saved activations on the host
   int64_t number_checkpoints = 0;            // layer inputs that are kept; 0 = of every layer
-  int64_t host_memory = 0;  // bytes for offload; 0 = what is available, less a tenth
-  int64_t mlp_tile = 0;     // rows of an MLP tile; 0 = chosen
-  int64_t loss_tile = 0;    // rows of a head+loss tile; 0 = chosen
+  int64_t host_memory = 0;                 // bytes for offload; 0 = what is available, less a tenth
+  std::string offload_optimizer = "none";  // none | cpu: master weights and moments
+  int64_t mlp_tile = 0;                    // rows of an MLP tile; 0 = chosen
+  int64_t loss_tile = 0;                   // rows of a head+loss tile; 0 = chosen
   bool deterministic = false;
   bool disable_flash_attn = false;
   std::string deepspeed;  // DeepSpeed JSON

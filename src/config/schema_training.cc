@@ -49,6 +49,15 @@ std::vector<Option> optimizer_options() {
        .field = &RunConfig::max_grad_norm,
        .min = 0,
        .help = "gradients are scaled down to this norm; 0 = never"},
+      {.name = "moments_dtype",
+       .field = &RunConfig::moments_dtype,
+       .choices = {"float32", "bfloat16", "8bit"},
+       .help = "of Adam's moments; bfloat16 is rounded stochastically, 8bit is block-wise with a "
+               "dynamic code"},
+      {.name = "master_weights",
+       .field = &RunConfig::master_weights,
+       .help = "float32 copies of bfloat16 weights that are trained; off = the weights "
+               "themselves are updated, rounded stochastically"},
   };
   for (Option& option : options) option.numerics = kChanges;
   return options;
@@ -165,6 +174,10 @@ std::vector<Option> memory_options() {
        .min = 0,
        .help =
            "layers, evenly spaced, whose inputs are kept; those between are run again; 0 = all"},
+      {.name = "offload_optimizer",
+       .field = &RunConfig::offload_optimizer,
+       .choices = {"none", "cpu"},
+       .help = "cpu = master weights and moments in host memory, and AdamW on the host"},
       {.name = "host_memory",
        .field = &RunConfig::host_memory,
        .unit = "bytes",

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "engine/optimizer.h"
 
 namespace trireme::engine {
 namespace {
@@ -21,6 +22,26 @@ constexpr int64_t kSpare = 25;
 
 const char* where_name(Where where) { return where == Where::kDevice ? "device" : "host"; }
 
+const char* moment_name(ops::MomentFormat format) {
+  switch (format) {
+    case ops::MomentFormat::kFloat32:
+      return "fp32";
+    case ops::MomentFormat::kBFloat16:
+      return "bf16";
+    case ops::MomentFormat::kEightBit:
+      break;
+  }
+  return "8-bit";
+}
+
+void check_host(int64_t bytes, int64_t room) {
+  if (bytes <= room) return;
+  fail(
+      "not enough host memory: --offload_optimizer puts {} of master weights and moments there, "
+      "which may hold {}: use --moments_dtype 8bit or --master_weights off",
+      format_bytes(bytes), format_bytes(room));
+}
+
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
   const bool fp32 = r.dtype == at::kFloat, adapters = r.model->adapters.has_value();
@@ -32,8 +53,14 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   if (!r.training) return;
   table.add("gradients", numbers(trained, "fp32"), trained * 4);
   if (!request.optimizer) return;
-  if (!fp32) table.add("master weights", numbers(trained, "fp32"), trained * 4);
-  table.add("Adam moments", fmt::format("2 x {} fp32", trained), trained * 8);
+  const bool master = request.master_weights && (!fp32 || request.optimizer_on_host);
+  const int64_t master_bytes = master ? trained * 4 : 0;
+  const int64_t moments = moment_bytes(r.model->trained_layout(), request.moments);
+  const Where where = request.optimizer_on_host ? Where::kHost : Where::kDevice;
+  if (request.optimizer_on_host) check_host(master_bytes + moments, r.host_room);
+  if (master) table.add("master weights", numbers(trained, "fp32"), master_bytes, where);
+  table.add("Adam moments", fmt::format("2 x {} {}", trained, moment_name(request.moments)),
+            moments, where);
 }
 
 // What does not depend on how activations are kept.
@@ -165,12 +192,14 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
   plan.table = fixed_rows(request);
   plan.budget = request.budget;
   plan.host_budget = request.activations.host_room;
-  const auto activations = plan_activations(request.activations, room_for(request));
-  plan.activations = activations ? *activations : least_activations(request.activations);
+  MemoryRequest left = request;  // for activations
+  left.activations.host_room -= plan.table.total(Where::kHost);
+  const auto activations = plan_activations(left.activations, room_for(left));
+  plan.activations = activations ? *activations : least_activations(left.activations);
   plan.execution = {plan.activations.keep, plan.activations.tiles, plan.activations.places,
                     plan.activations.segments, plan.activations.host};
   add_activation_rows(plan.table, request.activations, plan.activations);
-  if (!activations) refuse(request, plan);
+  if (!activations) refuse(left, plan);
   return plan;
 }
 

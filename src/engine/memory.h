@@ -9,6 +9,7 @@
 #include "config/json.h"
 #include "engine/activations.h"
 #include "engine/executor.h"
+#include "ops/adamw.h"
 
 namespace trireme::engine {
 
@@ -36,9 +37,12 @@ class MemoryTable {
 
 struct MemoryRequest {
   ActivationRequest activations;
-  bool optimizer = true;  // and not only gradients
-  int64_t program = 0;    // bytes that the process holds already
-  int64_t budget = 0;     // bytes on the device; the host's are activations.host_room
+  bool optimizer = true;       // and not only gradients
+  bool master_weights = true;  // beside bf16 weights that are trained
+  ops::MomentFormat moments = ops::MomentFormat::kFloat32;
+  bool optimizer_on_host = false;  // master weights and moments; the device's budget is not theirs
+  int64_t program = 0;             // bytes that the process holds already
+  int64_t budget = 0;              // bytes on the device; the host's are activations.host_room
 };
 
 struct MemoryPlan {

@@ -1,6 +1,9 @@
 #include "engine/memory.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <map>
 
 #include "base/error.h"
 #include "config/shapes.h"
@@ -119,6 +122,37 @@ TEST_F(MemoryPlanTest, RowsAddUp) {
   EXPECT_EQ(sum, table.total());
   EXPECT_EQ(table.rows()[1].bytes, model_.layout.numel() * 4);
   EXPECT_EQ(table.json().size(), table.rows().size());
+}
+
+// The optimizer's rows say what is allocated: 4 bytes a master weight, and of 8-bit moments two
+// bytes and a 32nd each.
+TEST_F(MemoryPlanTest, OptimizerRowsFollowTheFormats) {
+  const auto rows = [&](bool master, ops::MomentFormat format) {
+    MemoryRequest request{.activations = {.model = &model_,
+                                          .cuda = true,
+                                          .dtype = at::kBFloat16,
+                                          .tokens = 1000,
+                                          .longest = 1000,
+                                          .keep = "none",
+                                          .tiles = {0, 0}},
+                          .master_weights = master,
+                          .moments = format,
+                          .budget = kPlenty};
+    std::map<std::string, MemoryRow> found;
+    const MemoryTable table = plan_memory(request).table;
+    for (const MemoryRow& row : table.rows()) found[row.name] = row;
+    return found;
+  };
+  const int64_t count = model_.layout.numel();
+  auto full = rows(true, ops::MomentFormat::kFloat32);
+  EXPECT_EQ(full["master weights"].bytes, 4 * count);
+  EXPECT_EQ(full["Adam moments"].bytes, 8 * count);
+  auto least = rows(false, ops::MomentFormat::kEightBit);
+  EXPECT_FALSE(least.contains("master weights"));
+  EXPECT_EQ(least["Adam moments"].what, fmt::format("2 x {} 8-bit", count));
+  EXPECT_NEAR(static_cast<double>(least["Adam moments"].bytes),
+              2.03125 * static_cast<double>(count), 8.0 * 2 * 5);  // a part's last block is whole
+  EXPECT_EQ(rows(true, ops::MomentFormat::kBFloat16)["Adam moments"].bytes, 4 * count);
 }
 
 }  // namespace

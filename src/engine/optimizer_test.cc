@@ -15,7 +15,7 @@ model::ModelLayout two_parts() {
 }
 
 ResidentParams params_of(const model::ModelLayout& layout, const at::Tensor& values) {
-  ResidentParams params(layout, at::kFloat, at::kCPU, /*trained=*/true);
+  ResidentParams params(layout, at::kFloat, at::kCPU, /*master=*/at::kCPU);
   params.master()[0].copy_(values);
   return params;
 }
@@ -25,7 +25,7 @@ TEST(AdamW, OnlyMatricesDecay) {
   const at::Tensor before = ops::random_tensor({12}, 1);
   ResidentParams params = params_of(layout, before);
   std::vector<at::Tensor> grads = {before * 0};
-  AdamW(layout, params.master(), {.weight_decay = 0.5}).step(params, grads, 0.1);
+  AdamW(layout, at::kCPU, {.weight_decay = 0.5}).step(params, grads, 0.1);
   const at::Tensor& after = params.master()[0];
   EXPECT_LT(ops::relative_error(after.narrow(0, 0, 8), before.narrow(0, 0, 8) * 0.95), 1e-6);
   EXPECT_TRUE(after.narrow(0, 8, 4).equal(before.narrow(0, 8, 4)));
@@ -39,8 +39,8 @@ TEST(AdamW, ClippingScalesTheGradientToTheNorm) {
   const AdamWOptions clipped{.epsilon = 10, .max_grad_norm = norm / 4}, plain{.epsilon = 10};
   ResidentParams a = params_of(layout, start), b = params_of(layout, start);
   std::vector<at::Tensor> full = {grad.clone()}, quarter = {grad / 4};
-  const at::Tensor reported = AdamW(layout, a.master(), clipped).step(a, full, 0.1);
-  AdamW(layout, b.master(), plain).step(b, quarter, 0.1);
+  const at::Tensor reported = AdamW(layout, at::kCPU, clipped).step(a, full, 0.1);
+  AdamW(layout, at::kCPU, plain).step(b, quarter, 0.1);
   EXPECT_NEAR(reported.item<double>(), norm, 1e-6 * norm);
   EXPECT_LT(ops::relative_error(a.master()[0] - start, b.master()[0] - start), 1e-5);
 }

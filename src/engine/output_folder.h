@@ -50,7 +50,8 @@ class OutputFolder {
   std::string metrics_path() const { return path_ + "/metrics.jsonl"; }
   void write_run(const config::Json& run);
 
-  // `weights`: fp32 blocks of the model's trained_layout(), on any device. A failure (UserError)
+  // `weights`: fp32 or bf16 blocks of the model's trained_layout(), on any device; files are in the
+  // model's own dtype, adapters in fp32. A failure (UserError)
   // leaves earlier ones untouched. save_checkpoint removes the oldest beyond save_total_limit,
   // after the new one is there; returns its path.
   std::string save_checkpoint(int64_t step, const std::vector<at::Tensor>& weights);

@@ -33,10 +33,11 @@ std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarTyp
 }  // namespace
 
 ResidentParams::ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype,
-                               const at::Device& device, bool trained)
-    : layout_(layout),
-      compute_(allocate(layout, dtype, device)),
-      master_(trained && dtype != at::kFloat ? allocate(layout, at::kFloat, device) : compute_) {}
+                               const at::Device& device, std::optional<at::Device> master)
+    : layout_(layout), compute_(allocate(layout, dtype, device)) {
+  const bool apart = master && (dtype != at::kFloat || *master != device);
+  master_ = apart ? allocate(layout, at::kFloat, *master) : compute_;
+}
 
 void ResidentParams::load(const io::Checkpoint& checkpoint) {
   model::load_checkpoint(layout_, checkpoint, master_);

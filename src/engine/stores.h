@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "io/hf_folder.h"
@@ -39,19 +40,21 @@ class GradStore {
   virtual void clear() = 0;
 };
 
-// Everything on one device, allocated once. Gaps between tensors are zero: the optimizer passes
+// The weights on one device, allocated once. Gaps between tensors are zero: the optimizer passes
 // over whole buffers.
 class ResidentParams : public ParamStore {
  public:
-  // With `trained`, fp32 master weights stand beside weights of another dtype.
+  // `master`: where fp32 master weights are, if there are to be any; where they would be equal to
+  // the weights there are none.
   ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
-                 bool trained);
+                 std::optional<at::Device> master);
   Lease lease(int64_t block) override { return Lease(compute_[block]); }
 
   // Reads every tensor, one at a time.
   void load(const io::Checkpoint& checkpoint);
 
-  // What the optimizer updates and checkpoints are written from; call refresh() after a change.
+  // What the optimizer updates and checkpoints are written from, fp32 or, without a master copy,
+  // of the weights' dtype; call refresh() after a change.
   std::vector<at::Tensor>& master() { return master_; }
   // What forward and backward read: the same tensors as master() where no other copy is needed.
   std::vector<at::Tensor>& compute() { return compute_; }

@@ -13,8 +13,15 @@
 namespace trireme::engine {
 namespace {
 
-AdamWOptions adamw_options(const config::RunConfig& run) {
-  return {run.adam_beta1, run.adam_beta2, run.adam_epsilon, run.weight_decay, run.max_grad_norm};
+AdamWOptions adamw_options(const config::RunConfig& run, const Machine& machine) {
+  return {run.adam_beta1,
+          run.adam_beta2,
+          run.adam_epsilon,
+          run.weight_decay,
+          run.max_grad_norm,
+          moment_format(run.moments_dtype),
+          static_cast<uint64_t>(run.seed),
+          offloads_optimizer(run, machine)};
 }
 
 // Whether `progress` crossed a multiple of `every` on its way from `before`.
@@ -38,7 +45,7 @@ TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Mac
       params_(weights.trained()),
       executor_(model, weights, machine.device, plan, arena, phases),
       grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
-      optimizer_(model.trained_layout(), params_.master(), adamw_options(run)) {}
+      optimizer_(model.trained_layout(), machine.device, adamw_options(run, machine)) {}
 
 TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
                                   double learning_rate) {

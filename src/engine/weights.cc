@@ -1,18 +1,21 @@
 #include "engine/weights.h"
 
+#include <ATen/Context.h>
+
 #include "ops/linear.h"
 
 namespace trireme::engine {
 
-Weights::Weights(const Model& model, const Machine& machine, bool trained)
+Weights::Weights(const Model& model, const Machine& machine, std::optional<at::Device> master)
     : model_(model),
-      base_(model.layout, machine.dtype, machine.device, trained && !model.adapters) {
+      base_(model.layout, machine.dtype, machine.device, model.adapters ? std::nullopt : master) {
   if (model.adapters) {
-    adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, trained);
+    adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, master);
   }
 }
 
-void Weights::randomise() {
+void Weights::randomise(uint64_t seed) {
+  at::manual_seed(seed);
   for (size_t b = 0; b < model_.layout.blocks.size(); ++b) {
     const model::BlockLayout& block = model_.layout.blocks[b];
     at::Tensor& flat = base_.master()[b];

@@ -17,14 +17,14 @@ namespace trireme::engine {
 
 class Weights {
  public:
-  // Allocates. With `trained`, what is trained (the adapters, or the model where it has none) gets
-  // fp32 master weights; a frozen base has none. `model` outlives this.
-  Weights(const Model& model, const Machine& machine, bool trained);
+  // Allocates. What is trained (the adapters, or the model where it has none) gets fp32 master
+  // weights on `master`, if given; a frozen base has none. `model` outlives this.
+  Weights(const Model& model, const Machine& machine, std::optional<at::Device> master);
 
   // Fills the base from a checkpoint, or with random numbers: norms 1, biases 0, the rest normal
   // with deviation 0.02.
   void load(const io::Checkpoint& checkpoint) { base_.load(checkpoint); }
-  void randomise();
+  void randomise(uint64_t seed);
 
   // What the optimizer updates and checkpoints are written from.
   ResidentParams& trained() { return adapters_ ? *adapters_ : base_; }

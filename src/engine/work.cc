@@ -10,6 +10,7 @@
 
 #include "attention/attention.h"
 #include "base/stopwatch.h"
+#include "engine/optimizer.h"
 #include "ops/grouped.h"
 #include "ops/linear.h"
 #include "ops/to_device.h"
@@ -50,8 +51,6 @@ double adapter_products(const model::Adapters& adapters) {
 
 // Backward of attention: five products where forward has two.
 constexpr double kBackwardAttention = 2.5;
-// fp32 gradient twice (norm, update), master and two moments read and written, bf16 weight written.
-constexpr double kOptimizerBytes = 4 * 2 + 3 * 8 + 2;
 
 // Seconds of one call, over calls that take about a third of a second together; of the first where
 // it takes more than a second, which no warming up shows in.
@@ -151,8 +150,16 @@ Work needed_work(const Model& model, const std::vector<int64_t>& documents, int6
   work.products += 2 * static_cast<double>(trained) * static_cast<double>(s.vocab) *
                    static_cast<double>(s.hidden) * times;
   if (model.adapters) work.products += 2 * tokens * adapter_products(*model.adapters) * 3;
-  work.optimizer_bytes = kOptimizerBytes * static_cast<double>(model.trained_layout().numel());
+  work.optimizer_bytes =
+      optimizer_bytes(model.trained_layout(), /*master=*/true, ops::MomentFormat::kFloat32);
   return work;
+}
+
+double optimizer_bytes(const model::ModelLayout& trained, bool master, ops::MomentFormat moments) {
+  // The gradient twice, for norm and update; the master read and written and the weight written, or
+  // the weight read and written; moments read and written.
+  const int64_t each = 4 * 2 + (master ? 4 * 2 + 2 : 2 * 2);
+  return static_cast<double>(each * trained.numel() + 2 * moment_bytes(trained, moments));
 }
 
 Work repeated_work(const Model& model, const std::vector<int64_t>& documents,

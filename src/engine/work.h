@@ -8,6 +8,7 @@
 #include "engine/activations.h"
 #include "engine/device.h"
 #include "engine/model_folder.h"
+#include "ops/adamw.h"
 
 namespace trireme::engine {
 
@@ -21,8 +22,11 @@ struct Work {
   Work& operator+=(const Work& other);
 };
 
-// documents: tokens of each; trained: tokens that have a loss.
+// documents: tokens of each; trained: tokens that have a loss. The optimizer is that of fp32
+// masters and moments.
 Work needed_work(const Model& model, const std::vector<int64_t>& documents, int64_t trained);
+// Of one update of bf16 weights.
+double optimizer_bytes(const model::ModelLayout& trained, bool master, ops::MomentFormat moments);
 // What is done again: where `keep` does not keep, and the whole forward pass of the first
 // `run_again` layers.
 Work repeated_work(const Model& model, const std::vector<int64_t>& documents,

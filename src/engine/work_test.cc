@@ -41,6 +41,13 @@ TEST(Work, FrozenWeightsHaveNoGradientProducts) {
   EXPECT_DOUBLE_EQ(needed_work(model, {10}, 10).products, full * 2 / 3 + narrow);
 }
 
+TEST(Work, TheOptimizersTrafficFollowsItsFormats) {
+  const Model model = small_model();
+  const auto count = static_cast<double>(model.layout.numel());
+  EXPECT_DOUBLE_EQ(needed_work(model, {10}, 10).optimizer_bytes, 34 * count);
+  EXPECT_DOUBLE_EQ(optimizer_bytes(model.layout, false, ops::MomentFormat::kBFloat16), 20 * count);
+}
+
 TEST(Work, WhatIsNotKeptIsRepeated) {
   const Model model = small_model();
   const std::vector<model::Keep> all(2, model::Keep::all());

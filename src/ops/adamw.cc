@@ -2,25 +2,22 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "ops/adamw_cpu.h"
+#include "ops/eight_bit.h"
 #include "ops/entry.h"
 #include "ops/simd.h"
 
 namespace trireme::ops {
 namespace {
 
-constexpr int64_t kGrain = 1 << 16;  // elements of a task, and of a partial sum
+constexpr int64_t kGrain = 1 << 16;  // elements of a partial sum
 
-// torch.optim.AdamW's order of operations, with the constants folded.
-struct Constants {
-  float keep, beta1, beta2, one_minus_beta1, one_minus_beta2, step_size, root_correction, epsilon,
-      scale;
-};
-
-Constants fold(const AdamWStep& s, double divisor) {
+AdamWConstants fold(const AdamWStep& s) {
   const auto t = static_cast<double>(s.step);
   const double correction1 = 1 - std::pow(s.beta1, t), correction2 = 1 - std::pow(s.beta2, t);
   const auto f = [](double x) { return static_cast<float>(x); };
@@ -31,19 +28,27 @@ Constants fold(const AdamWStep& s, double divisor) {
           f(1 - s.beta2),
           f(s.learning_rate / correction1),
           f(1 / std::sqrt(correction2)),
-          f(s.epsilon),
-          f(1 / divisor)};
+          f(s.epsilon)};
 }
 
-TRIREME_SIMD void update(float* p, const float* g, float* m, float* v, const Constants& c,
-                         int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    const float grad = g[i] * c.scale;
-    m[i] = m[i] * c.beta1 + grad * c.one_minus_beta1;
-    v[i] = v[i] * c.beta2 + grad * grad * c.one_minus_beta2;
-    p[i] = p[i] * c.keep - c.step_size * m[i] / (std::sqrt(v[i]) * c.root_correction + c.epsilon);
+int64_t quant_blocks(int64_t numel) { return (numel + kQuantBlock - 1) / kQuantBlock; }
+
+at::ScalarType scalar_type(MomentFormat format) {
+  switch (format) {
+    case MomentFormat::kFloat32:
+      return at::kFloat;
+    case MomentFormat::kBFloat16:
+      return at::kBFloat16;
+    case MomentFormat::kEightBit:
+      break;
   }
+  return at::kByte;
+}
+
+cuda::MomentType moment_type(const Moments& moments) {
+  const at::ScalarType type = moments.first.scalar_type();
+  if (type == at::kByte) return cuda::MomentType::kEightBit;
+  return type == at::kFloat ? cuda::MomentType::kFloat : cuda::MomentType::kBFloat16;
 }
 
 TRIREME_SIMD double squares(const float* x, int64_t n) {
@@ -51,37 +56,6 @@ TRIREME_SIMD double squares(const float* x, int64_t n) {
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
   return sum;
-}
-
-void update_cpu(at::Tensor& param, const at::Tensor& grad, at::Tensor& m, at::Tensor& v,
-                const Constants& constants) {
-  float* p = param.mutable_data_ptr<float>();
-  const float* g = grad.const_data_ptr<float>();
-  float* first = m.mutable_data_ptr<float>();
-  float* second = v.mutable_data_ptr<float>();
-  at::parallel_for(0, param.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    update(p + begin, g + begin, first + begin, second + begin, constants, end - begin);
-  });
-}
-
-// `c` of a divisor of one: the kernel reads the divisor, so that nothing waits for it.
-void update_cuda(at::Tensor& param, const at::Tensor& grad, at::Tensor& m, at::Tensor& v,
-                 const Constants& c, const at::Tensor& divisor, at::Tensor& weight) {
-  cuda::adamw({.param = param.mutable_data_ptr<float>(),
-               .grad = grad.const_data_ptr<float>(),
-               .m = m.mutable_data_ptr<float>(),
-               .v = v.mutable_data_ptr<float>(),
-               .weight = weight.defined() ? weight.mutable_data_ptr() : nullptr,
-               .divisor = divisor.const_data_ptr<float>(),
-               .numel = param.numel(),
-               .keep = c.keep,
-               .beta1 = c.beta1,
-               .beta2 = c.beta2,
-               .one_minus_beta1 = c.one_minus_beta1,
-               .one_minus_beta2 = c.one_minus_beta2,
-               .step_size = c.step_size,
-               .root_correction = c.root_correction,
-               .epsilon = c.epsilon});
 }
 
 at::Tensor squares_cuda(const at::Tensor& flat) {
@@ -92,20 +66,82 @@ at::Tensor squares_cuda(const at::Tensor& flat) {
   return sum;
 }
 
+void check(const at::Tensor& x, int64_t numel, at::ScalarType dtype) {
+  TRIREME_CHECK(x.numel() == numel && x.is_contiguous() && x.scalar_type() == dtype);
+}
+
+void check_moments(const Moments& m, int64_t numel) {
+  const at::ScalarType type = m.first.scalar_type();
+  TRIREME_CHECK(type == at::kFloat || type == at::kBFloat16 || type == at::kByte);
+  check(m.first, numel, type);
+  check(m.second, numel, type);
+  TRIREME_CHECK(m.first_absmax.defined() == (type == at::kByte));
+  if (type != at::kByte) return;
+  check(m.first_absmax, quant_blocks(numel), at::kFloat);
+  check(m.second_absmax, quant_blocks(numel), at::kFloat);
+}
+
+cuda::AdamW buffers(const at::Tensor& param, const at::Tensor& grad, const Moments& moments,
+                    const AdamWStep& step) {
+  const auto stream = [&](uint64_t buffer) {
+    return RoundingStream{counter_bits(step.seed, buffer), step.first};
+  };
+  const auto floats = [](const at::Tensor& x) {
+    return x.defined() ? x.mutable_data_ptr<float>() : nullptr;
+  };
+  return {.dtype = dtype_of(param),
+          .moments = moment_type(moments),
+          .param = param.mutable_data_ptr(),
+          .grad = grad.const_data_ptr<float>(),
+          .m = moments.first.mutable_data_ptr(),
+          .v = moments.second.mutable_data_ptr(),
+          .m_absmax = floats(moments.first_absmax),
+          .v_absmax = floats(moments.second_absmax),
+          .weight = nullptr,
+          .divisor = nullptr,
+          .numel = param.numel(),
+          .constants = fold(step),
+          .param_bits = stream(0),
+          .m_bits = stream(1),
+          .v_bits = stream(2)};
+}
+
 }  // namespace
 
-void adamw_(at::Tensor param, const at::Tensor& grad, at::Tensor m, at::Tensor v,
-            const AdamWStep& step, const at::Tensor& divisor, at::Tensor weight) {
+Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& device) {
+  const auto zeros = [&](int64_t n, at::ScalarType type) {
+    return at::zeros({n}, at::TensorOptions(type).device(device));
+  };
+  const at::ScalarType type = scalar_type(format);
+  Moments moments{zeros(numel, type), zeros(numel, type), {}, {}};
+  if (format == MomentFormat::kEightBit) {  // any code times zero
+    moments.first_absmax = zeros(quant_blocks(numel), at::kFloat);
+    moments.second_absmax = zeros(quant_blocks(numel), at::kFloat);
+  }
+  return moments;
+}
+
+int64_t moment_bytes(int64_t numel, MomentFormat format) {
+  if (format == MomentFormat::kEightBit) return 2 * (numel + 4 * quant_blocks(numel));
+  return 2 * numel * (format == MomentFormat::kFloat32 ? 4 : 2);
+}
+
+void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments, const AdamWStep& step,
+            const at::Tensor& divisor, at::Tensor weight) {
   const int64_t numel = param.numel();
-  TRIREME_CHECK(grad.numel() == numel && m.numel() == numel && v.numel() == numel);
-  TRIREME_CHECK(param.is_contiguous() && grad.is_contiguous() && m.is_contiguous() &&
-                v.is_contiguous());
-  TRIREME_CHECK(!weight.defined() || (weight.numel() == numel && weight.is_contiguous() &&
-                                      weight.scalar_type() == at::kBFloat16));
+  check(param, numel, param.scalar_type());
+  check(grad, numel, at::kFloat);
+  check_moments(moments, numel);
+  if (weight.defined()) {
+    check(weight, numel, at::kBFloat16);
+    TRIREME_CHECK(param.scalar_type() == at::kFloat);
+  }
   if (numel == 0) return;
-  if (on_cuda(param)) return update_cuda(param, grad, m, v, fold(step, 1.0), divisor, weight);
-  update_cpu(param, grad, m, v, fold(step, divisor.item<double>()));
-  if (weight.defined()) weight.copy_(param.view(weight.sizes()));
+  cuda::AdamW p = buffers(param, grad, moments, step);
+  if (weight.defined()) p.weight = weight.mutable_data_ptr();
+  if (!on_cuda(grad)) return cpu::adamw(p, static_cast<float>(1 / divisor.item<double>()));
+  p.divisor = divisor.const_data_ptr<float>();  // the kernel reads it: nothing waits for it
+  cuda::adamw(p);
 }
 
 at::Tensor sum_of_squares(const at::Tensor& flat) {

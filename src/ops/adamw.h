@@ -1,4 +1,10 @@
-// AdamW (Loshchilov and Hutter 2019) on flat fp32 buffers, and the gradient's norm.
+// AdamW (Loshchilov and Hutter 2019) on flat buffers, and the gradient's norm. Arithmetic is fp32;
+// what is kept between updates may be less:
+//
+//   weights   fp32 (with a bf16 copy that the forward reads), or bf16 alone, rounded stochastically
+//   moments   fp32, bf16 rounded stochastically, or 8 bits a number and one fp32 a 256 of them
+//
+// ops/stochastic_rounding.h and ops/eight_bit.h say how.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,13 +20,29 @@ struct AdamWStep {
   double epsilon = 1e-8;
   double weight_decay = 0;
   int64_t step = 1;  // of this update, from 1: bias correction
+  // Of stochastic rounding: this update's of this buffer, and its position of element 0.
+  uint64_t seed = 0;
+  int64_t first = 0;
 };
 
-// One pass over param, grad, m, v: fp32, contiguous, of equal size. The gradient is divided by
-// `divisor` (0-dim fp32 on the same device) first. `weight`, when defined, is the copy of param
-// that the forward reads (bf16, of equal size): written in the same pass.
-void adamw_(at::Tensor param, const at::Tensor& grad, at::Tensor m, at::Tensor v,
-            const AdamWStep& step, const at::Tensor& divisor, at::Tensor weight = {});
+enum class MomentFormat { kFloat32, kBFloat16, kEightBit };
+
+// First and second moments of a flat buffer of n elements.
+struct Moments {
+  at::Tensor first, second;  // [n] fp32, bf16 or uint8
+  // Of uint8: [ceil(n / 256)] fp32.
+  at::Tensor first_absmax = {}, second_absmax = {};
+};
+Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& device);
+// Of both together.
+int64_t moment_bytes(int64_t numel, MomentFormat format);
+
+// One pass over param (fp32 or bf16), grad (fp32) and moments: contiguous, of equal size. The
+// gradient is divided by `divisor` (0-dim fp32 on the same device) first. `weight`, when defined,
+// is the copy of an fp32 param that the forward reads (bf16): written in the same pass. The same
+// bits on CPU and CUDA, and for any number of threads.
+void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments, const AdamWStep& step,
+            const at::Tensor& divisor, at::Tensor weight = {});
 
 // Sum of squares of a flat fp32 buffer as a 0-dim fp64 tensor on its device; the same bits for any
 // number of threads.

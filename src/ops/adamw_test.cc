@@ -33,7 +33,7 @@ TEST(AdamW, FollowsTheFormulasOverSteps) {
     const AdamWStep s{
         .learning_rate = 1e-2, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1, .step = step};
     const at::Tensor grad = random_tensor({n}, 10 + step);
-    adamw_(param, grad * 4, m, v, s, at::ones({}) * 4);
+    adamw_(param, grad * 4, {m, v}, s, at::ones({}) * 4);
     reference.step(grad.to(at::kDouble), s);
   }
   EXPECT_LT(relative_error(param, reference.param), 1e-6);
@@ -43,7 +43,7 @@ TEST(AdamW, FollowsTheFormulasOverSteps) {
 TEST(AdamW, WritesTheRoundedWeight) {
   at::Tensor param = random_tensor({101}, 1), m = at::zeros({101}), v = at::zeros({101});
   at::Tensor weight = at::zeros({101}, at::kBFloat16);
-  adamw_(param, random_tensor({101}, 2), m, v, {.learning_rate = 0.1}, at::ones({}), weight);
+  adamw_(param, random_tensor({101}, 2), {m, v}, {.learning_rate = 0.1}, at::ones({}), weight);
   EXPECT_TRUE(weight.equal(param.to(at::kBFloat16)));
 }
 

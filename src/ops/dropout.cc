@@ -51,7 +51,7 @@ void run(const at::Tensor& x, at::Tensor& y, const Mask& mask, bool add) {
 }  // namespace
 
 uint64_t dropout_seed(uint64_t seed, int64_t first) {
-  return seed + static_cast<uint64_t>(first) * kDropoutStride;
+  return seed + static_cast<uint64_t>(first) * kCounterStride;
 }
 
 at::Tensor dropout(const at::Tensor& x, double p, uint64_t seed) {

@@ -7,6 +7,9 @@
 
 #include <cstdint>
 
+#include "ops/adamw_element.h"
+#include "ops/stochastic_rounding.h"
+
 namespace trireme::ops::cuda {
 
 enum class Dtype { kFloat, kBFloat16 };
@@ -117,14 +120,20 @@ void cross_entropy(const CrossEntropy& p);
 // out[0] += sum of x[n].
 void add_sum(const float* x, int64_t n, float* out);
 
+enum class MomentType { kFloat, kBFloat16, kEightBit };
+
 struct AdamW {
-  float* param;
+  Dtype dtype;  // of param; bf16 is rounded stochastically
+  MomentType moments;
+  void* param;
   const float* grad;
-  float *m, *v;
-  void* weight;  // bf16 or null
+  void *m, *v;
+  float *m_absmax, *v_absmax;  // of kEightBit
+  void* weight;                // bf16 copy of an fp32 param, or null
   const float* divisor;
   int64_t numel;
-  float keep, beta1, beta2, one_minus_beta1, one_minus_beta2, step_size, root_correction, epsilon;
+  AdamWConstants constants;
+  RoundingStream param_bits, m_bits, v_bits;
 };
 void adamw(const AdamW& p);
 

@@ -6,7 +6,6 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
-#include "ops/adamw.h"
 #include "ops/cross_entropy.h"
 #include "ops/dropout.h"
 #include "ops/gpu_testing.h"
@@ -231,49 +230,6 @@ TEST(CrossEntropyGpu, ExtremeLogitsStayFinite) {
   cross_entropy_backward_(device, targets.to(at::kCUDA), 1.0, at::kFloat, loss);
   EXPECT_NEAR(loss.item<double>(), std::log(5000.0), 1e-4);
   EXPECT_TRUE(device.isfinite().all().item<bool>());
-}
-
-class AdamWGpu : public testing::TestWithParam<int64_t> {};
-
-TEST_P(AdamWGpu, FollowsTheCpu) {
-  const int64_t n = GetParam();
-  Both param = random_both({n}, 1, at::kFloat), m(at::zeros({n}), at::kFloat), v = m.clone();
-  const Both divisor(at::ones({}) * 1.7, at::kFloat);
-  at::Tensor weight = at::zeros({n}, param.device.options().dtype(at::kBFloat16));
-  for (int64_t step = 1; step <= 3; ++step) {
-    const AdamWStep s{.learning_rate = 1e-2, .weight_decay = 0.1, .step = step};
-    const Both grad = random_both({n}, 10 + step, at::kFloat);
-    adamw_(param.device, grad.device, m.device, v.device, s, divisor.device, weight);
-    adamw_(param.host, grad.host, m.host, v.host, s, divisor.host);
-  }
-  EXPECT_LT(gpu_error(param.device, param.host), 1e-6);
-  EXPECT_LT(gpu_error(m.device, m.host), 1e-6);
-  EXPECT_LT(gpu_error(v.device, v.host), 1e-6);
-  EXPECT_TRUE(same_bits(weight, param.device.to(at::kBFloat16)));
-}
-
-TEST_P(AdamWGpu, SumOfSquares) {
-  const Both x = random_both({GetParam()}, 1, at::kFloat);
-  const at::Tensor sum = sum_of_squares(x.device);
-  const double expected = x.host.to(at::kDouble).square().sum().item<double>();
-  EXPECT_EQ(sum.scalar_type(), at::kDouble);
-  EXPECT_NEAR(sum.item<double>(), expected, 1e-12 * expected);
-  EXPECT_TRUE(same_bits(sum_of_squares(x.device), sum));
-}
-
-INSTANTIATE_TEST_SUITE_P(Sizes, AdamWGpu, Values(1, 4, 1023, 70001, 5'000'000));
-
-TEST(AdamWGpu, SlicesThatAreNotAligned) {
-  const Both x = random_both({1001}, 1, at::kFloat).narrow(0, 1, 999);
-  const double expected = x.host.to(at::kDouble).square().sum().item<double>();
-  EXPECT_NEAR(sum_of_squares(x.device).item<double>(), expected, 1e-12 * expected);
-  Both param = x.clone(), m(at::zeros({1000}), at::kFloat);
-  at::Tensor flat = m.device.clone(), first = m.device.narrow(0, 1, 999);
-  adamw_(param.device, x.device, first, flat.narrow(0, 0, 999), {.learning_rate = 0.1},
-         at::ones({}, flat.options()));
-  at::Tensor host_m = at::zeros({999}), host_v = at::zeros({999});
-  adamw_(param.host, x.host, host_m, host_v, {.learning_rate = 0.1}, at::ones({}));
-  EXPECT_LT(gpu_error(param.device, param.host), 1e-6);
 }
 
 class DropoutGpu : public testing::TestWithParam<Rows> {};

@@ -141,10 +141,29 @@ TEST_F(Throughput, AdamW) {
                    divisor = at::ones({}, param.options());
   at::Tensor v = at::zeros({kFlat}, param.options());
   at::Tensor weight = at::empty({kFlat}, param.options().dtype(at::kBFloat16));
-  row("adamw_", kFlat * 28, [&] { adamw_(param, grad, m, v, {.learning_rate = 1e-4}, divisor); });
-  row("adamw_ with bf16 weight", kFlat * 30,
-      [&] { adamw_(param, grad, m, v, {.learning_rate = 1e-4}, divisor, weight); });
+  row("adamw_", kFlat * 28, [&] { adamw_(param, grad, {m, v}, {.learning_rate = 1e-4}, divisor); });
+  row("adamw_ with bf16 weight", kFlat * 30, [&] {
+    adamw_(param, grad, {m, v}, {.learning_rate = 1e-4}, divisor, weight);
+  });
   row("sum_of_squares", kFlat * 4, [&] { sum_of_squares(param); });
+}
+
+// Bytes of an element: gradient 4; master 4 twice and its copy 2, or weight 2 twice; moments twice.
+TEST_F(Throughput, AdamWFormats) {
+  const auto options = at::TensorOptions(at::kCUDA).dtype(at::kFloat);
+  at::Tensor master = device_randn({kFlat}, at::kFloat), weight = master.to(at::kBFloat16);
+  const at::Tensor grad = device_randn({kFlat}, at::kFloat), divisor = at::ones({}, options);
+  const AdamWStep step{.learning_rate = 1e-4, .seed = 1};
+  for (const auto& [name, format] : {std::pair("fp32", MomentFormat::kFloat32),
+                                     {"bf16", MomentFormat::kBFloat16},
+                                     {"8-bit", MomentFormat::kEightBit}}) {
+    const Moments moments = zero_moments(kFlat, format, at::kCUDA);
+    const int64_t state = 2 * moment_bytes(kFlat, format);
+    row(fmt::format("adamw_ master, {} moments", name).c_str(), kFlat * 14 + state,
+        [&] { adamw_(master, grad, moments, step, divisor, weight); });
+    row(fmt::format("adamw_ bf16 weights, {} moments", name).c_str(), kFlat * 8 + state,
+        [&] { adamw_(weight, grad, moments, step, divisor); });
+  }
 }
 
 TEST_F(Throughput, Routing) {

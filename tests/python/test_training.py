@@ -3,6 +3,7 @@
 Which samples a step trains on is known without looking into the program: each step uses all of them, as one packed
 sequence or as the micro-batches of one accumulation.
 """
+import json
 import shutil
 
 import pytest
@@ -69,6 +70,23 @@ def test_losses_of_20_steps(tmp_path, data, batch, kind):
     assert losses[-1] < 0.7 * losses[0]
     # The weights that were saved are those after the last step.
     assert dump(tmp_path / "out", *batch, tmp_path, grads=False).loss == pytest.approx(losses[-1], abs=1e-4)
+
+
+# Measured: of 20 losses (17.46 to 2.548) none differs from float32 moments' by more than 9e-5 and 9e-4.
+@pytest.mark.parametrize("moments, each", [("bfloat16", 2), ("8bit", 1 + 4 / 256)])
+def test_moments_in_fewer_bits(tmp_path, model, data, moments, each):
+    runs = {}
+    for name, dtype in (("full", "float32"), ("few", moments), ("again", moments)):
+        train(model, data, tmp_path / name, *NO_VALIDATION, "--max_steps", STEPS, "--logging_steps", 1,
+              "--learning_rate", 1e-3, "--moments_dtype", dtype)
+        runs[name] = [line["loss"] for line in metrics(tmp_path / name)]
+    assert runs["few"] == runs["again"]
+    assert runs["few"][:2] == runs["full"][:2] and runs["few"][2:] != runs["full"][2:]
+    assert_close(runs["few"], runs["full"], 5e-3)
+    described = json.loads((tmp_path / "few" / "run.json").read_text())
+    assert described["options"]["moments_dtype"] == moments and described["options"]["master_weights"] is True
+    row = next(row for row in described["memory"] if row["name"] == "Adam moments")
+    assert row["bytes"] == pytest.approx(2 * each * described["model"]["trained"], rel=0.01)
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "linear"])
