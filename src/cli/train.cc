@@ -150,7 +150,7 @@ int run_train(Arguments arguments) {
   engine::explain_out_of_memory(plan, phases, machine, [&] {
     result = train(run, model, machine, plan, samples, output, phases);
   });
-  log("{}", engine::memory_report(plan, phases, machine));
+  if (result.interrupted_by == 0) log("{}", engine::memory_report(plan, phases, machine));
   return finish(result, output);
 }
 

@@ -1,3 +1,4 @@
+import functools
 import pathlib
 import sys
 
@@ -18,3 +19,16 @@ def one_thread_for_the_reference():
     """For models as small as the tests' a second thread mostly waits for the first, long where the cores are busy."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """folder(name): a tiny model's folder, made once. Modules with one model have a fixture of their own by this name."""
+    import tiny_models  # and with it transformers, seconds that not every module needs
+
+    return functools.cache(lambda name: tiny_models.make(name, tmp_path_factory.mktemp(name) / "model"))
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch")

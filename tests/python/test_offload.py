@@ -23,17 +23,6 @@ USERS = {"影迷甲": [Review("盐湖快车", "画面美，音乐也好！"), Re
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """folder(name): a tiny model's folder, made once."""
-    return functools.cache(lambda name: tiny_models.make(name, tmp_path_factory.mktemp(name) / "model"))
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    return tmp_path_factory.mktemp("scratch")
-
-
-@pytest.fixture(scope="module")
 def deep(tmp_path_factory):
     """deep(kind): a folder of LAYERS layers, so that their saved activations are most of what a step holds."""
     return functools.cache(lambda kind: tiny_models.make_text_model(
@@ -169,6 +158,6 @@ def test_the_table_says_where(deep, tmp_path):
     done = train(deep("qwen3"), data, tmp_path / "out", "--max_steps", 1, *HOST)
     rows = json.loads((tmp_path / "out" / "run.json").read_text())["memory"]
     assert {row["where"] for row in rows} == {"device", "host"}
-    lines = done.stderr.splitlines()
+    lines = done.stderr.split("its peak by phase")[0].split("as planned:")[0].splitlines()
     assert [line.split()[0] for line in lines if line.endswith("  host")] == ["offloaded", "sum"]
     assert any(line.startswith("  weights") and line.endswith("  device") for line in lines)

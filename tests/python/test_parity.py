@@ -31,17 +31,6 @@ def make_documents(vocab, lengths=tuple(LENGTHS), seed=3):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """folder(name): the model's folder, made once."""
-    return functools.cache(lambda name: tiny_models.make(name, tmp_path_factory.mktemp(name) / "model"))
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    return tmp_path_factory.mktemp("scratch")
-
-
-@pytest.fixture(scope="module")
 def pair(folder, scratch):
     """pair(name): (ours, theirs) on the same batch."""
     @functools.cache
