@@ -68,7 +68,7 @@ AdamW::AdamW(const model::ModelLayout& layout, const at::Device& device, AdamWOp
     const auto add = [&](int64_t first, int64_t count, double weight_decay) {
       if (count == 0) return;
       parts_.push_back(
-          {b, first, count, weight_decay, ops::zero_moments(count, options.moments, device)});
+          {b, first, count, weight_decay, ops::zero_moments(count, options.moments, home)});
     };
     add(0, block.decayed, options.weight_decay);
     add(block.decayed, block.numel - block.decayed, 0.0);

@@ -31,6 +31,17 @@ TEST(AdamW, OnlyMatricesDecay) {
   EXPECT_TRUE(after.narrow(0, 8, 4).equal(before.narrow(0, 8, 4)));
 }
 
+// The device holds nothing: a moment that stood there could not be read.
+TEST(AdamW, OnTheHostNoMomentIsOnTheDevice) {
+  const model::ModelLayout layout = two_parts();
+  const at::Tensor start = ops::random_tensor({12}, 1), grad = ops::random_tensor({12}, 2);
+  ResidentParams a = params_of(layout, start), b = params_of(layout, start);
+  std::vector<at::Tensor> one = {grad.clone()}, other = {grad.clone()};
+  AdamW(layout, at::kMeta, {.on_host = true}).step(a, one, 0.1);
+  AdamW(layout, at::kCPU, {}).step(b, other, 0.1);
+  EXPECT_TRUE(a.master()[0].equal(b.master()[0]));
+}
+
 TEST(AdamW, ClippingScalesTheGradientToTheNorm) {
   const model::ModelLayout layout = two_parts();
   const at::Tensor start = ops::random_tensor({12}, 1), grad = ops::random_tensor({12}, 2);
