@@ -1,7 +1,7 @@
 #!/bin/sh
 # The training step on one GPU: trireme's beside transformers' (bench/peer.py), one table at the end.
 #
-#   bench/one_gpu.sh [-o RESULTS.jsonl] [CASE...]      all cases without arguments; names as in the table
+#   bench/one_gpu.sh [-o RESULTS.jsonl] [CASE...]      without arguments the cases of README's table; all: run_case below
 #
 # Cases named -80g run within 80 GiB, as on a card of that size; what does not fit goes to the host.
 #

@@ -9,7 +9,6 @@
 
 #include "attention/block.h"
 #include "base/error.h"
-#include "base/host_memory.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
 #include "cli/prepare.h"
@@ -136,7 +135,7 @@ int64_t static_bytes(const engine::MemoryTable& table) {
 
 Json host_json(const engine::MemoryPlan& plan, const engine::HostArena& arena, int64_t stored) {
   return {{"planned", plan.table.total(engine::Where::kHost)},
-          {"budget", plan.host_budget},
+          {"budget", plan.request.activations.host_room},
           {"arena", arena.bytes()},
           {"stored", stored},
           {"pin_seconds", arena.pin_seconds()}};

@@ -10,6 +10,10 @@
 
 namespace trireme::engine {
 
+// Width of what a token passes in layer `layer`'s feed-forward half: of a dense MLP, or of its
+// chosen experts together.
+double mlp_width(const config::ModelSpec& spec, int64_t layer);
+
 // Bytes that live at once at the widest moment outside of what is saved and kept, for given tiles.
 int64_t workspace_bytes(const ActivationRequest& request, const std::vector<model::Keep>& keep,
                         model::Tiles tiles);

@@ -58,10 +58,6 @@ inline int64_t element_bytes(at::ScalarType dtype) {
   return static_cast<int64_t>(c10::elementSize(dtype));
 }
 
-// Width of what a token passes in layer `layer`'s feed-forward half: of a dense MLP, or of its
-// chosen experts together.
-double mlp_width(const config::ModelSpec& spec, int64_t layer);
-
 // The best plan of at most `room` bytes on the device and the request's host_room on the host; none
 // if even the least needs more.
 std::optional<ActivationPlan> plan_activations(const ActivationRequest& request, int64_t room);

@@ -34,14 +34,6 @@ const char* moment_name(ops::MomentFormat format) {
   return "8-bit";
 }
 
-void check_host(int64_t bytes, int64_t room) {
-  if (bytes <= room) return;
-  fail(
-      "not enough host memory: --offload_optimizer puts {} of master weights and moments there, "
-      "which may hold {}: use --moments_dtype 8bit or --master_weights off",
-      format_bytes(bytes), format_bytes(room));
-}
-
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
   const bool fp32 = r.dtype == at::kFloat, adapters = r.model->adapters.has_value();
@@ -54,13 +46,10 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   table.add("gradients", numbers(trained, "fp32"), trained * 4);
   if (!request.optimizer) return;
   const bool master = request.master_weights && (!fp32 || request.optimizer_on_host);
-  const int64_t master_bytes = master ? trained * 4 : 0;
-  const int64_t moments = moment_bytes(r.model->trained_layout(), request.moments);
   const Where where = request.optimizer_on_host ? Where::kHost : Where::kDevice;
-  if (request.optimizer_on_host) check_host(master_bytes + moments, r.host_room);
-  if (master) table.add("master weights", numbers(trained, "fp32"), master_bytes, where);
+  if (master) table.add("master weights", numbers(trained, "fp32"), trained * 4, where);
   table.add("Adam moments", fmt::format("2 x {} {}", trained, moment_name(request.moments)),
-            moments, where);
+            moment_bytes(r.model->trained_layout(), request.moments), where);
 }
 
 // What does not depend on how activations are kept.
@@ -96,9 +85,23 @@ void add_activation_rows(MemoryTable& table, const ActivationRequest& r,
             plan.host, Where::kHost);
 }
 
-int64_t room_for(const MemoryRequest& request) {
-  const int64_t left = request.budget - fixed_rows(request).total();
-  return left - std::max<int64_t>(0, left) / kSpare;
+// What activations may take: bytes on the device, and the request with what the host has left.
+struct Room {
+  int64_t device;
+  ActivationRequest activations;
+};
+
+Room room_for(const MemoryRequest& request) {
+  const MemoryTable fixed = fixed_rows(request);
+  const int64_t left = request.budget - fixed.total();
+  Room room{left - std::max<int64_t>(0, left) / kSpare, request.activations};
+  room.activations.host_room -= fixed.total(Where::kHost);
+  return room;
+}
+
+std::optional<ActivationPlan> best_activations(const MemoryRequest& request) {
+  const Room room = room_for(request);
+  return plan_activations(room.activations, room.device);
 }
 
 // The most tokens of a batch that fit, documents as long as the batch; 0 if none does.
@@ -107,7 +110,7 @@ int64_t longest_that_fits(MemoryRequest request) {
   while (too_long - fits > std::max<int64_t>(1, fits / 256)) {
     const int64_t middle = fits + (too_long - fits) / 2;
     request.activations.tokens = request.activations.longest = middle;
-    (plan_activations(request.activations, room_for(request)) ? fits : too_long) = middle;
+    (best_activations(request) ? fits : too_long) = middle;
   }
   return fits;
 }
@@ -121,11 +124,13 @@ std::string remedy(const MemoryRequest& request) {
 
 // The least bytes on the host with which the device has room, if the host is what is too small.
 std::optional<int64_t> missing_host(const MemoryRequest& request) {
-  if (request.activations.host_room == 0 && request.activations.offload != "all") return {};
+  if (room_for(request).activations.host_room == 0 && request.activations.offload != "all") {
+    return {};
+  }
   MemoryRequest roomy = request;
   roomy.activations.host_room = std::numeric_limits<int64_t>::max();
   if (roomy.activations.keep == "auto") roomy.activations.keep = "none";
-  const auto plan = plan_activations(roomy.activations, room_for(roomy));
+  const auto plan = best_activations(roomy);
   return plan ? std::optional(plan->host) : std::nullopt;
 }
 
@@ -135,7 +140,8 @@ std::optional<int64_t> missing_host(const MemoryRequest& request) {
     fail(
         "not enough host memory: at least {} of saved activations must go to the host, which may "
         "hold {}: {}, or give more with --host_memory",
-        format_bytes(*host), format_bytes(request.activations.host_room), remedy(request));
+        format_bytes(*host), format_bytes(room_for(request).activations.host_room),
+        remedy(request));
   }
   fail("not enough memory: this run holds {} and may hold {}: {}, or a smaller model",
        format_bytes(plan.table.total()), format_bytes(request.budget), remedy(request));
@@ -180,7 +186,7 @@ config::Json MemoryTable::json() const {
 
 std::string what_fits(MemoryRequest request, int64_t budget) {
   request.budget = budget;
-  if (plan_activations(request.activations, room_for(request))) {
+  if (best_activations(request)) {
     return fmt::format("--device_memory {}MiB makes the run plan with that", budget >> 20);
   }
   return remedy(request);
@@ -190,16 +196,19 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
   MemoryPlan plan;
   plan.request = request;
   plan.table = fixed_rows(request);
-  plan.budget = request.budget;
-  plan.host_budget = request.activations.host_room;
-  MemoryRequest left = request;  // for activations
-  left.activations.host_room -= plan.table.total(Where::kHost);
-  const auto activations = plan_activations(left.activations, room_for(left));
-  plan.activations = activations ? *activations : least_activations(left.activations);
+  const int64_t host = plan.table.total(Where::kHost), host_room = request.activations.host_room;
+  if (host > host_room) {
+    fail(
+        "not enough host memory: --offload_optimizer puts {} of master weights and moments there, "
+        "which may hold {}: use --moments_dtype 8bit or --master_weights off",
+        format_bytes(host), format_bytes(host_room));
+  }
+  const auto activations = best_activations(request);
+  plan.activations = activations ? *activations : least_activations(room_for(request).activations);
   plan.execution = {plan.activations.keep, plan.activations.tiles, plan.activations.places,
                     plan.activations.segments, plan.activations.host};
   add_activation_rows(plan.table, request.activations, plan.activations);
-  if (!activations) refuse(left, plan);
+  if (!activations) refuse(request, plan);
   return plan;
 }
 

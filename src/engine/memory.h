@@ -50,9 +50,8 @@ struct MemoryPlan {
   ExecutionPlan execution;
   MemoryTable table;
   ActivationPlan activations;
-  int64_t budget = 0, host_budget = 0;  // bytes, as requested
 
-  std::string text() const { return table.text(budget, host_budget); }
+  std::string text() const { return table.text(request.budget, request.activations.host_room); }
 };
 
 // What to do so that a run fits `budget` bytes, as the end of an error's line.

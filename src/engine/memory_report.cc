@@ -9,7 +9,6 @@
 #include <regex>
 
 #include "base/error.h"
-#include "base/host_memory.h"
 #include "base/log.h"
 #include "base/units.h"
 

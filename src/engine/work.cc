@@ -10,6 +10,7 @@
 
 #include "attention/attention.h"
 #include "base/stopwatch.h"
+#include "engine/activation_costs.h"
 #include "engine/optimizer.h"
 #include "ops/grouped.h"
 #include "ops/linear.h"
