@@ -77,13 +77,14 @@ struct Moment {
   RoundingStream bits;
   const CodeBook<kSigned>* book;
 
+  // What lies past the end was never loaded and must not be a code: to the compiler such an index
+  // is impossible, and the path to it ends in a trap.
   template <int N>
-  __device__ void decode(const Pack<S, N> (&packs)[kPacks<N>], int64_t at,
+  __device__ void decode(const Pack<S, N> (&packs)[kPacks<N>], int64_t at, int64_t numel,
                          float (&x)[kPacks<N>][N]) const {
     float scale = 1;
     if constexpr (sizeof(S) == 1) scale = absmax[at / kSpan];
-#pragma unroll
-    for (int k = 0; k < kPacks<N>; ++k) {
+    for_packs<N>(at, numel, [&](int k, int64_t) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         if constexpr (sizeof(S) == 1) {
@@ -92,7 +93,7 @@ struct Moment {
           x[k][i] = packs[k][i];
         }
       }
-    }
+    });
   }
 
   template <int N>
@@ -143,8 +144,8 @@ __device__ void update_span(const AdamW& p, const Moment<S, true>& first,
   load_packs(first.data, at, p.numel, m);
   load_packs(second.data, at, p.numel, v);
   float mean[kPacks<N>][N], square[kPacks<N>][N];
-  first.decode(m, at, mean);
-  second.decode(v, at, square);
+  first.decode(m, at, p.numel, mean);
+  second.decode(v, at, p.numel, square);
   for_packs<N>(at, p.numel, [&](int k, int64_t to) {
     float x[N];
     Pack<bf16, N> copy;
