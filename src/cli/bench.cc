@@ -280,7 +280,8 @@ int run_bench(Arguments arguments) {
   const bool training = run.steps > 0;
   const engine::Machine machine = engine::prepare_machine(run);
   const engine::MemoryPlan plan =
-      plan_run(run, model, machine, {run.length * run.documents, run.length}, training, training);
+      plan_run(run, model, machine, {run.length * run.documents, run.length, run.documents},
+               training, training);
   engine::Phases phases(machine.device);
   Json result;
   engine::explain_out_of_memory(plan, phases, machine,

@@ -93,7 +93,8 @@ int run_dump(Arguments arguments) {
   const engine::Machine machine = engine::prepare_machine(run);
   const auto tokens = static_cast<int64_t>(batch.tokens.size());
   const engine::MemoryPlan plan =
-      plan_run(run, model, machine, {tokens, tokens}, run.grads, /*optimizer=*/false);
+      plan_run(run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1},
+               run.grads, /*optimizer=*/false);
   engine::HostArena arena(plan.execution.host_bytes, machine.device);
   engine::Phases phases(machine.device);
   const auto weights = load_weights(run, model, machine, /*trained=*/false, phases);

@@ -66,13 +66,14 @@ void check_one_rank() {
 }
 
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
-                            const engine::Machine& machine, BatchSize batch, bool training,
+                            const engine::Machine& machine, engine::BatchSize batch, bool training,
                             bool optimizer) {
   check_widths(model, machine);
   if (machine.device.is_cuda()) {
     log("attention: {}", attention::kernel_names(/*cuda=*/true, machine.dtype));
     // As the executor pads them.
-    batch = {engine::bucket(batch.tokens), engine::bucket(batch.longest)};
+    batch.tokens = engine::bucket(batch.tokens);
+    batch.longest = engine::bucket(batch.longest);
   }
   return engine::plan_memory({.activations = {.model = &model,
                                               .cuda = machine.device.is_cuda(),
@@ -80,6 +81,7 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                                               .training = training,
                                               .tokens = batch.tokens,
                                               .longest = batch.longest,
+                                              .documents = batch.documents,
                                               .keep = run.keep,
                                               .tiles = {run.mlp_tile, run.loss_tile},
                                               .offload = run.offload_activations,

@@ -8,6 +8,7 @@
 #include "cli/verbs.h"
 #include "config/schema.h"
 #include "engine/device.h"
+#include "engine/loader.h"
 #include "engine/memory.h"
 #include "engine/model_folder.h"
 #include "engine/weights.h"
@@ -25,14 +26,9 @@ std::string tokenizer_folder(const config::RunConfig& run);
 // UserError when the launcher started more ranks than this version can use.
 void check_one_rank();
 
-struct BatchSize {
-  int64_t tokens = 0;   // of the longest micro-batch
-  int64_t longest = 0;  // of its longest document
-};
-
 // A memory plan; training: with gradients, and optimizer state if asked for.
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
-                            const engine::Machine& machine, BatchSize batch, bool training,
+                            const engine::Machine& machine, engine::BatchSize batch, bool training,
                             bool optimizer);
 
 // Allocates the weights and reads the checkpoint and the adapter into them; logs the time.

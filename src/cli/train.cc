@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <span>
 
 #include "attention/block.h"
 #include "base/error.h"
@@ -69,16 +68,13 @@ engine::TrainingSamples read_samples(const config::RunConfig& run,
   return {std::move(train.samples), std::move(validation.samples)};
 }
 
-int64_t longest(std::span<const data::TokenizedSample> samples) {
-  size_t most = 0;
-  for (const auto& sample : samples) most = std::max(most, sample.tokens.size());
-  return static_cast<int64_t>(most);
-}
-
-BatchSize largest_batch(const config::RunConfig& run, const engine::TrainingSamples& samples) {
-  return {std::max(engine::longest_batch(samples.train, run, run.batch_size),
-                   engine::longest_batch(samples.validation, run, run.eval_batch_size)),
-          std::max(longest(samples.train), longest(samples.validation))};
+engine::BatchSize largest_batch(const config::RunConfig& run,
+                                const engine::TrainingSamples& samples) {
+  const engine::BatchSize train = engine::largest_batch(samples.train, run, run.batch_size);
+  const engine::BatchSize validation =
+      engine::largest_batch(samples.validation, run, run.eval_batch_size);
+  return {std::max(train.tokens, validation.tokens), std::max(train.longest, validation.longest),
+          std::max(train.documents, validation.documents)};
 }
 
 Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
@@ -133,12 +129,11 @@ int run_train(Arguments arguments) {
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
   const engine::TrainingSamples samples = read_samples(run, tokenizer);
   const engine::Machine machine = engine::prepare_machine(run);
+  const engine::BatchSize largest = largest_batch(run, samples);
   log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
       model.layout.numel(), config::family_name(model.spec.family), machine.name,
-      samples.train.size(), samples.validation.size(),
-      std::max(longest(samples.train), longest(samples.validation)));
-  const engine::MemoryPlan plan =
-      plan_run(run, model, machine, largest_batch(run, samples), true, true);
+      samples.train.size(), samples.validation.size(), largest.longest);
+  const engine::MemoryPlan plan = plan_run(run, model, machine, largest, true, true);
   log("memory of this run:\n{}", plan.text());
 
   engine::OutputFolder output(io::posix(), run, model);

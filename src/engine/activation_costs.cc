@@ -92,7 +92,9 @@ int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& kee
   const int64_t scratch = r.cuda && r.dtype != at::kFloat
                               ? attention::backward_scratch(s.heads, s.kv_heads, s.head_dim)
                               : 0;
-  const int64_t attention = T * (e * (C + qd + (qkv - s.kv_dim()) + qkv + recomputed) + scratch);
+  const int64_t padded = T + (r.documents - 1) * attention::kDocumentPadding;
+  const int64_t attention =
+      T * e * (C + qd + (qkv - s.kv_dim()) + qkv + recomputed) + padded * scratch;
   int64_t tile = 0;  // of MLP or experts, per row
   for (int64_t i = 0; i < s.layers; ++i) {
     const int64_t pairs = s.sparse(i) ? s.moe->experts_per_token : 1;

@@ -1,6 +1,7 @@
 #include "engine/loader.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace trireme::engine {
 Epoch::Epoch(std::span<const data::TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
@@ -41,14 +42,22 @@ Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples,
   return {samples, std::move(bins), run.eval_batch_size, 1};
 }
 
-int64_t longest_batch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
-                      int64_t batch_size) {
-  int64_t longest = 0, total = 0;
-  for (int64_t length : data::lengths_of(samples)) {
-    longest = std::max(longest, length);
-    total += length;
+BatchSize largest_batch(std::span<const data::TokenizedSample> samples,
+                        const config::RunConfig& run, int64_t batch_size) {
+  std::vector<int64_t> lengths = data::lengths_of(samples);
+  if (lengths.empty()) return {};
+  std::ranges::sort(lengths);
+  const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  BatchSize size{0, lengths.back(), batch_size};
+  size.tokens = std::min(total, batch_size * (run.packing ? run.max_length : size.longest));
+  if (!run.packing) return size;
+  size.documents = 0;
+  int64_t tokens = 0;  // of the shortest documents
+  for (const int64_t length : lengths) {
+    tokens += length;
+    if (tokens <= size.tokens) ++size.documents;
   }
-  return std::min(total, batch_size * (run.packing ? run.max_length : longest));
+  return size;
 }
 
 }  // namespace trireme::engine

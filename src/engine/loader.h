@@ -36,8 +36,14 @@ Epoch training_epoch(std::span<const data::TokenizedSample> samples, const confi
 Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples,
                        const config::RunConfig& run);
 
-// An upper bound of a micro-batch's tokens.
-int64_t longest_batch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
-                      int64_t batch_size);
+// What memory is planned for.
+struct BatchSize {
+  int64_t tokens = 0;     // of the longest micro-batch
+  int64_t longest = 0;    // of its longest document
+  int64_t documents = 1;  // the most that one has
+};
+// Upper bounds over the micro-batches of any epoch.
+BatchSize largest_batch(std::span<const data::TokenizedSample> samples,
+                        const config::RunConfig& run, int64_t batch_size);
 
 }  // namespace trireme::engine

@@ -59,7 +59,9 @@ TEST(Loader, StepsHoldBatchesOfBins) {
     if (step + 1 < epoch.steps()) EXPECT_EQ(batches.size(), 3u);
     for (const auto& batch : batches) {
       EXPECT_LE(static_cast<int64_t>(batch.tokens.size()),
-                longest_batch(samples, run, run.batch_size));
+                largest_batch(samples, run, run.batch_size).tokens);
+      EXPECT_LE(std::ssize(batch.document_starts) - 1,
+                largest_batch(samples, run, run.batch_size).documents);
     }
   }
 }
@@ -72,7 +74,10 @@ TEST(Loader, WithoutPackingABatchIsBatchSizeSamples) {
   EXPECT_EQ(epoch.steps(), 2);
   EXPECT_EQ(epoch.batches(0)[0].samples, 2);
   EXPECT_EQ(epoch.batches(1)[0].samples, 1);
-  EXPECT_EQ(longest_batch(samples, run, 2), 22);
+  const BatchSize size = largest_batch(samples, run, 2);
+  EXPECT_EQ(size.tokens, 22);
+  EXPECT_EQ(size.longest, 11);
+  EXPECT_EQ(size.documents, 2);
 }
 
 }  // namespace

@@ -16,9 +16,6 @@ namespace {
 
 // What the libraries allocate for themselves once they are used: packing buffers, workspaces.
 constexpr int64_t kLibraries = 32 << 20;
-// Of what activations may take, a twenty-fifth stays free: rounding, and on CUDA fragments (at 128K
-// tokens the allocator took 2.5 % more from the driver than was in use).
-constexpr int64_t kSpare = 25;
 
 const char* where_name(Where where) { return where == Where::kDevice ? "device" : "host"; }
 

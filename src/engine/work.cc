@@ -56,6 +56,7 @@ constexpr double kBackwardAttention = 2.5;
 // Seconds of one call, over calls that take about a third of a second together; of the first where
 // it takes more than a second, which no warming up shows in.
 double time_call(const Machine& machine, const std::function<void()>& call) {
+  synchronize(machine.device);  // what is under way is not the call's
   const Stopwatch first;
   call();
   synchronize(machine.device);
