@@ -59,6 +59,16 @@ offload() {  # case length steps: what is saved on the device, and all of it on 
   done
 }
 
+STREAMED="--offload_optimizer stream --optimizer_in_backward true"
+SMALL="--moments_dtype 8bit --master_weights false --optimizer_in_backward true"
+
+optimizers() {  # case length steps: full fine-tuning with fp32 masters and moments
+  for place in "none" "none --optimizer_in_backward true" "stream" "stream --optimizer_in_backward true" "cpu"; do
+    # shellcheck disable=SC2086
+    ours "$1" "optimizer $place" --shape qwen3-8b --length "$2" --steps "$3" --offload_optimizer $place --profile true
+  done
+}
+
 run_case() {
   case $1 in
     8b-lora-8k) one_case "$1" qwen3-8b lora 8192 "fast best" ;;
@@ -78,6 +88,12 @@ run_case() {
     8b-width-1m) ours "$1" trireme --shape qwen3-8b --layers 8 --length 1048576 --steps 1 $LORA ;;
     30b-lora-128k-80g) ours "$1" trireme --shape qwen3-30b-a3b --length 131072 --steps 2 $LORA --bound true $CARD ;;
     30b-lora-256k) ours "$1" trireme --shape qwen3-30b-a3b --length 262144 --steps 1 $LORA --bound true ;;
+    8b-full-128k-80g) ours "$1" trireme --shape qwen3-8b --length 131072 --steps 1 $STREAMED --bound true $CARD ;;
+    30b-full-64k) ours "$1" trireme --shape qwen3-30b-a3b --length 65536 --steps 1 $SMALL --bound true ;;
+    30b-full-falls)  # on a repeated batch
+      ours "$1" trireme --shape qwen3-30b-a3b --length 4096 --steps 20 $SMALL --learning_rate 1e-4 ;;
+    8b-optimizer-4k) optimizers "$1" 4096 6 ;;  # what an optimizer on the host costs
+    8b-optimizer-32k) optimizers "$1" 32768 3 ;;
     8b-offload-64k) offload "$1" 65536 3 ;;   # what copies to the host cost where everything fits
     8b-offload-128k) offload "$1" 131072 2 ;;
     8b-lora-budgets)  # tokens/s over the memory that may be used

@@ -63,7 +63,8 @@ Timing time_steps(const config::RunConfig& run, const engine::Machine& machine,
     engine::TrainStep::Outcome outcome;
     {
       std::optional<engine::NoSyncGuard> guard;
-      if (i >= 2 && !engine::offloads_optimizer(run, machine)) guard.emplace(machine.device);
+      if (i >= 2 && engine::update_place(run, machine) != engine::UpdatePlace::kHost)
+        guard.emplace(machine.device);
       outcome = step.run(batches, run.learning_rate);
     }
     engine::synchronize(machine.device);
@@ -133,12 +134,14 @@ int64_t static_bytes(const engine::MemoryTable& table) {
   return bytes;
 }
 
-Json host_json(const engine::MemoryPlan& plan, const engine::HostArena& arena, int64_t stored) {
+Json host_json(const engine::MemoryPlan& plan, const engine::HostMemory& host, int64_t stored) {
   return {{"planned", plan.table.total(engine::Where::kHost)},
           {"budget", plan.request.activations.host_room},
-          {"arena", arena.bytes()},
+          {"arena", host.activations.bytes()},
           {"stored", stored},
-          {"pin_seconds", arena.pin_seconds()}};
+          {"pin_seconds", host.activations.pin_seconds()},
+          {"optimizer_arena", host.optimizer.bytes()},
+          {"optimizer_pin_seconds", host.optimizer.pin_seconds()}};
 }
 
 Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan,
@@ -179,11 +182,11 @@ Json tiles_json(const engine::ExecutionPlan& plan) {
 
 Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::Machine& machine, std::unique_ptr<engine::Weights> weights,
-                 const engine::MemoryPlan& plan, engine::HostArena& arena, engine::Phases& phases) {
+                 const engine::MemoryPlan& plan, engine::HostMemory& host, engine::Phases& phases) {
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
   auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution,
-                                                  arena, phases);
+                                                  host, phases);
   const Timing timing = time_steps(run, machine, *step, batches);
   const auto tokens = static_cast<double>(run.length * run.documents);
   const double seconds = timing.median_seconds();
@@ -192,7 +195,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  {"tokens_per_second", tokens / seconds},
                  {"driver_calls_after_second_step", timing.driver_calls},
                  {"memory", memory_json(machine, plan, phases)},
-                 {"host_memory", host_json(plan, arena, step->executor().stored_bytes())},
+                 {"host_memory", host_json(plan, host, step->executor().stored_bytes())},
                  {"plan", tiles_json(plan.execution)}};
   if (run.profile) {
     result["profile"] =
@@ -234,13 +237,13 @@ struct Subject {
 
 std::unique_ptr<engine::Weights> make_weights(const config::RunConfig& run, Subject& subject,
                                               const engine::Machine& machine,
-                                              engine::Phases& phases) {
-  const bool training = run.steps > 0;
-  if (subject.folder) return load_weights(run, *subject.folder, machine, training, phases);
+                                              engine::HostMemory& host, engine::Phases& phases) {
+  const auto master =
+      run.steps > 0 ? engine::master_home(run, machine, host.optimizer) : std::nullopt;
+  if (subject.folder) return load_weights(run, *subject.folder, machine, master, phases);
   const auto scope = phases.enter("load");
   const engine::Model& model = subject.model();
-  auto weights = std::make_unique<engine::Weights>(
-      model, machine, training ? engine::master_device(run, machine) : std::nullopt);
+  auto weights = std::make_unique<engine::Weights>(model, machine, master);
   weights->randomise(static_cast<uint64_t>(run.seed));
   if (model.adapters) {
     model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
@@ -253,9 +256,9 @@ std::unique_ptr<engine::Weights> make_weights(const config::RunConfig& run, Subj
 Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine& machine,
            const engine::MemoryPlan& plan, engine::Phases& phases) {
   const engine::Model& model = subject.model();
-  engine::HostArena arena(plan.execution.host_bytes, machine.device);
+  engine::HostMemory host(plan, machine.device);
   const Stopwatch clock;
-  auto weights = make_weights(run, subject, machine, phases);
+  auto weights = make_weights(run, subject, machine, host, phases);
   engine::synchronize(machine.device);
   Json result = {{"machine", machine.name},
                  {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
@@ -265,7 +268,7 @@ Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine
                  {"documents", run.documents},
                  {"load_seconds", clock.seconds()}};
   if (run.steps > 0) {
-    result.update(bench_steps(run, model, machine, std::move(weights), plan, arena, phases));
+    result.update(bench_steps(run, model, machine, std::move(weights), plan, host, phases));
   }
   return result;
 }

@@ -97,7 +97,7 @@ int run_dump(Arguments arguments) {
                run.grads, /*optimizer=*/false);
   engine::HostArena arena(plan.execution.host_bytes, machine.device);
   engine::Phases phases(machine.device);
-  const auto weights = load_weights(run, model, machine, /*trained=*/false, phases);
+  const auto weights = load_weights(run, model, machine, /*master=*/std::nullopt, phases);
   engine::Executor executor(model, *weights, machine.device, plan.execution, arena, phases);
 
   std::vector<io::TensorSource> tensors;

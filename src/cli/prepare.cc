@@ -90,19 +90,20 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                               .optimizer = optimizer,
                               .master_weights = run.master_weights,
                               .moments = engine::moment_format(run.moments_dtype),
-                              .optimizer_on_host = engine::offloads_optimizer(run, machine),
+                              .update = engine::update_place(run, machine),
+                              .fused = run.optimizer_in_backward,
                               .program = machine.program,
                               .budget = machine.budget});
 }
 
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
-                                              const engine::Machine& machine, bool trained,
+                                              const engine::Machine& machine,
+                                              std::optional<engine::MasterHome> master,
                                               engine::Phases& phases) {
   const auto scope = phases.enter("load");
   const Stopwatch clock;
-  auto weights = std::make_unique<engine::Weights>(
-      model, machine, trained ? engine::master_device(run, machine) : std::nullopt);
+  auto weights = std::make_unique<engine::Weights>(model, machine, master);
   weights->load(model.checkpoint);
   engine::synchronize(machine.device);
   const double passed = clock.seconds();

@@ -99,9 +99,10 @@ engine::TrainingResult train(const config::RunConfig& run, const engine::ModelFo
                              const engine::Machine& machine, const engine::MemoryPlan& plan,
                              const engine::TrainingSamples& samples, engine::OutputFolder& output,
                              engine::Phases& phases) {
-  engine::HostArena arena(plan.execution.host_bytes, machine.device);  // pinned beside the reading
-  const auto weights = load_weights(run, model, machine, /*trained=*/true, phases);
-  engine::TrainStep step(run, model, machine, *weights, plan.execution, arena, phases);
+  engine::HostMemory host(plan, machine.device);  // pinned beside the reading
+  const auto weights =
+      load_weights(run, model, machine, engine::master_home(run, machine, host.optimizer), phases);
+  engine::TrainStep step(run, model, machine, *weights, plan.execution, host, phases);
   engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
   engine::Trainer trainer(run, samples, step, weights->trained(), machine, plan, output, run_log);
   return trainer.run();
@@ -124,6 +125,7 @@ int run_train(Arguments arguments) {
   config::RunConfig run = parse(arguments);
   check_one_rank();
   const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run);
+  engine::check_optimizer_in_backward(run);
   const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
@@ -135,6 +137,12 @@ int run_train(Arguments arguments) {
       samples.train.size(), samples.validation.size(), largest.longest);
   const engine::MemoryPlan plan = plan_run(run, model, machine, largest, true, true);
   log("memory of this run:\n{}", plan.text());
+  if (run.optimizer_in_backward && run.max_grad_norm > 0) {
+    log("optimizer in backward: gradients are clipped {}",
+        run.clip_in_backward == "layer"
+            ? "layer by layer, each by its own norm"
+            : "by the norm of the step before, in the first step each layer by its own");
+  }
 
   engine::OutputFolder output(io::posix(), run, model);
   output.prepare();

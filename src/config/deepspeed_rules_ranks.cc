@@ -67,7 +67,8 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
 void DeepSpeedRules::offloaded(const GivenKey& key, const std::string& section,
                                const std::string& device) {
   if (section == "zero_optimization.offload_optimizer") {
-    return set(key, "offload_optimizer", device);
+    const bool streamed = device == "cpu" && run_.offload_optimizer == "stream";
+    return set(key, "offload_optimizer", streamed ? "stream" : device);
   }
   device == "none" ? done(key, "everything stays on the device") : no_effect(key, kNoOffload);
 }

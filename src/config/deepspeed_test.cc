@@ -142,6 +142,7 @@ TEST(DeepSpeed, TheOptimizerOnTheHost) {
     RunConfig run;
     const DeepSpeed result = apply(text, run);
     EXPECT_EQ(run.offload_optimizer, "cpu");
+    EXPECT_EQ(error_of(text, run_with({"--offload_optimizer", "stream"})), "no error");
     EXPECT_EQ(result.done.size(), 1u);
     EXPECT_NE(error_of(text, run_with({"--offload_optimizer", "none"})).find("asks for cpu"),
               std::string::npos);

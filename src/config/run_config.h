@@ -96,9 +96,11 @@ struct RunConfig {
   std::string offload_activations = "auto";  // auto | all | none: saved activations on the host
   int64_t number_checkpoints = 0;            // layer inputs that are kept; 0 = of every layer
   int64_t host_memory = 0;                 // bytes for offload; 0 = what is available, less a tenth
-  std::string offload_optimizer = "none";  // none | cpu: master weights and moments
-  int64_t mlp_tile = 0;                    // rows of an MLP tile; 0 = chosen
-  int64_t loss_tile = 0;                   // rows of a head+loss tile; 0 = chosen
+  std::string offload_optimizer = "none";  // none | cpu | stream: master weights and moments
+  bool optimizer_in_backward = false;      // a layer's gradients are consumed as soon as known
+  std::string clip_in_backward = "previous";  // previous | layer: whose norm
+  int64_t mlp_tile = 0;                       // rows of an MLP tile; 0 = chosen
+  int64_t loss_tile = 0;                      // rows of a head+loss tile; 0 = chosen
   bool deterministic = false;
   bool disable_flash_attn = false;
   std::string deepspeed;  // DeepSpeed JSON

@@ -176,8 +176,21 @@ std::vector<Option> memory_options() {
            "layers, evenly spaced, whose inputs are kept; those between are run again; 0 = all"},
       {.name = "offload_optimizer",
        .field = &RunConfig::offload_optimizer,
-       .choices = {"none", "cpu"},
-       .help = "cpu = master weights and moments in host memory, and AdamW on the host"},
+       .choices = {"none", "cpu", "stream"},
+       .help = "master weights and moments in host memory: cpu = and AdamW on the host; stream = "
+               "they pass through the device piece by piece"},
+      {.name = "optimizer_in_backward",
+       .field = &RunConfig::optimizer_in_backward,
+       .numerics = kChanges,
+       .help = "update each layer as soon as backward has its gradients, which are then forgotten; "
+               "one micro-batch a step"},
+      {.name = "clip_in_backward",
+       .field = &RunConfig::clip_in_backward,
+       .choices = {"previous", "layer"},
+       .numerics = kChanges,
+       .help =
+           "with --optimizer_in_backward, max_grad_norm is for: previous = the norm of the step "
+           "before; layer = each layer's own"},
       {.name = "host_memory",
        .field = &RunConfig::host_memory,
        .unit = "bytes",

@@ -163,12 +163,14 @@ void Executor::backward_layers(const Step& step, at::Tensor dx, GradStore& grads
       model::SavedLayer saved = store_.get(i);
       store_.prefetch(i > first ? i - 1 : then);
       dx = layers_[i].backward(std::move(dx), layer.params, to, step.context, std::move(saved));
+      grads.finish(i + 1);
     }
     end = first;
   }
   if (model_.adapters) return;
   at::Tensor table = embedding_table(model_, grads.accumulator(0));
   ops::accumulate_embedding_grad(table, dx, step.tokens);
+  grads.finish(0);
 }
 
 LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
@@ -192,13 +194,16 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
     if (logits != nullptr) *logits = real_logits(batch, x, head.params);
     model::HeadParams head_grads;  // undefined: frozen
     if (!model_.adapters) {
-      head_grads = model::head_params(model_.spec, model_.layout, grads.accumulator(0),
-                                      grads.accumulator(model_.layout.head_block()));
-      head_grads.fresh = grads.take_fresh(model_.spec.tied ? 0 : model_.layout.head_block());
+      const int64_t head_block = model_.layout.head_block();
+      const at::Tensor flat = grads.accumulator(head_block);
+      const at::Tensor table = model_.spec.tied ? grads.accumulator(0) : at::Tensor();
+      head_grads = model::head_params(model_.spec, model_.layout, table, flat);
+      head_grads.fresh = grads.take_fresh(model_.spec.tied ? 0 : head_block);
     }
     result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.targets,
                                        grad_scale, plan_.tiles.loss);
     x.reset();
+    if (!model_.adapters) grads.finish(model_.layout.head_block());
   }
   backward_layers(step, std::move(result.dx), grads);
   return {result.loss, batch.trained_tokens};

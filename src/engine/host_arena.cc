@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -16,28 +17,43 @@
 namespace trireme::engine {
 namespace {
 
-[[noreturn]] void refused(const char* what, int64_t bytes, const std::string& why) {
+[[noreturn]] void refused(const char* verb, int64_t bytes, const std::string& what,
+                          const std::string& why) {
   fail(
-      "cannot {} {} of host memory for saved activations: {}: use a smaller --max_length, "
-      "--host_memory or --offload_activations none",
-      what, format_bytes(bytes), why);
+      "cannot {} {} of host memory for {}: {}: use a smaller --max_length, --host_memory or "
+      "--offload_activations none",
+      verb, format_bytes(bytes), what, why);
 }
 
-std::byte* map_memory(int64_t bytes) {
+std::byte* map_memory(int64_t bytes, const std::string& what) {
   void* base = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED) refused("map", bytes, std::strerror(errno));
+  if (base == MAP_FAILED) refused("map", bytes, what, std::strerror(errno));
   // Large pages are faulted in several times as fast; a kernel without them says no, and that is
   // all right.
   madvise(base, static_cast<size_t>(bytes), MADV_HUGEPAGE);
   return static_cast<std::byte*>(base);
 }
 
+// Faults pages in with several threads: most of what pinning takes. A system that cannot leaves it
+// to the pinning.
+void populate(std::byte* base, int64_t bytes) {
+  constexpr int64_t kThreads = 8, kLargePage = int64_t{2} << 20;
+  const int64_t share = (bytes / kThreads / kLargePage + 1) * kLargePage;
+  std::vector<std::jthread> threads;
+  for (int64_t at = 0; at < bytes; at += share) {
+    threads.emplace_back([=] {
+      madvise(base + at, static_cast<size_t>(std::min(share, bytes - at)), MADV_POPULATE_WRITE);
+    });
+  }
+}
+
 }  // namespace
 
-HostArena::HostArena(int64_t bytes, const at::Device& device) : bytes_(bytes) {
+HostArena::HostArena(int64_t bytes, const at::Device& device, std::string what)
+    : bytes_(bytes), what_(std::move(what)) {
   if (bytes_ == 0) return;
-  base_ = map_memory(bytes_);
+  base_ = map_memory(bytes_, what_);
   if (device.is_cuda()) {
     pinning_ = std::jthread([this](const std::stop_token& stop) { pin(stop); });
   }
@@ -54,6 +70,7 @@ void HostArena::pin(const std::stop_token& stop) {
   const Stopwatch clock;
   while (pinned_ < bytes_ && !stop.stop_requested()) {
     const int64_t piece = std::min(kPiece, bytes_ - pinned_);
+    populate(base_ + pinned_, piece);
     pin_error_ = cuda::pin(base_ + pinned_, piece);
     if (!pin_error_.empty()) return;
     pinned_ += piece;
@@ -65,19 +82,28 @@ void HostArena::wait_until_pinned() {
   if (!pinning_.joinable()) return;
   const Stopwatch clock;
   pinning_.join();
-  if (!pin_error_.empty()) refused("pin", bytes_, pin_error_);
-  log("pinned {} of host memory in {}, {} of them after the model was read", format_bytes(bytes_),
-      format_duration(pin_seconds_), format_duration(clock.seconds()));
+  if (!pin_error_.empty()) refused("pin", bytes_, what_, pin_error_);
+  log("pinned {} of host memory for {} in {}, {} of them after the model was read",
+      format_bytes(bytes_), what_, format_duration(pin_seconds_), format_duration(clock.seconds()));
 }
 
 at::Tensor HostArena::take(const at::Tensor& like) {
-  const auto size = static_cast<int64_t>(like.nbytes());
   TRIREME_CHECK(like.is_non_overlapping_and_dense());
+  return slot(static_cast<int64_t>(like.nbytes()), like.sizes(), like.strides(), like.options());
+}
+
+at::Tensor HostArena::take(int64_t numel, at::ScalarType dtype) {
+  const auto size = numel * static_cast<int64_t>(c10::elementSize(dtype));
+  return slot(size, {numel}, {1}, at::TensorOptions(dtype));
+}
+
+at::Tensor HostArena::slot(int64_t size, at::IntArrayRef sizes, at::IntArrayRef strides,
+                           at::TensorOptions options) {
   TRIREME_CHECK(used_ + size <= bytes_, "{} of {} bytes are taken, {} more are wanted", used_,
                 bytes_, size);
   std::byte* address = base_ + used_;
   used_ = std::min(bytes_, used_ + slot_bytes(size));
-  return at::from_blob(address, like.sizes(), like.strides(), like.options().device(at::kCPU));
+  return at::from_blob(address, sizes, strides, options.device(at::kCPU));
 }
 
 }  // namespace trireme::engine

@@ -1,5 +1,6 @@
-// One piece of host memory of exactly the planned size, from which saved activations take slots in
-// the order in which they are stored. On CUDA it is pinned, so that copies run beside kernels.
+// One piece of host memory of exactly the planned size, from which tensors (saved activations, or
+// the optimizer's state) take slots in the order in which they are stored. On CUDA it is pinned, so
+// that copies run beside kernels.
 //
 // libtorch's own pinned allocator rounds every tensor up to the next power of two, which for the
 // gigabytes held here is up to as much again; cudaHostRegister on a mapping of our own rounds
@@ -23,8 +24,8 @@ class HostArena {
   static constexpr int64_t kPiece = int64_t{512} << 20;
 
   // Maps `bytes` (0: an arena that nothing is taken from) and, for a CUDA device, starts to pin
-  // them. UserError: the system refuses as much.
-  HostArena(int64_t bytes, const at::Device& device);
+  // them. `what` will be there, for messages. UserError: the system refuses as much.
+  HostArena(int64_t bytes, const at::Device& device, std::string what = "saved activations");
   ~HostArena();
   HostArena(const HostArena&) = delete;
   HostArena& operator=(const HostArena&) = delete;
@@ -37,8 +38,11 @@ class HostArena {
   void wait_until_pinned();
 
   // A host tensor over the next slot, of the sizes, strides and dtype of `like`, which is dense in
-  // some order of its dimensions. Valid until reset(), and no longer than the arena.
+  // some order of its dimensions. Valid until reset(), and no longer than the arena; zero before
+  // the first reset().
   at::Tensor take(const at::Tensor& like);
+  // The same for `numel` numbers.
+  at::Tensor take(int64_t numel, at::ScalarType dtype);
   // All slots are free again.
   void reset() { used_ = 0; }
 
@@ -52,7 +56,11 @@ class HostArena {
  private:
   void pin(const std::stop_token& stop);
 
+  at::Tensor slot(int64_t size, at::IntArrayRef sizes, at::IntArrayRef strides,
+                  at::TensorOptions options);
+
   int64_t bytes_;
+  std::string what_;
   std::byte* base_ = nullptr;
   int64_t used_ = 0;
   int64_t pinned_ = 0;     // bytes; the thread's until it is joined, as the next two

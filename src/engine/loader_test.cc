@@ -56,7 +56,9 @@ TEST(Loader, StepsHoldBatchesOfBins) {
   for (int64_t step = 0; step < epoch.steps(); ++step) {
     const auto batches = epoch.batches(step);
     EXPECT_LE(batches.size(), 3u);
-    if (step + 1 < epoch.steps()) EXPECT_EQ(batches.size(), 3u);
+    if (step + 1 < epoch.steps()) {
+      EXPECT_EQ(batches.size(), 3u);
+    }
     for (const auto& batch : batches) {
       EXPECT_LE(static_cast<int64_t>(batch.tokens.size()),
                 largest_batch(samples, run, run.batch_size).tokens);

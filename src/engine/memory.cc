@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
-#include "engine/optimizer.h"
+#include "engine/fused_grads.h"
 
 namespace trireme::engine {
 namespace {
@@ -31,6 +32,20 @@ const char* moment_name(ops::MomentFormat format) {
   return "8-bit";
 }
 
+// Beside weights of less precision, or where updates are the host's.
+bool has_masters(const MemoryRequest& request) {
+  const bool fp32 = request.activations.dtype == at::kFloat;
+  return request.master_weights && (!fp32 || request.update == UpdatePlace::kHost);
+}
+
+// Of all that is trained, or of what exists at a time.
+int64_t gradient_elements(const MemoryRequest& request) {
+  const Model& model = *request.activations.model;
+  if (!request.fused) return model.trained_layout().numel();
+  const auto sizes = FusedGrads::buffer_sizes(model.trained_layout(), model.spec.tied);
+  return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+}
+
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
   const bool fp32 = r.dtype == at::kFloat, adapters = r.model->adapters.has_value();
@@ -40,13 +55,17 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   table.add("weights", numbers(count, dtype), count * element_bytes(r.dtype));
   if (adapters) table.add("adapters", numbers(trained, dtype), trained * element_bytes(r.dtype));
   if (!r.training) return;
-  table.add("gradients", numbers(trained, "fp32"), trained * 4);
+  const int64_t gradients = gradient_elements(request);
+  table.add("gradients", numbers(gradients, "fp32"), gradients * 4);
   if (!request.optimizer) return;
-  const bool master = request.master_weights && (!fp32 || request.optimizer_on_host);
-  const Where where = request.optimizer_on_host ? Where::kHost : Where::kDevice;
+  const bool master = has_masters(request);
+  const Where where = request.update == UpdatePlace::kDevice ? Where::kDevice : Where::kHost;
   if (master) table.add("master weights", numbers(trained, "fp32"), trained * 4, where);
   table.add("Adam moments", fmt::format("2 x {} {}", trained, moment_name(request.moments)),
             moment_bytes(r.model->trained_layout(), request.moments), where);
+  if (request.update != UpdatePlace::kStreamed) return;
+  table.add("optimizer pieces", fmt::format("2 x {} parameters", StateStream::kPiece),
+            StateStream::device_bytes(master, request.moments));
 }
 
 // What does not depend on how activations are kept.
@@ -181,6 +200,10 @@ config::Json MemoryTable::json() const {
   return list;
 }
 
+HostMemory::HostMemory(const MemoryPlan& plan, const at::Device& device)
+    : activations(plan.execution.host_bytes, device),
+      optimizer(plan.optimizer_arena, device, "the optimizer's state") {}
+
 std::string what_fits(MemoryRequest request, int64_t budget) {
   request.budget = budget;
   if (best_activations(request)) {
@@ -193,6 +216,10 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
   MemoryPlan plan;
   plan.request = request;
   plan.table = fixed_rows(request);
+  if (request.update == UpdatePlace::kStreamed) {
+    plan.optimizer_arena = state_arena_bytes(request.activations.model->trained_layout(),
+                                             has_masters(request), request.moments);
+  }
   const int64_t host = plan.table.total(Where::kHost), host_room = request.activations.host_room;
   if (host > host_room) {
     fail(

@@ -9,6 +9,8 @@
 #include "config/json.h"
 #include "engine/activations.h"
 #include "engine/executor.h"
+#include "engine/host_arena.h"
+#include "engine/optimizer.h"
 #include "ops/adamw.h"
 
 namespace trireme::engine {
@@ -40,9 +42,10 @@ struct MemoryRequest {
   bool optimizer = true;       // and not only gradients
   bool master_weights = true;  // beside bf16 weights that are trained
   ops::MomentFormat moments = ops::MomentFormat::kFloat32;
-  bool optimizer_on_host = false;  // master weights and moments; the device's budget is not theirs
-  int64_t program = 0;             // bytes that the process holds already
-  int64_t budget = 0;              // bytes on the device; the host's are activations.host_room
+  UpdatePlace update = UpdatePlace::kDevice;  // of master weights and moments too
+  bool fused = false;                         // --optimizer_in_backward
+  int64_t program = 0;                        // bytes that the process holds already
+  int64_t budget = 0;  // bytes on the device; the host's are activations.host_room
 };
 
 struct MemoryPlan {
@@ -50,8 +53,15 @@ struct MemoryPlan {
   ExecutionPlan execution;
   MemoryTable table;
   ActivationPlan activations;
+  int64_t optimizer_arena = 0;  // bytes of streamed optimizer state on the host
 
   std::string text() const { return table.text(request.budget, request.activations.host_room); }
+};
+
+// The pinned host memory of a training run; pinning begins at once.
+struct HostMemory {
+  HostArena activations, optimizer;
+  HostMemory(const MemoryPlan& plan, const at::Device& device);
 };
 
 // What to do so that a run fits `budget` bytes, as the end of an error's line.

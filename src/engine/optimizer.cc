@@ -35,6 +35,20 @@ void update_on_host(const at::Tensor& master, const at::Tensor& compute, const a
   if (weight.data_ptr() != compute.data_ptr()) compute.copy_(weight);
 }
 
+bool has_masters(ResidentParams& params) {
+  return !params.compute().front().is_same(params.master().front());
+}
+
+// Zero, as zero_moments makes them.
+ops::Moments moments_in(HostArena& arena, int64_t count, ops::MomentFormat format) {
+  const at::ScalarType type = ops::moment_type(format);
+  ops::Moments moments{arena.take(count, type), arena.take(count, type)};
+  if (type != at::kByte) return moments;
+  moments.first_absmax = arena.take(ops::quant_blocks(count), at::kFloat);
+  moments.second_absmax = arena.take(ops::quant_blocks(count), at::kFloat);
+  return moments;
+}
+
 }  // namespace
 
 ops::MomentFormat moment_format(const std::string& option) {
@@ -42,13 +56,20 @@ ops::MomentFormat moment_format(const std::string& option) {
   return option == "8bit" ? ops::MomentFormat::kEightBit : ops::MomentFormat::kFloat32;
 }
 
-bool offloads_optimizer(const config::RunConfig& run, const Machine& machine) {
-  return run.offload_optimizer == "cpu" && !machine.device.is_cpu();
+UpdatePlace update_place(const config::RunConfig& run, const Machine& machine) {
+  if (machine.device.is_cpu() || run.offload_optimizer == "none") return UpdatePlace::kDevice;
+  return run.offload_optimizer == "cpu" ? UpdatePlace::kHost : UpdatePlace::kStreamed;
 }
 
-std::optional<at::Device> master_device(const config::RunConfig& run, const Machine& machine) {
+std::optional<MasterHome> master_home(const config::RunConfig& run, const Machine& machine,
+                                      HostArena& state) {
   if (!run.master_weights) return std::nullopt;
-  return offloads_optimizer(run, machine) ? at::Device(at::kCPU) : machine.device;
+  const UpdatePlace place = update_place(run, machine);
+  if (place == UpdatePlace::kDevice) return MasterHome{machine.device};
+  if (place == UpdatePlace::kHost) return MasterHome{at::kCPU};
+  // fp32 weights are their own masters, and on the device anyway.
+  if (machine.dtype == at::kFloat) return std::nullopt;
+  return MasterHome{at::kCPU, &state};
 }
 
 int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format) {
@@ -60,52 +81,95 @@ int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format)
   return bytes;
 }
 
-AdamW::AdamW(const model::ModelLayout& layout, const at::Device& device, AdamWOptions options)
-    : options_(options) {
-  const at::Device home = options.on_host ? at::Device(at::kCPU) : device;
+int64_t state_arena_bytes(const model::ModelLayout& layout, bool master, ops::MomentFormat format) {
+  const auto slot = HostArena::slot_bytes;
+  int64_t bytes = 0;
+  for (const model::BlockLayout& block : layout.blocks) {
+    if (master) bytes += slot(4 * block.numel);
+    for (const int64_t count : {block.decayed, block.numel - block.decayed}) {
+      const at::ScalarType type = ops::moment_type(format);
+      bytes += 2 * slot(count * static_cast<int64_t>(c10::elementSize(type)));
+      if (type == at::kByte) bytes += 2 * slot(4 * ops::quant_blocks(count));
+    }
+  }
+  return bytes;
+}
+
+AdamW::AdamW(const model::ModelLayout& layout, ResidentParams& params, const at::Device& device,
+             AdamWOptions options, HostArena* state)
+    : options_(options), params_(params) {
+  const bool streamed = options.place == UpdatePlace::kStreamed;
+  const at::Device home = options.place == UpdatePlace::kDevice ? device : at::Device(at::kCPU);
+  const auto moments = [&](int64_t count) {
+    return streamed ? moments_in(*state, count, options.moments)
+                    : ops::zero_moments(count, options.moments, home);
+  };
   for (size_t b = 0; b < layout.blocks.size(); ++b) {
     const model::BlockLayout& block = layout.blocks[b];
     const auto add = [&](int64_t first, int64_t count, double weight_decay) {
-      if (count == 0) return;
-      parts_.push_back(
-          {b, first, count, weight_decay, ops::zero_moments(count, options.moments, home)});
+      if (count > 0) parts_.push_back({b, first, count, weight_decay, moments(count)});
     };
     add(0, block.decayed, options.weight_decay);
     add(block.decayed, block.numel - block.decayed, 0.0);
   }
+  if (!streamed) return;
+  state->wait_until_pinned();
+  stream_.emplace(device, *state, has_masters(params), options.moments);
 }
 
-at::Tensor AdamW::step(ResidentParams& params, std::vector<at::Tensor>& grads,
-                       double learning_rate) {
+at::Tensor AdamW::step(std::vector<at::Tensor>& grads, double learning_rate) {
   ++steps_;
+  learning_rate_ = learning_rate;
   const at::Tensor norm = global_norm(grads);
-  at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
-  if (options_.on_host) divisor = divisor.to(at::kCPU);
-  for (const Part& part : parts_) {
-    update(part, params, grads[part.block], learning_rate, divisor);
-  }
+  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  for (size_t b = 0; b < grads.size(); ++b) update(b, grads[b], divisor);
   return norm;
 }
 
-void AdamW::update(const Part& part, ResidentParams& params, const at::Tensor& grad,
-                   double learning_rate, const at::Tensor& divisor) const {
-  const auto narrow = [&](const at::Tensor& flat) {
-    return flat.narrow(0, part.first, part.count);
-  };
-  const at::Tensor master = narrow(params.master()[part.block]);
-  const at::Tensor compute = narrow(params.compute()[part.block]);
-  const ops::AdamWStep step = step_of(part, learning_rate);
-  if (options_.on_host) {
-    update_on_host(master, compute, narrow(grad), part.moments, step, divisor);
-  } else {
-    const bool copy = !params.compute()[part.block].is_same(params.master()[part.block]);
-    ops::adamw_(master, narrow(grad), part.moments, step, divisor, copy ? compute : at::Tensor());
+void AdamW::begin(double learning_rate) {
+  ++steps_;
+  learning_rate_ = learning_rate;
+  squares_.reset();
+}
+
+void AdamW::update(size_t block, const at::Tensor& grad) {
+  if (grad.numel() == 0) return;
+  const at::Tensor squares = ops::sum_of_squares(grad);
+  squares_ = squares_.defined() ? squares_ + squares : squares;
+  const bool own = options_.clip_by_block || !norm_.defined();
+  update(block, grad, clip_divisor(own ? squares.sqrt() : norm_, options_.max_grad_norm));
+}
+
+at::Tensor AdamW::end() { return norm_ = squares_.sqrt(); }
+
+void AdamW::update(size_t block, const at::Tensor& grad, const at::Tensor& divisor) {
+  const at::Tensor d = options_.place == UpdatePlace::kHost ? divisor.to(at::kCPU) : divisor;
+  for (const Part& part : parts_) {
+    if (part.block == block) update(part, grad.narrow(0, part.first, part.count), d);
   }
 }
 
-ops::AdamWStep AdamW::step_of(const Part& part, double learning_rate) const {
+void AdamW::update(const Part& part, const at::Tensor& grad, const at::Tensor& divisor) {
+  const auto narrow = [&](const at::Tensor& flat) {
+    return flat.narrow(0, part.first, part.count);
+  };
+  const at::Tensor master = narrow(params_.master()[part.block]);
+  const at::Tensor compute = narrow(params_.compute()[part.block]);
+  const ops::AdamWStep step = step_of(part);
+  if (options_.place == UpdatePlace::kHost) {
+    return update_on_host(master, compute, grad, part.moments, step, divisor);
+  }
+  const bool apart = has_masters(params_);
+  if (stream_) {
+    const HostState state{apart ? master : at::Tensor(), part.moments};
+    return stream_->update(state, compute, grad, step, divisor);
+  }
+  ops::adamw_(master, grad, part.moments, step, divisor, apart ? compute : at::Tensor());
+}
+
+ops::AdamWStep AdamW::step_of(const Part& part) const {
   const uint64_t seed = ops::counter_bits(options_.seed, static_cast<uint64_t>(steps_));
-  return {.learning_rate = learning_rate,
+  return {.learning_rate = learning_rate_,
           .beta1 = options_.beta1,
           .beta2 = options_.beta2,
           .epsilon = options_.epsilon,

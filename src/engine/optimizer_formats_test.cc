@@ -37,26 +37,30 @@ class Regression {
     bool master = true;
     ops::MomentFormat moments = ops::MomentFormat::kFloat32;
     bool to_nearest = false;  // weights are rounded to bf16 after each step
-    bool on_host = false;
+    UpdatePlace place = UpdatePlace::kDevice;
   };
 
   // The loss over all rows after the steps, or at the start.
   double train(const Format& format, int64_t steps = kSteps) const {
     const model::ModelLayout blocks = layout();
+    const bool streamed = format.place == UpdatePlace::kStreamed;
+    HostArena state(streamed ? state_arena_bytes(blocks, format.master, format.moments) : 0,
+                    at::kCPU);
+    const MasterHome home{at::kCPU, streamed ? &state : nullptr};
     ResidentParams params(blocks, format.dtype, at::kCPU,
-                          format.master ? std::optional(at::Device(at::kCPU)) : std::nullopt);
+                          format.master ? std::optional(home) : std::nullopt);
     params.master()[0].copy_(start_);
     params.refresh();
-    AdamW optimizer(
-        blocks, at::kCPU,
-        {.beta2 = 0.99, .moments = format.moments, .seed = 3, .on_host = format.on_host});
+    AdamW optimizer(blocks, params, at::kCPU,
+                    {.beta2 = 0.99, .moments = format.moments, .seed = 3, .place = format.place},
+                    &state);
     for (int64_t step = 0; step < steps; ++step) {
       const int64_t first = step * kRows % (rows_.size(0) - kRows);
       const at::Tensor x = rows_.narrow(0, first, kRows), y = y_.narrow(0, first, kRows);
       const at::Tensor error = at::matmul(x, params.compute()[0].to(at::kFloat)) - y;
       std::vector<at::Tensor> grads = {at::matmul(x.t(), error) / kRows};
       // Linear to zero, as a run's.
-      optimizer.step(params, grads, kRate * static_cast<double>(steps - step) / steps);
+      optimizer.step(grads, kRate * static_cast<double>(steps - step) / steps);
       if (format.to_nearest) params.master()[0].copy_(params.master()[0].to(at::kBFloat16));
       params.refresh();
     }
@@ -98,8 +102,39 @@ TEST(AdamWFormats, OnTheHostTheBitsAreTheSame) {
        {std::pair(at::kFloat, true), {at::kBFloat16, true}, {at::kBFloat16, false}}) {
     Regression::Format format{dtype, master, ops::MomentFormat::kBFloat16};
     const double here = problem.train(format, 20);
-    format.on_host = true;
+    format.place = UpdatePlace::kHost;
     EXPECT_EQ(problem.train(format, 20), here);
+  }
+}
+
+// Several pieces of a block, and parts that begin inside one.
+TEST(AdamWFormats, StreamedTheBitsAreTheSame) {
+  model::ModelLayout blocks;
+  const int64_t matrix = 2 * StateStream::kPiece + 640, all = matrix + 320;
+  blocks.blocks.push_back({{{"w", {matrix}, 0, matrix}, {"norm", {300}, matrix, 300}}, all, matrix});
+  const at::Tensor start = ops::random_tensor({all}, 1), grad = ops::random_tensor({all}, 2);
+  for (const bool master : {true, false}) {
+    for (const auto moments : {ops::MomentFormat::kFloat32, ops::MomentFormat::kEightBit}) {
+      const auto train = [&](UpdatePlace place) {
+        HostArena state(state_arena_bytes(blocks, master, moments), at::kCPU);
+        const bool streamed = place == UpdatePlace::kStreamed;
+        const MasterHome home{at::kCPU, streamed ? &state : nullptr};
+        ResidentParams params(blocks, at::kBFloat16, at::kCPU,
+                              master ? std::optional(home) : std::nullopt);
+        params.master()[0].copy_(start);
+        params.refresh();
+        AdamW optimizer(blocks, params, at::kCPU,
+                        {.weight_decay = 0.1, .moments = moments, .seed = 3, .place = place},
+                        &state);
+        for (int64_t step = 0; step < 2; ++step) {
+          std::vector<at::Tensor> grads = {grad * static_cast<double>(step + 1)};
+          optimizer.step(grads, 1e-2);
+        }
+        return params.compute()[0];
+      };
+      EXPECT_TRUE(train(UpdatePlace::kStreamed).equal(train(UpdatePlace::kDevice)))
+          << master << static_cast<int>(moments);
+    }
   }
 }
 
@@ -109,11 +144,12 @@ TEST(AdamWFormats, GapsStayZeroAndEqualRunsAreEqual) {
   const auto run = [&](uint64_t seed) {
     ResidentParams params(blocks, at::kBFloat16, at::kCPU, /*master=*/std::nullopt);
     params.master()[0].fill_(1).narrow(0, kWeights, 4).zero_();
-    AdamW optimizer(blocks, at::kCPU, {.moments = ops::MomentFormat::kEightBit, .seed = seed});
+    AdamW optimizer(blocks, params, at::kCPU,
+                    {.moments = ops::MomentFormat::kEightBit, .seed = seed});
     for (int64_t step = 0; step < 3; ++step) {
       std::vector<at::Tensor> grads = {ops::random_tensor({kAll}, 5 + step)};
       grads[0].narrow(0, kWeights, 4).zero_();
-      optimizer.step(params, grads, 1e-3);
+      optimizer.step(grads, 1e-3);
     }
     return params.compute()[0].clone();
   };

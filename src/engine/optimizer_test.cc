@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "ops/testing.h"
 
 namespace trireme::engine {
@@ -15,7 +18,7 @@ model::ModelLayout two_parts() {
 }
 
 ResidentParams params_of(const model::ModelLayout& layout, const at::Tensor& values) {
-  ResidentParams params(layout, at::kFloat, at::kCPU, /*master=*/at::kCPU);
+  ResidentParams params(layout, at::kFloat, at::kCPU, MasterHome{at::kCPU});
   params.master()[0].copy_(values);
   return params;
 }
@@ -25,7 +28,7 @@ TEST(AdamW, OnlyMatricesDecay) {
   const at::Tensor before = ops::random_tensor({12}, 1);
   ResidentParams params = params_of(layout, before);
   std::vector<at::Tensor> grads = {before * 0};
-  AdamW(layout, at::kCPU, {.weight_decay = 0.5}).step(params, grads, 0.1);
+  AdamW(layout, params, at::kCPU, {.weight_decay = 0.5}).step(grads, 0.1);
   const at::Tensor& after = params.master()[0];
   EXPECT_LT(ops::relative_error(after.narrow(0, 0, 8), before.narrow(0, 0, 8) * 0.95), 1e-6);
   EXPECT_TRUE(after.narrow(0, 8, 4).equal(before.narrow(0, 8, 4)));
@@ -37,8 +40,8 @@ TEST(AdamW, OnTheHostNoMomentIsOnTheDevice) {
   const at::Tensor start = ops::random_tensor({12}, 1), grad = ops::random_tensor({12}, 2);
   ResidentParams a = params_of(layout, start), b = params_of(layout, start);
   std::vector<at::Tensor> one = {grad.clone()}, other = {grad.clone()};
-  AdamW(layout, at::kMeta, {.on_host = true}).step(a, one, 0.1);
-  AdamW(layout, at::kCPU, {}).step(b, other, 0.1);
+  AdamW(layout, a, at::kMeta, {.place = UpdatePlace::kHost}).step(one, 0.1);
+  AdamW(layout, b, at::kCPU, {}).step(other, 0.1);
   EXPECT_TRUE(a.master()[0].equal(b.master()[0]));
 }
 
@@ -50,10 +53,48 @@ TEST(AdamW, ClippingScalesTheGradientToTheNorm) {
   const AdamWOptions clipped{.epsilon = 10, .max_grad_norm = norm / 4}, plain{.epsilon = 10};
   ResidentParams a = params_of(layout, start), b = params_of(layout, start);
   std::vector<at::Tensor> full = {grad.clone()}, quarter = {grad / 4};
-  const at::Tensor reported = AdamW(layout, at::kCPU, clipped).step(a, full, 0.1);
-  AdamW(layout, at::kCPU, plain).step(b, quarter, 0.1);
+  const at::Tensor reported = AdamW(layout, a, at::kCPU, clipped).step(full, 0.1);
+  AdamW(layout, b, at::kCPU, plain).step(quarter, 0.1);
   EXPECT_NEAR(reported.item<double>(), norm, 1e-6 * norm);
   EXPECT_LT(ops::relative_error(a.master()[0] - start, b.master()[0] - start), 1e-5);
+}
+
+// Two blocks; steps in parts against whole ones whose gradients were scaled by hand.
+TEST(AdamW, InPartsTheNormIsThatOfTheStepBeforeOrTheBlocksOwn) {
+  model::ModelLayout layout = two_parts();
+  layout.blocks.push_back(layout.blocks[0]);
+  const at::Tensor start = ops::random_tensor({12}, 1);
+  const double most = 0.5;
+  const auto params = [&] {
+    ResidentParams params(layout, at::kFloat, at::kCPU, MasterHome{at::kCPU});
+    for (at::Tensor& block : params.master()) block.copy_(start);
+    return params;
+  };
+  for (const bool own : {false, true}) {
+    ResidentParams a = params(), b = params();
+    AdamW parts(layout, a, at::kCPU, {.epsilon = 10, .max_grad_norm = most, .clip_by_block = own});
+    AdamW whole(layout, b, at::kCPU, {.epsilon = 10});
+    double before = 0;  // the norm of the step before
+    for (int64_t step = 0; step < 3; ++step) {
+      const std::vector<at::Tensor> grads = {ops::random_tensor({12}, 10 + step) * 3,
+                                             ops::random_tensor({12}, 20 + step)};
+      std::vector<at::Tensor> scaled;
+      double squares = 0;
+      parts.begin(0.1);
+      for (size_t block : {1, 0}) parts.update(block, grads[block]);
+      for (const at::Tensor& grad : grads) {
+        const double norm = grad.norm().item<double>();
+        squares += norm * norm;
+        scaled.push_back(grad * std::min(1.0, most / (own || step == 0 ? norm : before)));
+      }
+      before = std::sqrt(squares);
+      EXPECT_NEAR(parts.end().item<double>(), before, 1e-6 * before);
+      whole.step(scaled, 0.1);
+      for (size_t block : {0, 1}) {
+        EXPECT_LT(ops::relative_error(a.master()[block] - start, b.master()[block] - start), 1e-5);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -21,10 +21,12 @@ void zero_gaps(const model::BlockLayout& block, at::Tensor& flat) {
 }
 
 std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarType dtype,
-                                 const at::Device& device) {
+                                 const MasterHome& home) {
   std::vector<at::Tensor> blocks;
   for (const model::BlockLayout& block : layout.blocks) {
-    blocks.push_back(at::empty({block.numel}, at::TensorOptions(dtype).device(device)));
+    blocks.push_back(home.arena != nullptr
+                         ? home.arena->take(block.numel, dtype)
+                         : at::empty({block.numel}, at::TensorOptions(dtype).device(home.device)));
     zero_gaps(block, blocks.back());
   }
   return blocks;
@@ -33,9 +35,9 @@ std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarTyp
 }  // namespace
 
 ResidentParams::ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype,
-                               const at::Device& device, std::optional<at::Device> master)
-    : layout_(layout), compute_(allocate(layout, dtype, device)) {
-  const bool apart = master && (dtype != at::kFloat || *master != device);
+                               const at::Device& device, std::optional<MasterHome> master)
+    : layout_(layout), compute_(allocate(layout, dtype, {device})) {
+  const bool apart = master && (dtype != at::kFloat || master->device != device);
   master_ = apart ? allocate(layout, at::kFloat, *master) : compute_;
 }
 

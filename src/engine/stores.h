@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/host_arena.h"
 #include "io/hf_folder.h"
 #include "model/layout.h"
 
@@ -36,18 +37,26 @@ class GradStore {
   virtual at::Tensor accumulator(int64_t block) = 0;
   // Whether the block's matrices hold nothing yet, so that backward must overwrite them; said once.
   virtual bool take_fresh(int64_t block) = 0;
+  // A pass has added all that it adds to the block.
+  virtual void finish(int64_t block) = 0;
   // Forgets all gradients.
   virtual void clear() = 0;
+};
+
+// Where fp32 master weights are.
+struct MasterHome {
+  at::Device device;
+  HostArena* arena = nullptr;  // slots of it, where given
 };
 
 // The weights on one device, allocated once. Gaps between tensors are zero: the optimizer passes
 // over whole buffers.
 class ResidentParams : public ParamStore {
  public:
-  // `master`: where fp32 master weights are, if there are to be any; where they would be equal to
-  // the weights there are none.
+  // `master`: if there are to be fp32 master weights; where they would be equal to the weights
+  // there are none.
   ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
-                 std::optional<at::Device> master);
+                 std::optional<MasterHome> master);
   Lease lease(int64_t block) override { return Lease(compute_[block]); }
 
   // Reads every tensor, one at a time.
@@ -74,6 +83,7 @@ class ResidentGrads : public GradStore {
                 std::vector<bool> overwritten);
   at::Tensor accumulator(int64_t block) override { return blocks_[block]; }
   bool take_fresh(int64_t block) override;
+  void finish(int64_t) override {}
   void clear() override;
   std::vector<at::Tensor>& blocks() { return blocks_; }
 

@@ -21,7 +21,8 @@ AdamWOptions adamw_options(const config::RunConfig& run, const Machine& machine)
           run.max_grad_norm,
           moment_format(run.moments_dtype),
           static_cast<uint64_t>(run.seed),
-          offloads_optimizer(run, machine)};
+          update_place(run, machine),
+          run.clip_in_backward == "layer"};
 }
 
 // Whether `progress` crossed a multiple of `every` on its way from `before`.
@@ -33,36 +34,57 @@ bool crossed(double before, double progress, double every) {
 
 }  // namespace
 
+void check_optimizer_in_backward(const config::RunConfig& run) {
+  if (!run.optimizer_in_backward || run.gradient_accumulation_steps == 1) return;
+  fail(
+      "--optimizer_in_backward: gradients are gone after each micro-batch, but "
+      "--gradient_accumulation_steps is {}: use 1, and a larger --batch_size",
+      run.gradient_accumulation_steps);
+}
+
 int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples) {
   if (run.max_steps > 0) return run.max_steps;
   return training_epoch(samples.train, run, 0).steps() * run.max_epochs;
 }
 
 TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-                     Weights& weights, const ExecutionPlan& plan, HostArena& arena, Phases& phases)
+                     Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases)
     : phases_(phases),
       seed_(static_cast<uint64_t>(run.seed)),
-      params_(weights.trained()),
-      executor_(model, weights, machine.device, plan, arena, phases),
-      grads_(model.trained_layout(), machine.device, overwritten_blocks(model)),
-      optimizer_(model.trained_layout(), machine.device, adamw_options(run, machine)) {}
+      executor_(model, weights, machine.device, plan, host.activations, phases),
+      optimizer_(model.trained_layout(), weights.trained(), machine.device,
+                 adamw_options(run, machine), &host.optimizer) {
+  const model::ModelLayout& layout = model.trained_layout();
+  if (run.optimizer_in_backward) {
+    fused_.emplace(layout, model.spec.tied, machine.device, overwritten_blocks(model), optimizer_);
+  } else {
+    grads_.emplace(layout, machine.device, overwritten_blocks(model));
+  }
+}
 
 TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
                                   double learning_rate) {
   int64_t trained = 0;
   for (const data::PackedBatch& batch : batches) trained += batch.trained_tokens;
   TRIREME_CHECK(trained > 0);
-  grads_.clear();
+  if (fused_) optimizer_.begin(learning_rate);
+  GradStore& grads = fused_ ? static_cast<GradStore&>(*fused_) : *grads_;
+  grads.clear();
   Outcome outcome;
   for (const data::PackedBatch& batch : batches) {
     const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(passes_++)).next();
     LossSum loss =
-        executor_.forward_backward(batch, 1.0 / static_cast<double>(trained), grads_, seed);
+        executor_.forward_backward(batch, 1.0 / static_cast<double>(trained), grads, seed);
     outcome.loss.sum = outcome.loss.sum.defined() ? outcome.loss.sum + loss.sum : loss.sum;
     outcome.loss.tokens += loss.tokens;
   }
   const auto scope = phases_.enter("optimizer");
-  outcome.grad_norm = optimizer_.step(params_, grads_.blocks(), learning_rate);
+  if (fused_) {
+    fused_->clear();  // the next forward comes after the updates
+    outcome.grad_norm = optimizer_.end();
+  } else {
+    outcome.grad_norm = optimizer_.step(grads_->blocks(), learning_rate);
+  }
   return outcome;
 }
 

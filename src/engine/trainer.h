@@ -10,6 +10,7 @@
 #include "data/sample.h"
 #include "engine/device.h"
 #include "engine/executor.h"
+#include "engine/fused_grads.h"
 #include "engine/loader.h"
 #include "engine/memory.h"
 #include "engine/model_folder.h"
@@ -36,13 +37,16 @@ struct TrainingResult {
 // (packing may vary the later epochs by a few).
 int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples);
 
+// UserError where --optimizer_in_backward cannot be.
+void check_optimizer_in_backward(const config::RunConfig& run);
+
 // One optimizer step on micro-batches: gradients of sum of losses / trained tokens of all of them,
 // clipped, AdamW.
 class TrainStep {
  public:
   // All references outlive the step.
   TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-            Weights& weights, const ExecutionPlan& plan, HostArena& arena, Phases& phases);
+            Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases);
 
   struct Outcome {
     LossSum loss;          // over the micro-batches; on the device
@@ -56,10 +60,11 @@ class TrainStep {
   Phases& phases_;
   uint64_t seed_;
   int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
-  ResidentParams& params_;
   Executor executor_;
-  ResidentGrads grads_;
   AdamW optimizer_;
+  // One of them.
+  std::optional<ResidentGrads> grads_;
+  std::optional<FusedGrads> fused_;
 };
 
 class Trainer {

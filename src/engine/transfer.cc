@@ -19,11 +19,24 @@ class HostTransfer : public Transfer {
   }
 };
 
+class HostStream : public SideStream {
+ public:
+  std::unique_ptr<Arrival> run(const std::function<void()>& work) override {
+    work();
+    return std::make_unique<Arrived>();
+  }
+};
+
 }  // namespace
 
 std::unique_ptr<Transfer> make_transfer(const at::Device& device, const HostArena& arena) {
   if (device.is_cuda()) return cuda::make_transfer(arena);
   return std::make_unique<HostTransfer>();
+}
+
+std::unique_ptr<SideStream> make_side_stream(const at::Device& device) {
+  if (device.is_cuda()) return cuda::make_side_stream();
+  return std::make_unique<HostStream>();
 }
 
 }  // namespace trireme::engine

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -36,12 +37,26 @@ class Transfer {
   virtual std::unique_ptr<Arrival> start(Direction direction, const std::vector<Copy>& copies) = 0;
 };
 
+// A second queue of computation on the device.
+class SideStream {
+ public:
+  virtual ~SideStream() = default;
+  // Gives what `work` gives to the device to this queue instead of the compute stream's: after all
+  // that the compute stream was given until now, and after earlier work here. Asynchronous. Within
+  // it, Arrival::wait and Transfer::start mean this queue.
+  virtual std::unique_ptr<Arrival> run(const std::function<void()>& work) = 0;
+};
+
 // CPU: copied at once. CUDA: a stream for each direction. `arena` outlives the transfer.
 std::unique_ptr<Transfer> make_transfer(const at::Device& device, const HostArena& arena);
+
+// CPU: done at once.
+std::unique_ptr<SideStream> make_side_stream(const at::Device& device);
 
 namespace cuda {
 // transfer_nocuda.cc answers in a build without CUDA.
 std::unique_ptr<Transfer> make_transfer(const HostArena& arena);
+std::unique_ptr<SideStream> make_side_stream();
 }  // namespace cuda
 
 }  // namespace trireme::engine

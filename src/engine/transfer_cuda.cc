@@ -1,7 +1,8 @@
-// Raw cudaMemcpyAsync on two streams of libtorch's pool. No stream guard anywhere: inside one,
+// Raw cudaMemcpyAsync on two streams of libtorch's pool. No stream guard around copies: inside one,
 // "the current stream" is the side stream itself, waiting for it is a no-op, and copies would read
 // what the layer has not written yet.
 #include <c10/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
@@ -66,7 +67,28 @@ class StreamTransfer : public Transfer {
   CUDAStream to_host_, to_device_;
 };
 
+class CudaSideStream : public SideStream {
+ public:
+  CudaSideStream() : side_(c10::cuda::getStreamFromPool()) {}
+
+  std::unique_ptr<Arrival> run(const std::function<void()>& work) override {
+    c10::cuda::CUDAEvent ready;
+    ready.record(c10::cuda::getCurrentCUDAStream());
+    ready.block(side_);
+    {
+      const c10::cuda::CUDAStreamGuard guard(side_);
+      work();
+    }
+    return std::make_unique<StreamArrival>(side_);
+  }
+
+ private:
+  CUDAStream side_;
+};
+
 }  // namespace
+
+std::unique_ptr<SideStream> make_side_stream() { return std::make_unique<CudaSideStream>(); }
 
 std::unique_ptr<Transfer> make_transfer(const HostArena& arena) {
   return std::make_unique<StreamTransfer>(arena);

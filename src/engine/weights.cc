@@ -6,7 +6,7 @@
 
 namespace trireme::engine {
 
-Weights::Weights(const Model& model, const Machine& machine, std::optional<at::Device> master)
+Weights::Weights(const Model& model, const Machine& machine, std::optional<MasterHome> master)
     : model_(model),
       base_(model.layout, machine.dtype, machine.device, model.adapters ? std::nullopt : master) {
   if (model.adapters) {
@@ -18,15 +18,16 @@ void Weights::randomise(uint64_t seed) {
   at::manual_seed(seed);
   for (size_t b = 0; b < model_.layout.blocks.size(); ++b) {
     const model::BlockLayout& block = model_.layout.blocks[b];
-    at::Tensor& flat = base_.master()[b];
+    at::Tensor& flat = base_.compute()[b];
     flat.narrow(0, 0, block.decayed).normal_(0, 0.02);
     for (const model::ParamInfo& info : block.params) {
       if (info.offset >= block.decayed) {
         model::param_view(flat, info).fill_(info.name.ends_with("norm.weight") ? 1.0 : 0.0);
       }
     }
+    at::Tensor& master = base_.master()[b];
+    if (!master.is_same(flat)) master.copy_(flat);
   }
-  base_.refresh();
 }
 
 Weights::Layer Weights::layer(int64_t index) {

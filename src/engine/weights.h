@@ -18,8 +18,8 @@ namespace trireme::engine {
 class Weights {
  public:
   // Allocates. What is trained (the adapters, or the model where it has none) gets fp32 master
-  // weights on `master`, if given; a frozen base has none. `model` outlives this.
-  Weights(const Model& model, const Machine& machine, std::optional<at::Device> master);
+  // weights at `master`, if given; a frozen base has none. `model` outlives this.
+  Weights(const Model& model, const Machine& machine, std::optional<MasterHome> master);
 
   // Fills the base from a checkpoint, or with random numbers: norms 1, biases 0, the rest normal
   // with deviation 0.02.

@@ -31,21 +31,7 @@ AdamWConstants fold(const AdamWStep& s) {
           f(s.epsilon)};
 }
 
-int64_t quant_blocks(int64_t numel) { return (numel + kQuantBlock - 1) / kQuantBlock; }
-
-at::ScalarType scalar_type(MomentFormat format) {
-  switch (format) {
-    case MomentFormat::kFloat32:
-      return at::kFloat;
-    case MomentFormat::kBFloat16:
-      return at::kBFloat16;
-    case MomentFormat::kEightBit:
-      break;
-  }
-  return at::kByte;
-}
-
-cuda::MomentType moment_type(const Moments& moments) {
+cuda::MomentType kernel_type(const Moments& moments) {
   const at::ScalarType type = moments.first.scalar_type();
   if (type == at::kByte) return cuda::MomentType::kEightBit;
   return type == at::kFloat ? cuda::MomentType::kFloat : cuda::MomentType::kBFloat16;
@@ -90,7 +76,7 @@ cuda::AdamW buffers(const at::Tensor& param, const at::Tensor& grad, const Momen
     return x.defined() ? x.mutable_data_ptr<float>() : nullptr;
   };
   return {.dtype = dtype_of(param),
-          .moments = moment_type(moments),
+          .moments = kernel_type(moments),
           .param = param.mutable_data_ptr(),
           .grad = grad.const_data_ptr<float>(),
           .m = moments.first.mutable_data_ptr(),
@@ -108,11 +94,25 @@ cuda::AdamW buffers(const at::Tensor& param, const at::Tensor& grad, const Momen
 
 }  // namespace
 
+at::ScalarType moment_type(MomentFormat format) {
+  switch (format) {
+    case MomentFormat::kFloat32:
+      return at::kFloat;
+    case MomentFormat::kBFloat16:
+      return at::kBFloat16;
+    case MomentFormat::kEightBit:
+      break;
+  }
+  return at::kByte;
+}
+
+int64_t quant_blocks(int64_t numel) { return (numel + kQuantBlock - 1) / kQuantBlock; }
+
 Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& device) {
   const auto zeros = [&](int64_t n, at::ScalarType type) {
     return at::zeros({n}, at::TensorOptions(type).device(device));
   };
-  const at::ScalarType type = scalar_type(format);
+  const at::ScalarType type = moment_type(format);
   Moments moments{zeros(numel, type), zeros(numel, type), {}, {}};
   if (format == MomentFormat::kEightBit) {  // any code times zero
     moments.first_absmax = zeros(quant_blocks(numel), at::kFloat);

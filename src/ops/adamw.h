@@ -26,6 +26,9 @@ struct AdamWStep {
 };
 
 enum class MomentFormat { kFloat32, kBFloat16, kEightBit };
+at::ScalarType moment_type(MomentFormat format);
+// Blocks of 8-bit state, each with an absmax, of a buffer of n elements.
+int64_t quant_blocks(int64_t numel);
 
 // First and second moments of a flat buffer of n elements.
 struct Moments {

@@ -121,7 +121,8 @@ def test_twenty_steps_fall_alike(tmp_path, kind):
 
 STATES = [(), ("--moments_dtype", "bfloat16"), ("--moments_dtype", "8bit"), ("--master_weights", "false"),
           ("--master_weights", "false", "--moments_dtype", "8bit")]
-HOST = ("--offload_optimizer", "cpu")
+OTHERWISE = [("--offload_optimizer", "cpu"), ("--offload_optimizer", "stream"),
+             ("--offload_optimizer", "stream", "--optimizer_in_backward"), ("--optimizer_in_backward",)]
 
 
 @pytest.mark.parametrize("lora", [(), ("--use_lora", "true", "--lora_r", 8, "--target_modules", "all-linear")])
@@ -133,11 +134,12 @@ def test_state_formats_train_alike(tmp_path, lora):
         tiny_models.build(tiny_models.text_model_config("qwen3", **changes)), tmp_path / "model"))
     ends = []
     for i, states in enumerate(STATES):
-        runs = [losses(folder, "cuda", tmp_path / f"{i}-{again}", "--deterministic", *lora, *states) for again in (0, 1)]
+        flags = ("--deterministic", "--max_grad_norm", 0, *lora, *states)  # clipping in backward is another
+        runs = [losses(folder, "cuda", tmp_path / f"{i}-{again}", *flags) for again in (0, 1)]
         assert runs[0] == runs[1], states
         ends.append(runs[0][-1])
-        # On the host: the same bits.
-        assert losses(folder, "cuda", tmp_path / f"{i}-host", "--deterministic", *lora, *states, *HOST) == runs[0], states
+        for k, other in enumerate(OTHERWISE):  # the same bits
+            assert losses(folder, "cuda", tmp_path / f"{i}-other-{k}", *flags, *other) == runs[0], (states, other)
         model = ("--adapter", tmp_path / f"{i}-0") if lora else ()
         dump(folder if lora else tmp_path / f"{i}-0", *make_batch((30, 20)), tmp_path, "--device", "cuda", *model)
     for end in ends[1:]:
@@ -171,7 +173,9 @@ def test_adapters_equal_pefts(folder, tmp_path, name):
 def test_a_settled_step_neither_waits_nor_allocates(folder, name, documents):
     """From the third step on bench refuses whatever makes the host wait for the device (libtorch's sync debug mode
     throws), and the allocator asks the driver for nothing."""
-    for options in ([], ["--use_lora", "--lora_r", 8, "--lora_dropout", 0.1, "--target_modules", "all-linear"]):
+    streamed = ["--offload_optimizer", "stream"]
+    for options in ([], ["--use_lora", "--lora_r", 8, "--lora_dropout", 0.1, "--target_modules", "all-linear"],
+                    streamed, ["--optimizer_in_backward"], [*streamed, "--optimizer_in_backward"]):
         done = run("bench", "--model", folder(name), "--device", "cuda", "--length", 421, "--documents", documents,
                    "--steps", 5, *options)
         assert json.loads(done.stdout)["driver_calls_after_second_step"] == 0

@@ -89,6 +89,33 @@ def test_moments_in_fewer_bits(tmp_path, model, data, moments, each):
     assert row["bytes"] == pytest.approx(2 * each * described["model"]["trained"], rel=0.01)
 
 
+@pytest.mark.parametrize("options", [(), ("--use_lora", "--lora_r", 4, "--target_modules", "all-linear")],
+                         ids=["full", "lora"])
+@pytest.mark.parametrize("kind, tied", [("qwen3", True), ("qwen3", False), ("qwen3_moe", False)])
+def test_an_optimizer_in_backward_is_the_optimizer_after_it(tmp_path, data, kind, tied, options):
+    """Without clipping not a bit differs; with it, what the log says."""
+    model = tiny_models.make_text_model(tmp_path / "model", kind, tie_word_embeddings=tied)
+    flags = (*NO_VALIDATION, "--max_steps", 5, "--logging_steps", 1, "--learning_rate", 1e-3, *options)
+    inside = ("--optimizer_in_backward",)
+    train(model, data, tmp_path / "after", *flags, "--max_grad_norm", 0)
+    train(model, data, tmp_path / "inside", *flags, *inside, "--max_grad_norm", 0)
+    after, fused = metrics(tmp_path / "after"), metrics(tmp_path / "inside")
+    assert [line["loss"] for line in fused] == [line["loss"] for line in after]
+    assert [line["grad_norm"] for line in fused] == pytest.approx([line["grad_norm"] for line in after], rel=1e-6)
+    clip = min(line["grad_norm"] for line in after) / 4
+    for how, says in (("previous", "the norm of the step before"), ("layer", "each by its own norm")):
+        done = train(model, data, tmp_path / how, *flags, *inside, "--max_grad_norm", clip, "--clip_in_backward", how)
+        assert says in done.stderr
+        assert [line["loss"] for line in metrics(tmp_path / how)][1:] != [line["loss"] for line in after][1:]
+    rows = {row["name"]: row["bytes"] for row in json.loads((tmp_path / "inside" / "run.json").read_text())["memory"]}
+    assert rows["gradients"] > 0
+
+
+def test_an_optimizer_in_backward_needs_one_micro_batch(tmp_path, model, data):
+    done = train(model, data, tmp_path / "out", "--optimizer_in_backward", "--gradient_accumulation_steps", 4, expect=2)
+    assert "--gradient_accumulation_steps is 4: use 1" in done.stderr and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("scheduler", ["cosine", "linear"])
 def test_schedule_clipping_decay_and_accumulation(tmp_path, model, data, batch, scheduler):
     """Seven samples in micro-batches of two: four of them a step, the last with one sample."""

@@ -1,0 +1,54 @@
+// Gradients that the optimizer consumes within the backward pass: a block's weights are updated
+// beside the backward of the blocks after it, and no gradient of the whole model ever exists
+// (Lv et al. 2023, "Full Parameter Fine-tuning for Large Language Models with Limited Resources").
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/optimizer.h"
+#include "engine/stores.h"
+#include "engine/transfer.h"
+
+namespace trireme::engine {
+
+class FusedGrads : public GradStore {
+ public:
+  // Elements of the buffers: layers take two in turn; the embedding and the head have one together,
+  // or each its own where the model is tied and the embedding's gradient grows from the head's
+  // backward to the end.
+  static std::vector<int64_t> buffer_sizes(const model::ModelLayout& layout, bool tied);
+
+  // overwritten: as ResidentGrads'. `optimizer` outlives this.
+  FusedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
+             std::vector<bool> overwritten, AdamW& optimizer);
+
+  at::Tensor accumulator(int64_t block) override;
+  bool take_fresh(int64_t block) override;
+  // Updates the block's weights, asynchronously.
+  void finish(int64_t block) override;
+  // What is given to the compute stream from now on comes after all updates.
+  void clear() override;
+
+ private:
+  struct Buffer {
+    at::Tensor memory;
+    int64_t block = -1;                // whose gradient is in it
+    std::unique_ptr<Arrival> arrival;  // of the update that reads it
+  };
+  size_t buffer_of(int64_t block) const;
+
+  const model::ModelLayout& layout_;
+  bool tied_;
+  std::vector<bool> overwritten_;
+  AdamW& optimizer_;
+  std::unique_ptr<SideStream> side_;
+  std::vector<Buffer> buffers_;
+  bool fresh_ = false;
+};
+
+}  // namespace trireme::engine
