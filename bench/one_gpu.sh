@@ -62,10 +62,13 @@ offload() {  # case length steps: what is saved on the device, and all of it on 
 STREAMED="--offload_optimizer stream --optimizer_in_backward true"
 SMALL="--moments_dtype 8bit --master_weights false --optimizer_in_backward true"
 
-optimizers() {  # case length steps: full fine-tuning with fp32 masters and moments
-  for place in "none" "none --optimizer_in_backward true" "stream" "stream --optimizer_in_backward true" "cpu"; do
+# case length steps place...: full fine-tuning with fp32 masters and moments there; the same activations in each
+optimizers() {
+  name=$1 length=$2 steps=$3; shift 3
+  for place in "$@"; do
     # shellcheck disable=SC2086
-    ours "$1" "optimizer $place" --shape qwen3-8b --length "$2" --steps "$3" --offload_optimizer $place --profile true
+    ours "$name" "optimizer $place" --shape qwen3-8b --length "$length" --steps "$steps" --keep none --profile true \
+      --optimizer_in_backward true --offload_optimizer $place
   done
 }
 
@@ -92,8 +95,8 @@ run_case() {
     30b-full-64k) ours "$1" trireme --shape qwen3-30b-a3b --length 65536 --steps 1 $SMALL --bound true ;;
     30b-full-falls)  # on a repeated batch
       ours "$1" trireme --shape qwen3-30b-a3b --length 4096 --steps 20 $SMALL --learning_rate 1e-4 ;;
-    8b-optimizer-4k) optimizers "$1" 4096 6 ;;  # what an optimizer on the host costs
-    8b-optimizer-32k) optimizers "$1" 32768 3 ;;
+    8b-optimizer-4k) optimizers "$1" 4096 4 none stream cpu ;;  # what an optimizer on the host costs
+    8b-optimizer-32k) optimizers "$1" 32768 4 none stream ;;
     8b-offload-64k) offload "$1" 65536 3 ;;   # what copies to the host cost where everything fits
     8b-offload-128k) offload "$1" 131072 2 ;;
     8b-lora-budgets)  # tokens/s over the memory that may be used

@@ -59,7 +59,8 @@ def main():
         for program, result in results.items():
             print(row(case, program, result, max(speeds, default=None)))
     for case, results in cases.items():
-        print_profile(case, results.get("trireme", {}))
+        for program, result in results.items():
+            print_profile(f"{case}, {program}", result)
 
 
 if __name__ == "__main__":
