@@ -91,6 +91,9 @@ run_case() {
     8b-width-1m) ours "$1" trireme --shape qwen3-8b --layers 8 --length 1048576 --steps 1 $LORA ;;
     30b-lora-128k-80g) ours "$1" trireme --shape qwen3-30b-a3b --length 131072 --steps 2 $LORA --bound true $CARD ;;
     30b-lora-256k) ours "$1" trireme --shape qwen3-30b-a3b --length 262144 --steps 1 $LORA --bound true ;;
+    30b-lora-32k-40g)  # the base on the host: a card that does not hold it
+      ours "$1" trireme --shape qwen3-30b-a3b --length 32768 --steps 3 $LORA --offload_param cpu --device_memory 40GiB \
+        --bound true ;;
     8b-full-128k-80g) ours "$1" trireme --shape qwen3-8b --length 131072 --steps 1 $STREAMED --bound true $CARD ;;
     30b-full-64k) ours "$1" trireme --shape qwen3-30b-a3b --length 65536 --steps 1 $SMALL --bound true ;;
     30b-full-falls)  # on a repeated batch

@@ -128,7 +128,8 @@ Json bound_json(const config::RunConfig& run, const engine::Model& model,
 int64_t static_bytes(const engine::MemoryTable& table) {
   int64_t bytes = 0;
   for (const engine::MemoryRow& row : table.rows()) {
-    for (const char* name : {"weights", "adapters", "gradients", "master weights", "Adam moments"})
+    for (const char* name : {"weights", "layers on their way", "adapters", "gradients",
+                             "master weights", "Adam moments"})
       if (row.name == name) bytes += row.bytes;
   }
   return bytes;
@@ -141,7 +142,9 @@ Json host_json(const engine::MemoryPlan& plan, const engine::HostMemory& host, i
           {"stored", stored},
           {"pin_seconds", host.activations.pin_seconds()},
           {"optimizer_arena", host.optimizer.bytes()},
-          {"optimizer_pin_seconds", host.optimizer.pin_seconds()}};
+          {"optimizer_pin_seconds", host.optimizer.pin_seconds()},
+          {"layers_arena", host.layers.bytes()},
+          {"layers_pin_seconds", host.layers.pin_seconds()}};
 }
 
 Json memory_json(const engine::Machine& machine, const engine::MemoryPlan& plan,
@@ -238,12 +241,11 @@ struct Subject {
 std::unique_ptr<engine::Weights> make_weights(const config::RunConfig& run, Subject& subject,
                                               const engine::Machine& machine,
                                               engine::HostMemory& host, engine::Phases& phases) {
-  const auto master =
-      run.steps > 0 ? engine::master_home(run, machine, host.optimizer) : std::nullopt;
-  if (subject.folder) return load_weights(run, *subject.folder, machine, master, phases);
+  const engine::WeightHomes homes = host.homes(run, machine, /*training=*/run.steps > 0);
+  if (subject.folder) return load_weights(run, *subject.folder, machine, homes, phases);
   const auto scope = phases.enter("load");
   const engine::Model& model = subject.model();
-  auto weights = std::make_unique<engine::Weights>(model, machine, master);
+  auto weights = std::make_unique<engine::Weights>(model, machine, homes);
   weights->randomise(static_cast<uint64_t>(run.seed));
   if (model.adapters) {
     model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),

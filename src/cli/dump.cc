@@ -95,10 +95,12 @@ int run_dump(Arguments arguments) {
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1},
                run.grads, /*optimizer=*/false);
-  engine::HostArena arena(plan.execution.host_bytes, machine.device);
+  engine::HostMemory host(plan, machine.device);
   engine::Phases phases(machine.device);
-  const auto weights = load_weights(run, model, machine, /*master=*/std::nullopt, phases);
-  engine::Executor executor(model, *weights, machine.device, plan.execution, arena, phases);
+  const auto weights =
+      load_weights(run, model, machine, host.homes(run, machine, /*training=*/false), phases);
+  engine::Executor executor(model, *weights, machine.device, plan.execution, host.activations,
+                            phases);
 
   std::vector<io::TensorSource> tensors;
   at::Tensor logits;

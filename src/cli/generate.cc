@@ -116,7 +116,7 @@ int run_generate(Arguments arguments) {
   const auto tokens = static_cast<int64_t>(prompt.size()) + run.max_new_tokens;
   plan_run(run, model, machine, {tokens, tokens}, /*training=*/false, /*optimizer=*/false);
   engine::Phases phases(machine.device);
-  const auto weights = load_weights(run, model, machine, /*master=*/std::nullopt, phases);
+  const auto weights = load_weights(run, model, machine, /*homes=*/{}, phases);
   engine::Generator generator(model, *weights, machine.device);
   Rng rng(static_cast<uint64_t>(run.seed));
   const std::vector<int64_t> answer =

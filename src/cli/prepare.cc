@@ -69,6 +69,11 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                             const engine::Machine& machine, engine::BatchSize batch, bool training,
                             bool optimizer) {
   check_widths(model, machine);
+  if (run.offload_param == "cpu" && optimizer && !model.adapters) {
+    fail(
+        "--offload_param cpu: weights that are trained stay on the device: use --use_lora, or "
+        "--offload_optimizer stream with --optimizer_in_backward");
+  }
   if (machine.device.is_cuda()) {
     log("attention: {}", attention::kernel_names(/*cuda=*/true, machine.dtype));
     // As the executor pads them.
@@ -92,6 +97,7 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                               .moments = engine::moment_format(run.moments_dtype),
                               .update = engine::update_place(run, machine),
                               .fused = run.optimizer_in_backward,
+                              .layers_on_host = run.offload_param == "cpu",
                               .program = machine.program,
                               .budget = machine.budget});
 }
@@ -99,11 +105,11 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
                                               const engine::Machine& machine,
-                                              std::optional<engine::MasterHome> master,
+                                              const engine::WeightHomes& homes,
                                               engine::Phases& phases) {
   const auto scope = phases.enter("load");
   const Stopwatch clock;
-  auto weights = std::make_unique<engine::Weights>(model, machine, master);
+  auto weights = std::make_unique<engine::Weights>(model, machine, homes);
   weights->load(model.checkpoint);
   engine::synchronize(machine.device);
   const double passed = clock.seconds();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,11 +32,10 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                             bool optimizer);
 
 // Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
-// `master`: where master weights of what is trained are.
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
                                               const engine::Machine& machine,
-                                              std::optional<engine::MasterHome> master,
+                                              const engine::WeightHomes& homes,
                                               engine::Phases& phases);
 
 }  // namespace trireme::cli

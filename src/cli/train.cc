@@ -101,7 +101,7 @@ engine::TrainingResult train(const config::RunConfig& run, const engine::ModelFo
                              engine::Phases& phases) {
   engine::HostMemory host(plan, machine.device);  // pinned beside the reading
   const auto weights =
-      load_weights(run, model, machine, engine::master_home(run, machine, host.optimizer), phases);
+      load_weights(run, model, machine, host.homes(run, machine, /*training=*/true), phases);
   engine::TrainStep step(run, model, machine, *weights, plan.execution, host, phases);
   engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
   engine::Trainer trainer(run, samples, step, weights->trained(), machine, plan, output, run_log);

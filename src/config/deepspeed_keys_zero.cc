@@ -9,7 +9,7 @@ using enum KeyFate;
 
 constexpr auto kOneRank = "one rank: nothing is communicated";
 constexpr auto kWhole = "one rank: every parameter is resident";
-constexpr auto kNoOffload = "not built yet: the weights stay on the device";
+constexpr auto kPinned = "weights on the host are pinned";
 constexpr auto kHostAdam = "one implementation of AdamW on the host, on all of --threads";
 constexpr auto kPageable = "the optimizer's memory on the host is not pinned";
 constexpr auto kNoDisk = "training state is never kept on a disk";
@@ -118,7 +118,7 @@ std::vector<DeepSpeedKey> offload_keys() {
       {"zero_optimization.offload_param.buffer_count", kInteger, "5", kIdle, kNoDisk, "", 0},
       {"zero_optimization.offload_param.buffer_size", kInteger, "100000000", kIdle, kNoDisk, "", 0},
       {"zero_optimization.offload_param.max_in_cpu", kInteger, "1000000000", kIdle, kNoDisk, "", 0},
-      {"zero_optimization.offload_param.pin_memory", kFlag, "true", kIdle, kNoOffload},
+      {"zero_optimization.offload_param.pin_memory", kFlag, "true", kIdle, kPinned},
       {"zero_optimization.cpu_offload", kFlag, "null", kRule},
       {"zero_optimization.cpu_offload_param", kFlag, "null", kRule},
       {"zero_optimization.cpu_offload_use_pin_memory", kFlag, "null", kIdle, kPageable},

@@ -8,7 +8,7 @@
 namespace trireme::config {
 namespace {
 
-constexpr auto kNoOffload = "not built yet: the weights stay on the device";
+constexpr auto kNoOffload = "weights that are trained stay on the device";
 
 }  // namespace
 
@@ -70,7 +70,9 @@ void DeepSpeedRules::offloaded(const GivenKey& key, const std::string& section,
     const bool streamed = device == "cpu" && run_.offload_optimizer == "stream";
     return set(key, "offload_optimizer", streamed ? "stream" : device);
   }
-  device == "none" ? done(key, "everything stays on the device") : no_effect(key, kNoOffload);
+  if (device == "none") return done(key, "everything stays on the device");
+  run_.use_lora || !run_.adapter.empty() ? set(key, "offload_param", device)
+                                         : no_effect(key, kNoOffload);
 }
 
 // Ends the key of one size, and returns it.

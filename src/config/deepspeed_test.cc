@@ -149,6 +149,15 @@ TEST(DeepSpeed, TheOptimizerOnTheHost) {
   }
 }
 
+TEST(DeepSpeed, FrozenWeightsOnTheHost) {
+  constexpr auto kText = R"({"zero_optimization": {"offload_param": {"device": "cpu"}}})";
+  RunConfig full, lora = run_with({"--use_lora"});
+  EXPECT_EQ(apply(kText, full).no_effect.size(), 1u);
+  EXPECT_EQ(full.offload_param, "none");
+  EXPECT_EQ(apply(kText, lora).done.size(), 1u);
+  EXPECT_EQ(lora.offload_param, "cpu");
+}
+
 TEST(DeepSpeed, StatesInFewerBits) {
   RunConfig run;
   const DeepSpeed result = apply(R"({"bf16": {"enabled": true,

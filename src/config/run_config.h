@@ -97,6 +97,7 @@ struct RunConfig {
   int64_t number_checkpoints = 0;            // layer inputs that are kept; 0 = of every layer
   int64_t host_memory = 0;                 // bytes for offload; 0 = what is available, less a tenth
   std::string offload_optimizer = "none";  // none | cpu | stream: master weights and moments
+  std::string offload_param = "none";      // none | cpu: frozen weights of the layers
   bool optimizer_in_backward = false;      // a layer's gradients are consumed as soon as known
   std::string clip_in_backward = "previous";  // previous | layer: whose norm
   int64_t mlp_tile = 0;                       // rows of an MLP tile; 0 = chosen

@@ -179,6 +179,11 @@ std::vector<Option> memory_options() {
        .choices = {"none", "cpu", "stream"},
        .help = "master weights and moments in host memory: cpu = and AdamW on the host; stream = "
                "they pass through the device piece by piece"},
+      {.name = "offload_param",
+       .field = &RunConfig::offload_param,
+       .choices = {"none", "cpu"},
+       .help = "cpu = the layers' frozen weights in host memory (LoRA); each comes to the device "
+               "while the layer before it computes"},
       {.name = "optimizer_in_backward",
        .field = &RunConfig::optimizer_in_backward,
        .numerics = kChanges,

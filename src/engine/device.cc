@@ -43,12 +43,13 @@ void set_threads(int64_t wanted) {
 }
 
 // Without --device_memory the CPU's "device" has all of the one memory that both are, so that
-// nothing is left to spill to; half of it where everything is to go to the host.
+// nothing is left to spill to; half of it where something is to go to the host in any case.
 int64_t device_budget(const config::RunConfig& run, const at::Device& device) {
   const int64_t all =
       device.is_cuda() ? cuda::free_bytes() : host_available_bytes() + host_resident_bytes();
   if (run.device_memory > 0) return std::min(all, run.device_memory);
-  return device.is_cpu() && run.offload_activations == "all" ? all / 2 : all;
+  const bool both = run.offload_activations == "all" || run.offload_param == "cpu";
+  return device.is_cpu() && both ? all / 2 : all;
 }
 
 // A tenth of what is available stays free, for the model's file on its way and for others.

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "engine/fused_grads.h"
+#include "engine/param_stream.h"
 
 namespace trireme::engine {
 namespace {
@@ -30,6 +31,14 @@ const char* moment_name(ops::MomentFormat format) {
       break;
   }
   return "8-bit";
+}
+
+int64_t widest_layer(const model::ModelLayout& layout) {
+  int64_t most = 0;
+  for (int64_t b = 1; b < layout.head_block(); ++b) {
+    most = std::max(most, layout.blocks[b].numel);
+  }
+  return most;
 }
 
 // Beside weights of less precision, or where updates are the host's.
@@ -52,7 +61,19 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const int64_t count = r.model->layout.numel(), trained = r.model->trained_layout().numel();
   const auto numbers = [](int64_t n, const char* dtype) { return fmt::format("{} {}", n, dtype); };
   const char* dtype = fp32 ? "fp32" : "bf16";
-  table.add("weights", numbers(count, dtype), count * element_bytes(r.dtype));
+  const auto weights = [&](const char* name, int64_t n, Where where) {
+    table.add(name, numbers(n, dtype), n * element_bytes(r.dtype), where);
+  };
+  if (request.layers_on_host) {
+    const auto& blocks = r.model->layout.blocks;
+    const int64_t ends = blocks.front().numel + blocks.back().numel;
+    weights("weights", ends, Where::kDevice);
+    weights("layers on their way", ParamStream::kResident * widest_layer(r.model->layout),
+            Where::kDevice);
+    weights("weights of layers", count - ends, Where::kHost);
+  } else {
+    weights("weights", count, Where::kDevice);
+  }
   if (adapters) table.add("adapters", numbers(trained, dtype), trained * element_bytes(r.dtype));
   if (!r.training) return;
   const int64_t gradients = gradient_elements(request);
@@ -202,7 +223,13 @@ config::Json MemoryTable::json() const {
 
 HostMemory::HostMemory(const MemoryPlan& plan, const at::Device& device)
     : activations(plan.execution.host_bytes, device),
-      optimizer(plan.optimizer_arena, device, "the optimizer's state") {}
+      optimizer(plan.optimizer_arena, device, "the optimizer's state"),
+      layers(plan.layers_arena, device, "the layers' weights") {}
+
+WeightHomes HostMemory::homes(const config::RunConfig& run, const Machine& machine, bool training) {
+  return {training ? master_home(run, machine, optimizer) : std::nullopt,
+          layers.bytes() > 0 ? &layers : nullptr};
+}
 
 std::string what_fits(MemoryRequest request, int64_t budget) {
   request.budget = budget;
@@ -220,11 +247,18 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
     plan.optimizer_arena = state_arena_bytes(request.activations.model->trained_layout(),
                                              has_masters(request), request.moments);
   }
+  if (request.layers_on_host) {
+    const model::ModelLayout& layout = request.activations.model->layout;
+    for (int64_t b = 1; b < layout.head_block(); ++b) {
+      plan.layers_arena +=
+          HostArena::slot_bytes(layout.blocks[b].numel * element_bytes(request.activations.dtype));
+    }
+  }
   const int64_t host = plan.table.total(Where::kHost), host_room = request.activations.host_room;
   if (host > host_room) {
     fail(
-        "not enough host memory: --offload_optimizer puts {} of master weights and moments there, "
-        "which may hold {}: use --moments_dtype 8bit or --master_weights off",
+        "not enough host memory: --offload_optimizer and --offload_param put {} there, which may "
+        "hold {}: use --moments_dtype 8bit, --master_weights off, or --offload_param none",
         format_bytes(host), format_bytes(host_room));
   }
   const auto activations = best_activations(request);

@@ -44,6 +44,7 @@ struct MemoryRequest {
   ops::MomentFormat moments = ops::MomentFormat::kFloat32;
   UpdatePlace update = UpdatePlace::kDevice;  // of master weights and moments too
   bool fused = false;                         // --optimizer_in_backward
+  bool layers_on_host = false;                // --offload_param
   int64_t program = 0;                        // bytes that the process holds already
   int64_t budget = 0;  // bytes on the device; the host's are activations.host_room
 };
@@ -54,13 +55,16 @@ struct MemoryPlan {
   MemoryTable table;
   ActivationPlan activations;
   int64_t optimizer_arena = 0;  // bytes of streamed optimizer state on the host
+  int64_t layers_arena = 0;     // of the layers' weights
 
   std::string text() const { return table.text(request.budget, request.activations.host_room); }
 };
 
 // The pinned host memory of a training run; pinning begins at once.
 struct HostMemory {
-  HostArena activations, optimizer;
+  HostArena activations, optimizer, layers;
+  // Of the weights of such a run; `training`: with masters.
+  WeightHomes homes(const config::RunConfig& run, const Machine& machine, bool training);
   HostMemory(const MemoryPlan& plan, const at::Device& device);
 };
 

@@ -48,7 +48,7 @@ class Regression {
                     at::kCPU);
     const MasterHome home{at::kCPU, streamed ? &state : nullptr};
     ResidentParams params(blocks, format.dtype, at::kCPU,
-                          format.master ? std::optional(home) : std::nullopt);
+                          {format.master ? std::optional(home) : std::nullopt});
     params.master()[0].copy_(start_);
     params.refresh();
     AdamW optimizer(blocks, params, at::kCPU,
@@ -111,7 +111,8 @@ TEST(AdamWFormats, OnTheHostTheBitsAreTheSame) {
 TEST(AdamWFormats, StreamedTheBitsAreTheSame) {
   model::ModelLayout blocks;
   const int64_t matrix = 2 * StateStream::kPiece + 640, all = matrix + 320;
-  blocks.blocks.push_back({{{"w", {matrix}, 0, matrix}, {"norm", {300}, matrix, 300}}, all, matrix});
+  blocks.blocks.push_back(
+      {{{"w", {matrix}, 0, matrix}, {"norm", {300}, matrix, 300}}, all, matrix});
   const at::Tensor start = ops::random_tensor({all}, 1), grad = ops::random_tensor({all}, 2);
   for (const bool master : {true, false}) {
     for (const auto moments : {ops::MomentFormat::kFloat32, ops::MomentFormat::kEightBit}) {
@@ -120,7 +121,7 @@ TEST(AdamWFormats, StreamedTheBitsAreTheSame) {
         const bool streamed = place == UpdatePlace::kStreamed;
         const MasterHome home{at::kCPU, streamed ? &state : nullptr};
         ResidentParams params(blocks, at::kBFloat16, at::kCPU,
-                              master ? std::optional(home) : std::nullopt);
+                              {master ? std::optional(home) : std::nullopt});
         params.master()[0].copy_(start);
         params.refresh();
         AdamW optimizer(blocks, params, at::kCPU,
@@ -142,7 +143,7 @@ TEST(AdamWFormats, StreamedTheBitsAreTheSame) {
 TEST(AdamWFormats, GapsStayZeroAndEqualRunsAreEqual) {
   const model::ModelLayout blocks = layout();
   const auto run = [&](uint64_t seed) {
-    ResidentParams params(blocks, at::kBFloat16, at::kCPU, /*master=*/std::nullopt);
+    ResidentParams params(blocks, at::kBFloat16, at::kCPU, /*homes=*/{});
     params.master()[0].fill_(1).narrow(0, kWeights, 4).zero_();
     AdamW optimizer(blocks, params, at::kCPU,
                     {.moments = ops::MomentFormat::kEightBit, .seed = seed});

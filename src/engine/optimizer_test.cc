@@ -18,7 +18,7 @@ model::ModelLayout two_parts() {
 }
 
 ResidentParams params_of(const model::ModelLayout& layout, const at::Tensor& values) {
-  ResidentParams params(layout, at::kFloat, at::kCPU, MasterHome{at::kCPU});
+  ResidentParams params(layout, at::kFloat, at::kCPU, {MasterHome{at::kCPU}});
   params.master()[0].copy_(values);
   return params;
 }
@@ -66,7 +66,7 @@ TEST(AdamW, InPartsTheNormIsThatOfTheStepBeforeOrTheBlocksOwn) {
   const at::Tensor start = ops::random_tensor({12}, 1);
   const double most = 0.5;
   const auto params = [&] {
-    ResidentParams params(layout, at::kFloat, at::kCPU, MasterHome{at::kCPU});
+    ResidentParams params(layout, at::kFloat, at::kCPU, {MasterHome{at::kCPU}});
     for (at::Tensor& block : params.master()) block.copy_(start);
     return params;
   };

@@ -21,12 +21,14 @@ void zero_gaps(const model::BlockLayout& block, at::Tensor& flat) {
 }
 
 std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarType dtype,
-                                 const MasterHome& home) {
+                                 const at::Device& device, HostArena* all, HostArena* layers) {
   std::vector<at::Tensor> blocks;
-  for (const model::BlockLayout& block : layout.blocks) {
-    blocks.push_back(home.arena != nullptr
-                         ? home.arena->take(block.numel, dtype)
-                         : at::empty({block.numel}, at::TensorOptions(dtype).device(home.device)));
+  for (int64_t b = 0; b <= layout.head_block(); ++b) {
+    const model::BlockLayout& block = layout.blocks[b];
+    HostArena* arena = all == nullptr && b > 0 && b < layout.head_block() ? layers : all;
+    blocks.push_back(arena != nullptr
+                         ? arena->take(block.numel, dtype)
+                         : at::empty({block.numel}, at::TensorOptions(dtype).device(device)));
     zero_gaps(block, blocks.back());
   }
   return blocks;
@@ -35,10 +37,11 @@ std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarTyp
 }  // namespace
 
 ResidentParams::ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype,
-                               const at::Device& device, std::optional<MasterHome> master)
-    : layout_(layout), compute_(allocate(layout, dtype, {device})) {
+                               const at::Device& device, WeightHomes homes)
+    : layout_(layout), compute_(allocate(layout, dtype, device, nullptr, homes.layers)) {
+  const std::optional<MasterHome>& master = homes.master;
   const bool apart = master && (dtype != at::kFloat || master->device != device);
-  master_ = apart ? allocate(layout, at::kFloat, *master) : compute_;
+  master_ = apart ? allocate(layout, at::kFloat, master->device, master->arena, nullptr) : compute_;
 }
 
 void ResidentParams::load(const io::Checkpoint& checkpoint) {

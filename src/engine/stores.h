@@ -49,6 +49,12 @@ struct MasterHome {
   HostArena* arena = nullptr;  // slots of it, where given
 };
 
+// Of a model's weights; without any, all are on the device and have no masters.
+struct WeightHomes {
+  std::optional<MasterHome> master;  // of what is trained
+  HostArena* layers = nullptr;       // of the base's layers, where they are not on the device
+};
+
 // The weights on one device, allocated once. Gaps between tensors are zero: the optimizer passes
 // over whole buffers.
 class ResidentParams : public ParamStore {
@@ -56,7 +62,7 @@ class ResidentParams : public ParamStore {
   // `master`: if there are to be fp32 master weights; where they would be equal to the weights
   // there are none.
   ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
-                 std::optional<MasterHome> master);
+                 WeightHomes homes);
   Lease lease(int64_t block) override { return Lease(compute_[block]); }
 
   // Reads every tensor, one at a time.

@@ -1,16 +1,21 @@
 #include "engine/weights.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "ops/linear.h"
 
 namespace trireme::engine {
 
-Weights::Weights(const Model& model, const Machine& machine, std::optional<MasterHome> master)
+Weights::Weights(const Model& model, const Machine& machine, const WeightHomes& homes)
     : model_(model),
-      base_(model.layout, machine.dtype, machine.device, model.adapters ? std::nullopt : master) {
+      device_(machine.device),
+      base_(model.layout, machine.dtype, machine.device,
+            {model.adapters ? std::nullopt : homes.master, homes.layers}) {
+  if (homes.layers != nullptr) stream_.emplace(base_.compute(), machine.device, *homes.layers);
   if (model.adapters) {
-    adapters_.emplace(model.adapters->layout, machine.dtype, machine.device, master);
+    adapters_.emplace(model.adapters->layout, machine.dtype, machine.device,
+                      WeightHomes{homes.master, nullptr});
   }
 }
 
@@ -18,20 +23,22 @@ void Weights::randomise(uint64_t seed) {
   at::manual_seed(seed);
   for (size_t b = 0; b < model_.layout.blocks.size(); ++b) {
     const model::BlockLayout& block = model_.layout.blocks[b];
-    at::Tensor& flat = base_.compute()[b];
+    at::Tensor& home = base_.compute()[b];
+    at::Tensor flat = at::zeros_like(home, home.options().device(device_));
     flat.narrow(0, 0, block.decayed).normal_(0, 0.02);
     for (const model::ParamInfo& info : block.params) {
       if (info.offset >= block.decayed) {
         model::param_view(flat, info).fill_(info.name.ends_with("norm.weight") ? 1.0 : 0.0);
       }
     }
+    home.copy_(flat);
     at::Tensor& master = base_.master()[b];
-    if (!master.is_same(flat)) master.copy_(flat);
+    if (!master.is_same(home)) master.copy_(flat);
   }
 }
 
 Weights::Layer Weights::layer(int64_t index) {
-  Layer layer{base_.lease(index + 1), std::nullopt, {}};
+  Layer layer{base(index + 1), std::nullopt, {}};
   layer.params = model::layer_params(model_.spec, model_.layout, index, layer.base.flat());
   if (model_.adapters) {
     layer.adapters = adapters_->lease(index + 1);

@@ -10,6 +10,7 @@
 
 #include "engine/device.h"
 #include "engine/model_folder.h"
+#include "engine/param_stream.h"
 #include "engine/stores.h"
 #include "model/head.h"
 
@@ -17,9 +18,9 @@ namespace trireme::engine {
 
 class Weights {
  public:
-  // Allocates. What is trained (the adapters, or the model where it has none) gets fp32 master
-  // weights at `master`, if given; a frozen base has none. `model` outlives this.
-  Weights(const Model& model, const Machine& machine, std::optional<MasterHome> master);
+  // Allocates. What is trained (the adapters, or the model where it has none) gets its
+  // masters; a frozen base has none. `model` outlives this.
+  Weights(const Model& model, const Machine& machine, const WeightHomes& homes);
 
   // Fills the base from a checkpoint, or with random numbers: norms 1, biases 0, the rest normal
   // with deviation 0.02.
@@ -47,8 +48,12 @@ class Weights {
   Head head();
 
  private:
+  Lease base(int64_t block) { return stream_ ? stream_->lease(block) : base_.lease(block); }
+
   const Model& model_;
+  at::Device device_;
   ResidentParams base_;
+  std::optional<ParamStream> stream_;  // of the base's layers that are on the host
   std::optional<ResidentParams> adapters_;
 };
 

@@ -194,7 +194,8 @@ def test_a_budget_is_not_passed(folder):
 # Saved activations on the host.
 
 HOST = ["--offload_activations", "all"]
-RESIDENCIES = (HOST, ["--number_checkpoints", 2], [*HOST, "--number_checkpoints", 2], [*HOST, "--keep", "none"])
+RESIDENCIES = (HOST, ["--number_checkpoints", 2], [*HOST, "--number_checkpoints", 2], [*HOST, "--keep", "none"],
+               [*HOST, "--offload_param", "cpu"])
 
 
 @pytest.mark.parametrize("batch", BATCHES)

@@ -46,7 +46,8 @@ RESIDENCIES = [
     HOST, (*HOST, "--keep", "none"), ("--number_checkpoints", 1), ("--number_checkpoints", 2),
     ("--number_checkpoints", 3), ("--number_checkpoints", 3, "--keep", "none"), ("--number_checkpoints", 4),
     (*HOST, "--number_checkpoints", 1), (*HOST, "--number_checkpoints", 2),
-    (*HOST, "--number_checkpoints", 3, "--keep", "none"), (*HOST, "--number_checkpoints", 4)]
+    (*HOST, "--number_checkpoints", 3, "--keep", "none"), (*HOST, "--number_checkpoints", 4),
+    ("--offload_param", "cpu"), (*HOST, "--offload_param", "cpu", "--number_checkpoints", 2)]
 
 
 @pytest.mark.parametrize("tiles", [(), ("--mlp_tile", 32, "--loss_tile", 16)], ids=["whole", "tiled"])
@@ -93,6 +94,24 @@ def test_training_ends_with_the_same_files(tmp_path, options, lora):
     assert all(a["loss"] == b["loss"] and a["grad_norm"] == b["grad_norm"] for a, b in pairs)
     file = "adapter_model.safetensors" if lora else "model.safetensors"
     assert (tmp_path / "resident" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
+
+
+def test_adapters_train_on_a_base_that_is_on_the_host(tmp_path):
+    """Forward, backward, evaluation, and the next step from the first layer on. Trained weights are refused there."""
+    model = tiny_models.make_text_model(tmp_path / "model", num_hidden_layers=5)
+    data = reviews.write_pipeline_json(tmp_path / "train.json", USERS)
+    flags = ("--val_ratio", 0.2, "--max_epochs", 2, "--packing", "off", "--logging_steps", 1, "--learning_rate", 1e-3)
+    streamed = ("--offload_param", "cpu")
+    train(model, data, tmp_path / "resident", *flags, *LORA)
+    train(model, data, tmp_path / "streamed", *flags, *LORA, *streamed)
+    files = [tmp_path / name / "adapter_model.safetensors" for name in ("resident", "streamed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    rows = {row["name"]: row for row in json.loads((tmp_path / "streamed" / "run.json").read_text())["memory"]}
+    assert rows["weights of layers"]["where"] == "host" and rows["weights"]["where"] == "device"
+    # Two of five layers.
+    assert rows["layers on their way"]["bytes"] == pytest.approx(0.4 * rows["weights of layers"]["bytes"], rel=0.01)
+    refused = train(model, data, tmp_path / "full", *flags, *streamed, expect=2)
+    assert "weights that are trained stay on the device: use --use_lora" in refused.stderr
 
 
 # The plan.
