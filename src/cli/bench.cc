@@ -96,7 +96,19 @@ Json rates_json(const engine::Rates& rates) {
           {"grouped", rates.grouped},
           {"attention_forward", rates.attention_forward},
           {"attention_backward", rates.attention_backward},
-          {"bytes", rates.bytes}};
+          {"bytes", rates.bytes},
+          {"link", rates.link}};
+}
+
+// What an optimizer's state on the host costs at least: by copies of it there and back, or by AdamW
+// there (measured for fp32 state on 16 cores, where memory is the bound).
+Json host_optimizer_json(const engine::Model& model, const engine::MemoryPlan& plan,
+                         const engine::Rates& rates) {
+  constexpr double kHostAdamW = 0.22e-9;  // seconds a parameter
+  const auto bytes = static_cast<double>(plan.optimizer_arena);
+  return {{"bytes_each_way", bytes},
+          {"copy_seconds", bytes / rates.link},
+          {"host_adamw_seconds", kHostAdamW * static_cast<double>(model.trained_layout().numel())}};
 }
 
 // The bound with everything kept, and that of what the plan keeps; both with and without the
@@ -122,7 +134,8 @@ Json bound_json(const config::RunConfig& run, const engine::Model& model,
           {"kept_with_optimizer_tokens_per_second", tokens / kept_seconds},
           {"fraction_of_keep", (keep_seconds - optimizer) / seconds},
           {"fraction_of_kept", (kept_seconds - optimizer) / seconds},
-          {"fraction_with_optimizer", kept_seconds / seconds}};
+          {"fraction_with_optimizer", kept_seconds / seconds},
+          {"optimizer_on_host", host_optimizer_json(model, plan, rates)}};
 }
 
 int64_t static_bytes(const engine::MemoryTable& table) {

@@ -10,6 +10,7 @@
 #include "cli/verbs.h"
 #include "data/packing.h"
 #include "engine/executor.h"
+#include "engine/memory_report.h"
 #include "io/safetensors.h"
 #include "model/model_io.h"
 
@@ -82,21 +83,10 @@ void write(const std::string& path, const std::vector<io::TensorSource>& tensors
   io::posix().rename(temporary, path);
 }
 
-}  // namespace
-
-int run_dump(Arguments arguments) {
-  if (help_shown(config::kDump, arguments)) return 0;
-  const config::RunConfig run = parse(arguments);
-  check_one_rank();
-  const engine::ModelFolder model(run);
-  const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
-  const engine::Machine machine = engine::prepare_machine(run);
-  const auto tokens = static_cast<int64_t>(batch.tokens.size());
-  const engine::MemoryPlan plan =
-      plan_run(run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1},
-               run.grads, /*optimizer=*/false);
+void dump(const config::RunConfig& run, const engine::ModelFolder& model,
+          const engine::Machine& machine, const engine::MemoryPlan& plan,
+          const data::PackedBatch& batch, engine::Phases& phases) {
   engine::HostMemory host(plan, machine.device);
-  engine::Phases phases(machine.device);
   const auto weights =
       load_weights(run, model, machine, host.homes(run, machine, /*training=*/false), phases);
   engine::Executor executor(model, *weights, machine.device, plan.execution, host.activations,
@@ -124,6 +114,24 @@ int run_dump(Arguments arguments) {
   tensors.push_back(source("loss_sum", io::DType::kF32, loss.sum));
   tensors.push_back(source("tokens", io::DType::kI64, at::empty({}, at::kLong).fill_(loss.tokens)));
   write(run.out, tensors);
+}
+
+}  // namespace
+
+int run_dump(Arguments arguments) {
+  if (help_shown(config::kDump, arguments)) return 0;
+  const config::RunConfig run = parse(arguments);
+  check_one_rank();
+  const engine::ModelFolder model(run);
+  const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
+  const engine::Machine machine = engine::prepare_machine(run);
+  const auto tokens = static_cast<int64_t>(batch.tokens.size());
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1},
+               run.grads, /*optimizer=*/false);
+  engine::Phases phases(machine.device);
+  engine::explain_out_of_memory(plan, phases, machine,
+                                [&] { dump(run, model, machine, plan, batch, phases); });
   return 0;
 }
 

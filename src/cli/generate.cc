@@ -15,6 +15,7 @@
 #include "data/sample.h"
 #include "data/tokenizer.h"
 #include "engine/generator.h"
+#include "engine/memory_report.h"
 
 namespace trireme::cli {
 namespace {
@@ -114,14 +115,18 @@ int run_generate(Arguments arguments) {
 
   const engine::Machine machine = engine::prepare_machine(run);
   const auto tokens = static_cast<int64_t>(prompt.size()) + run.max_new_tokens;
-  plan_run(run, model, machine, {tokens, tokens}, /*training=*/false, /*optimizer=*/false);
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, {tokens, tokens}, /*training=*/false, /*optimizer=*/false);
   engine::Phases phases(machine.device);
-  const auto weights = load_weights(run, model, machine, /*homes=*/{}, phases);
-  engine::Generator generator(model, *weights, machine.device);
-  Rng rng(static_cast<uint64_t>(run.seed));
-  const std::vector<int64_t> answer =
-      generator.generate(prompt, run.max_new_tokens, stop,
-                         {run.temperature, run.top_k, run.top_p, run.repetition_penalty}, rng);
+  std::vector<int64_t> answer;
+  engine::explain_out_of_memory(plan, phases, machine, [&] {
+    const auto weights = load_weights(run, model, machine, /*homes=*/{}, phases);
+    engine::Generator generator(model, *weights, machine.device);
+    Rng rng(static_cast<uint64_t>(run.seed));
+    answer =
+        generator.generate(prompt, run.max_new_tokens, stop,
+                           {run.temperature, run.top_k, run.top_p, run.repetition_penalty}, rng);
+  });
   fmt::print("{}\n", tokenizer.decode({answer.begin(), answer.end()}, /*skip_special=*/true));
   return 0;
 }

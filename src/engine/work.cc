@@ -11,7 +11,9 @@
 #include "attention/attention.h"
 #include "base/stopwatch.h"
 #include "engine/activation_costs.h"
+#include "engine/host_arena.h"
 #include "engine/optimizer.h"
+#include "engine/transfer.h"
 #include "ops/grouped.h"
 #include "ops/linear.h"
 #include "ops/to_device.h"
@@ -125,6 +127,21 @@ double copy_rate(const Machine& machine) {
   return moved / time_call(machine, [&] { to.copy_(from); });
 }
 
+double link_rate(const Machine& machine) {
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  HostArena arena(2 * kBytes, machine.device, "timing copies");
+  const auto transfer = make_transfer(machine.device, arena);
+  arena.wait_until_pinned();
+  const auto options = at::TensorOptions(at::kByte).device(machine.device);
+  const Copy in{arena.take(kBytes, at::kByte), at::empty({kBytes}, options)};
+  const Copy out{at::empty({kBytes}, options), arena.take(kBytes, at::kByte)};
+  return static_cast<double>(kBytes) / time_call(machine, [&] {
+           const auto there = transfer->start(Direction::kToHost, {out});
+           transfer->start(Direction::kToDevice, {in})->wait();
+           there->wait();
+         });
+}
+
 }  // namespace
 
 Work& Work::operator+=(const Work& other) {
@@ -199,6 +216,7 @@ Rates measure_rates(const Model& model, const Machine& machine,
   if (s.moe) rates.grouped = grouped_rate(machine, *s.moe, rows, s.hidden);
   attention_rates(machine, s, documents, rates);
   rates.bytes = copy_rate(machine);
+  rates.link = link_rate(machine);
   return rates;
 }
 

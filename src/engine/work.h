@@ -39,6 +39,7 @@ struct Rates {
   double attention_forward = 0;
   double attention_backward = 0;
   double bytes = 0;
+  double link = 0;  // between device and pinned host memory, each way while the other is busy too
 };
 double seconds_at(const Work& work, const Rates& rates);
 

@@ -45,3 +45,13 @@ def test_out_of_memory_is_one_line_that_says_where_and_what_fits(mib, where):
     line = done.stderr.splitlines()[-1]
     assert re.match(rf"trireme: out of memory on the host in ({where}): [0-9.]+ [KMG]iB more was asked for beside", line), line
     assert "tokens in a batch fit" in line or "--device_memory" in line or "no length fits" in line
+
+
+def test_out_of_memory_of_dump(tmp_path, model):
+    """Logits of a long document; the limit leaves room for the program and the weights."""
+    batch = tmp_path / "batch.json"
+    batch.write_text(json.dumps({"documents": [[1] * 60000], "labels": [[1] * 60000]}))
+    done = run("dump", "--model", model, "--batch", batch, "--out", tmp_path / "out.safetensors", "--logits",
+               "--device", "cpu", "--threads", 1, expect=2, preexec_fn=limited(900))
+    assert re.match(r"trireme: out of memory on the host in \w", done.stderr.splitlines()[-1]), done.stderr[-500:]
+    assert not (tmp_path / "out.safetensors").exists()
