@@ -111,9 +111,14 @@ TrainingResult Trainer::run() {
   if (window_trained_ > 0) report();
   if (evaluated_at_ != result_.steps) evaluate();
   if (!result_.loss_best)
-    output_.save_best(params_.master());  // no validation samples: the last is the result
+    output_.save_best(trained());  // no validation samples: the last is the result
   output_.finish();
   return result_;
+}
+
+const std::vector<at::Tensor>& Trainer::trained() {
+  synchronize(machine_.device);
+  return params_.master();
 }
 
 void Trainer::train_epoch(int64_t epoch) {
@@ -150,7 +155,7 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
   if (const int signal = interrupted(); signal != 0) return stop_for_interrupt(signal);
   if (crossed(before, epoch_, run_.eval_every)) evaluate();
   if (run_.save_steps > 0 && result_.steps % run_.save_steps == 0) {
-    log_.line("saved " + output_.save_checkpoint(result_.steps, params_.master()));
+    log_.line("saved " + output_.save_checkpoint(result_.steps, trained()));
   }
   if (run_.max_steps > 0 && result_.steps >= run_.max_steps) stopped_ = true;
 }
@@ -207,7 +212,7 @@ void Trainer::keep_if_best(double loss) {
   evaluations_since_best_ = improved ? 0 : evaluations_since_best_ + 1;
   if (!result_.loss_best || loss < *result_.loss_best) {
     result_.loss_best = loss;
-    output_.save_best(params_.master());
+    output_.save_best(trained());
   }
   if (run_.early_stopping_patience > 0 && evaluations_since_best_ >= run_.early_stopping_patience) {
     log_.line(fmt::format("stopping early: no improvement of {} in {} evaluations",
@@ -219,7 +224,7 @@ void Trainer::keep_if_best(double loss) {
 void Trainer::stop_for_interrupt(int signal) {
   result_.interrupted_by = signal;
   stopped_ = true;
-  log_.line("interrupted: saved " + output_.save_checkpoint(result_.steps, params_.master()));
+  log_.line("interrupted: saved " + output_.save_checkpoint(result_.steps, trained()));
 }
 
 }  // namespace trireme::engine

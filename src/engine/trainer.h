@@ -77,6 +77,8 @@ class Trainer {
   TrainingResult run();
 
  private:
+  // What is saved: master weights on the host may be on their way there after a step.
+  const std::vector<at::Tensor>& trained();
   void train_epoch(int64_t epoch);
   void train_step(const std::vector<data::PackedBatch>& batches);
   void after_step(int64_t done, int64_t steps_in_epoch);

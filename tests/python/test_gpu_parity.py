@@ -138,8 +138,11 @@ def test_state_formats_train_alike(tmp_path, lora):
         runs = [losses(folder, "cuda", tmp_path / f"{i}-{again}", *flags) for again in (0, 1)]
         assert runs[0] == runs[1], states
         ends.append(runs[0][-1])
+        file = "adapter_model.safetensors" if lora else "model.safetensors"
+        saved = (tmp_path / f"{i}-0" / file).read_bytes()
         for k, other in enumerate(OTHERWISE):  # the same bits
             assert losses(folder, "cuda", tmp_path / f"{i}-other-{k}", *flags, *other) == runs[0], (states, other)
+            assert (tmp_path / f"{i}-other-{k}" / file).read_bytes() == saved, (states, other)
         model = ("--adapter", tmp_path / f"{i}-0") if lora else ()
         dump(folder if lora else tmp_path / f"{i}-0", *make_batch((30, 20)), tmp_path, "--device", "cuda", *model)
     for end in ends[1:]:
