@@ -96,7 +96,7 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                               .master_weights = run.master_weights,
                               .moments = engine::moment_format(run.moments_dtype),
                               .update = engine::update_place(run, machine),
-                              .fused = run.optimizer_in_backward,
+                              .fused = optimizer && run.optimizer_in_backward,
                               .layers_on_host = run.offload_param == "cpu",
                               .program = machine.program,
                               .budget = machine.budget});

@@ -11,7 +11,8 @@ constexpr auto kOneRank = "one rank: nothing is communicated";
 constexpr auto kWhole = "one rank: every parameter is resident";
 constexpr auto kPinned = "weights on the host are pinned";
 constexpr auto kHostAdam = "one implementation of AdamW on the host, on all of --threads";
-constexpr auto kPageable = "the optimizer's memory on the host is not pinned";
+constexpr auto kPageable =
+    "the optimizer's memory on the host is pinned where it is streamed, and else not";
 constexpr auto kNoDisk = "training state is never kept on a disk";
 constexpr auto kNotBuilt = "not built: leave it out";
 constexpr auto kLossy = "lossy communication is not built: leave it out";

@@ -14,11 +14,8 @@ constexpr size_t kLayerBuffers = 2, kEmbedding = 2, kHead = 3;
 }  // namespace
 
 std::vector<int64_t> FusedGrads::buffer_sizes(const model::ModelLayout& layout, bool tied) {
-  int64_t layer = 0;
-  for (int64_t b = 1; b < layout.head_block(); ++b) {
-    layer = std::max(layer, layout.blocks[b].numel);
-  }
-  const int64_t embedding = layout.blocks.front().numel, head = layout.blocks.back().numel;
+  const int64_t layer = widest_layer(layout), embedding = layout.blocks.front().numel,
+                head = layout.blocks.back().numel;
   if (tied) return {layer, layer, embedding, head};
   return {layer, layer, std::max(embedding, head)};
 }
@@ -50,8 +47,7 @@ at::Tensor FusedGrads::accumulator(int64_t block) {
                 block, buffer.block);
   if (buffer.arrival) buffer.arrival->wait();
   buffer.block = block;
-  const int64_t kept = overwritten_[block] ? info.decayed : 0;
-  flat.narrow(0, kept, info.numel - kept).zero_();
+  clear_accumulator(info, overwritten_[block], flat);
   fresh_ = overwritten_[block];
   return flat;
 }

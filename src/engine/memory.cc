@@ -33,14 +33,6 @@ const char* moment_name(ops::MomentFormat format) {
   return "8-bit";
 }
 
-int64_t widest_layer(const model::ModelLayout& layout) {
-  int64_t most = 0;
-  for (int64_t b = 1; b < layout.head_block(); ++b) {
-    most = std::max(most, layout.blocks[b].numel);
-  }
-  return most;
-}
-
 // Beside weights of less precision, or where updates are the host's.
 bool has_masters(const MemoryRequest& request) {
   const bool fp32 = request.activations.dtype == at::kFloat;

@@ -121,7 +121,7 @@ at::Tensor AdamW::step(std::vector<at::Tensor>& grads, double learning_rate) {
   ++steps_;
   learning_rate_ = learning_rate;
   const at::Tensor norm = global_norm(grads);
-  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  const at::Tensor divisor = divisor_of(norm);
   for (size_t b = 0; b < grads.size(); ++b) update(b, grads[b], divisor);
   return norm;
 }
@@ -137,15 +137,19 @@ void AdamW::update(size_t block, const at::Tensor& grad) {
   const at::Tensor squares = ops::sum_of_squares(grad);
   squares_ = squares_.defined() ? squares_ + squares : squares;
   const bool own = options_.clip_by_block || !norm_.defined();
-  update(block, grad, clip_divisor(own ? squares.sqrt() : norm_, options_.max_grad_norm));
+  update(block, grad, divisor_of(own ? squares.sqrt() : norm_));
 }
 
 at::Tensor AdamW::end() { return norm_ = squares_.sqrt(); }
 
+at::Tensor AdamW::divisor_of(const at::Tensor& norm) const {
+  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  return options_.place == UpdatePlace::kHost ? divisor.to(at::kCPU) : divisor;
+}
+
 void AdamW::update(size_t block, const at::Tensor& grad, const at::Tensor& divisor) {
-  const at::Tensor d = options_.place == UpdatePlace::kHost ? divisor.to(at::kCPU) : divisor;
   for (const Part& part : parts_) {
-    if (part.block == block) update(part, grad.narrow(0, part.first, part.count), d);
+    if (part.block == block) update(part, grad.narrow(0, part.first, part.count), divisor);
   }
 }
 

@@ -65,7 +65,7 @@ class AdamW {
   // one after the other, and the host waits for both; the bits are the device's.
   at::Tensor step(std::vector<at::Tensor>& grads, double learning_rate);
 
-  // The same in parts, for gradients of which no two blocks exist at a time: begin(), update() of
+  // The same in parts, for gradients that are gone before the last is known: begin(), update() of
   // each block once, end(), which returns the norm. Then they are clipped by the global norm of the
   // step before (in the first one by their block's), or always by their block's.
   void begin(double learning_rate);
@@ -80,6 +80,8 @@ class AdamW {
     double weight_decay;
     ops::Moments moments;
   };
+  // What gradients of that norm are divided by, where the update is computed.
+  at::Tensor divisor_of(const at::Tensor& norm) const;
   void update(size_t block, const at::Tensor& grad, const at::Tensor& divisor);
   void update(const Part& part, const at::Tensor& grad, const at::Tensor& divisor);
   ops::AdamWStep step_of(const Part& part) const;

@@ -2,19 +2,16 @@
 
 #include <ATen/ops/empty.h>
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace trireme::engine {
 
-ParamStream::ParamStream(const std::vector<at::Tensor>& blocks, const at::Device& device,
-                         HostArena& arena)
+ParamStream::ParamStream(const model::ModelLayout& layout, const std::vector<at::Tensor>& blocks,
+                         const at::Device& device, HostArena& arena)
     : blocks_(blocks), arena_(arena), transfer_(make_transfer(device, arena)) {
-  int64_t most = 0;
-  for (size_t b = 1; b + 1 < blocks.size(); ++b) most = std::max(most, blocks[b].numel());
+  const int64_t numel = widest_layer(layout);
   for (Slot& slot : slots_) {
-    slot.memory = at::empty({most}, blocks[1].options().device(device));
+    slot.memory = at::empty({numel}, blocks[1].options().device(device));
   }
 }
 

@@ -20,8 +20,9 @@ class ParamStream : public ParamStore {
   // Layers on the device at a time: one at work and one on its way.
   static constexpr int64_t kResident = 2;
 
-  // Blocks [1, blocks.size() - 1) are layers, in slots of `arena`; both outlive this.
-  ParamStream(const std::vector<at::Tensor>& blocks, const at::Device& device, HostArena& arena);
+  // The layers of `blocks` are in slots of `arena`; both outlive this.
+  ParamStream(const model::ModelLayout& layout, const std::vector<at::Tensor>& blocks,
+              const at::Device& device, HostArena& arena);
 
   // Of a layer. Starts to bring the one that is next if the order goes on as it did; at most one
   // lease at a time. Asynchronous. Waits, once, until the arena is pinned.

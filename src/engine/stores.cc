@@ -3,6 +3,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "model/model_io.h"
 
@@ -55,6 +57,19 @@ void ResidentParams::refresh() {
   }
 }
 
+int64_t widest_layer(const model::ModelLayout& layout) {
+  int64_t most = 0;
+  for (int64_t b = 1; b < layout.head_block(); ++b) {
+    most = std::max(most, layout.blocks[b].numel);
+  }
+  return most;
+}
+
+void clear_accumulator(const model::BlockLayout& block, bool overwritten, const at::Tensor& flat) {
+  const int64_t kept = overwritten ? block.decayed : 0;
+  flat.narrow(0, kept, block.numel - kept).zero_();
+}
+
 ResidentGrads::ResidentGrads(const model::ModelLayout& layout, const at::Device& device,
                              std::vector<bool> overwritten)
     : layout_(layout), overwritten_(std::move(overwritten)), fresh_(layout.blocks.size()) {
@@ -73,8 +88,7 @@ bool ResidentGrads::take_fresh(int64_t block) {
 void ResidentGrads::clear() {
   fresh_ = overwritten_;
   for (size_t b = 0; b < blocks_.size(); ++b) {
-    const int64_t kept = overwritten_[b] ? layout_.blocks[b].decayed : 0;
-    blocks_[b].narrow(0, kept, layout_.blocks[b].numel - kept).zero_();
+    clear_accumulator(layout_.blocks[b], overwritten_[b], blocks_[b]);
   }
 }
 

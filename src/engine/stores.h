@@ -81,6 +81,13 @@ class ResidentParams : public ParamStore {
   std::vector<at::Tensor> master_;  // the same tensors where no other copy is needed
 };
 
+// Elements of the largest block of a layer.
+int64_t widest_layer(const model::ModelLayout& layout);
+
+// Readies a block's accumulator for a pass: zero but for what backward overwrites, as
+// ResidentGrads's `overwritten` says.
+void clear_accumulator(const model::BlockLayout& block, bool overwritten, const at::Tensor& flat);
+
 class ResidentGrads : public GradStore {
  public:
   // overwritten: of each block, whether backward writes all of its decayed part with products: it

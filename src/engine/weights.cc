@@ -12,7 +12,9 @@ Weights::Weights(const Model& model, const Machine& machine, const WeightHomes& 
       device_(machine.device),
       base_(model.layout, machine.dtype, machine.device,
             {model.adapters ? std::nullopt : homes.master, homes.layers}) {
-  if (homes.layers != nullptr) stream_.emplace(base_.compute(), machine.device, *homes.layers);
+  if (homes.layers != nullptr) {
+    stream_.emplace(model.layout, base_.compute(), machine.device, *homes.layers);
+  }
   if (model.adapters) {
     adapters_.emplace(model.adapters->layout, machine.dtype, machine.device,
                       WeightHomes{homes.master, nullptr});
@@ -24,14 +26,15 @@ void Weights::randomise(uint64_t seed) {
   for (size_t b = 0; b < model_.layout.blocks.size(); ++b) {
     const model::BlockLayout& block = model_.layout.blocks[b];
     at::Tensor& home = base_.compute()[b];
-    at::Tensor flat = at::zeros_like(home, home.options().device(device_));
+    const bool here = home.device() == device_;
+    at::Tensor flat = here ? home : at::zeros_like(home, home.options().device(device_));
     flat.narrow(0, 0, block.decayed).normal_(0, 0.02);
     for (const model::ParamInfo& info : block.params) {
       if (info.offset >= block.decayed) {
         model::param_view(flat, info).fill_(info.name.ends_with("norm.weight") ? 1.0 : 0.0);
       }
     }
-    home.copy_(flat);
+    if (!here) home.copy_(flat);
     at::Tensor& master = base_.master()[b];
     if (!master.is_same(home)) master.copy_(flat);
   }
