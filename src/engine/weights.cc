@@ -34,9 +34,11 @@ void Weights::randomise(uint64_t seed) {
         model::param_view(flat, info).fill_(info.name.ends_with("norm.weight") ? 1.0 : 0.0);
       }
     }
-    if (!here) home.copy_(flat);
+    // Through memory of its own: a part of the arena may not be pinned yet, and the driver refuses
+    // to copy into memory that is pinned only partly.
+    if (!here) home.copy_(flat.to(home.device()));
     at::Tensor& master = base_.master()[b];
-    if (!master.is_same(home)) master.copy_(flat);
+    if (!master.is_same(home)) master.copy_(flat.to(master.device()));
   }
 }
 
