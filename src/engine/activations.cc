@@ -73,7 +73,10 @@ class Planner {
   // The last segment's layers stay on the device: backward begins with them.
   int64_t spillable() const { return segmented() ? segments_.back() : layers_; }
 
-  int64_t room(model::Tiles tiles) const;
+  bool fits(model::Tiles tiles, int64_t total, int64_t held) const;
+  bool fits(const ActivationPlan& plan, int64_t more = 0) const {
+    return fits(plan.tiles, plan.total() + more, plan.saved + plan.kept + more);
+  }
   ActivationPlan plan(model::Tiles tiles, Spill spill, bool fill) const;
   void place_saved(ActivationPlan& plan, Spill spill) const;
   void add_segment(ActivationPlan& plan) const;
@@ -91,11 +94,13 @@ class Planner {
   std::optional<ActivationPlan> best_;
 };
 
-// What a plan may take. The largest block of all, the logits of a tile, comes last, when memory is
-// full of small ones: on a device it may find no hole of its size, but that much is left free.
-int64_t Planner::room(model::Tiles tiles) const {
+// Whether there is room for `total`, of which `held` is held from forward to backward. The largest
+// block of all, the logits of a tile, comes last, when what is held may have left no hole of its
+// size: on a device that much is left free, but no more than is held.
+bool Planner::fits(model::Tiles tiles, int64_t total, int64_t held) const {
   const int64_t logits = std::min(r_.tokens, tiles.loss) * r_.model->spec.vocab * 4;
-  return r_.cuda ? room_ - std::max<int64_t>(0, logits - room_ / kSpare) : room_;
+  const int64_t hole = std::clamp<int64_t>(logits - room_ / kSpare, 0, held);
+  return total + (r_.cuda ? hole : 0) <= room_;
 }
 
 // Inputs, routing and attention's outputs from `spill.dropped` on, each at its place.
@@ -152,7 +157,7 @@ void Planner::keep_what_fits(ActivationPlan& plan, bool fill) const {
     if (saved) continue;
     // With all on the host, attention's output is there or computed again.
     const bool barred = r_.offload == "all" && saves_attention() && k.flag == &Keep::attention;
-    const bool fits = !barred && plan.total() + k.bytes <= room(plan.tiles);
+    const bool fits = !barred && this->fits(plan, k.bytes);
     if (r_.keep == "all" || (fill && r_.keep == "auto" && fits)) {
       plan.kept += k.bytes;
       for (const int64_t layer : k.layers) plan.keep[layer].*k.flag = true;
@@ -186,7 +191,7 @@ ActivationPlan Planner::plan(model::Tiles tiles, Spill spill, bool fill) const {
 // Keeps the better plan of those that fit: the faster one, and of two alike the one with less on
 // the host; with --keep none the one of least memory, first on the host and then on the device.
 void Planner::consider(ActivationPlan plan) {
-  if (plan.total() > room(plan.tiles) || plan.host > r_.host_room) return;
+  if (!fits(plan) || plan.host > r_.host_room) return;
   const auto rank = [&](const ActivationPlan& p) {
     const auto host = static_cast<double>(p.host), device = static_cast<double>(p.total());
     return r_.keep == "none" ? std::tuple{host, device, p.seconds}
@@ -199,7 +204,7 @@ void Planner::consider_all_on_host(model::Tiles tiles) {
   // Attention's outputs of as few layers as need be are not saved: less is also staged then.
   for (int64_t dropped = saves_attention() ? 0 : layers_; dropped <= layers_; ++dropped) {
     const ActivationPlan plan = this->plan(tiles, {layers_, dropped}, /*fill=*/true);
-    if (plan.host > r_.host_room || plan.total() > room(tiles)) continue;
+    if (plan.host > r_.host_room || !fits(plan)) continue;
     return consider(plan);
   }
 }
@@ -210,11 +215,11 @@ void Planner::consider_all_on_host(model::Tiles tiles) {
 void Planner::consider_spilling(model::Tiles tiles) {
   for (int64_t dropped = saves_attention() ? 0 : layers_; dropped <= layers_; ++dropped) {
     const ActivationPlan all = plan(tiles, {layers_, dropped}, /*fill=*/false);
-    int64_t spilled = layers_, device = all.total();
+    int64_t spilled = layers_, back = 0;  // bytes that stay on the device after all
     while (spilled > 1) {
       const SavedBytes next = saved_bytes(r_, spilled - 1, tiles);
-      device += next.input + next.routing + (spilled - 1 >= dropped ? next.attention : 0);
-      if (device > room(tiles)) break;
+      back += next.input + next.routing + (spilled - 1 >= dropped ? next.attention : 0);
+      if (!fits(all, back)) break;
       --spilled;
     }
     consider(spilled == layers_ ? all : plan(tiles, {spilled, dropped}, /*fill=*/false));

@@ -17,18 +17,10 @@
 namespace trireme::engine {
 namespace {
 
-[[noreturn]] void refused(const char* verb, int64_t bytes, const std::string& what,
-                          const std::string& why) {
-  fail(
-      "cannot {} {} of host memory for {}: {}: use a smaller --max_length, --host_memory or "
-      "--offload_activations none",
-      verb, format_bytes(bytes), what, why);
-}
-
-std::byte* map_memory(int64_t bytes, const std::string& what) {
+std::byte* map_memory(int64_t bytes) {
   void* base = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED) refused("map", bytes, what, std::strerror(errno));
+  if (base == MAP_FAILED) return nullptr;
   // Large pages are faulted in several times as fast; a kernel without them says no, and that is
   // all right.
   madvise(base, static_cast<size_t>(bytes), MADV_HUGEPAGE);
@@ -50,10 +42,11 @@ void populate(std::byte* base, int64_t bytes) {
 
 }  // namespace
 
-HostArena::HostArena(int64_t bytes, const at::Device& device, std::string what)
-    : bytes_(bytes), what_(std::move(what)) {
+HostArena::HostArena(int64_t bytes, const at::Device& device, std::string what, std::string instead)
+    : bytes_(bytes), what_(std::move(what)), instead_(std::move(instead)) {
   if (bytes_ == 0) return;
-  base_ = map_memory(bytes_, what_);
+  base_ = map_memory(bytes_);
+  if (base_ == nullptr) refuse("map", std::strerror(errno));
   if (device.is_cuda()) {
     pinning_ = std::jthread([this](const std::stop_token& stop) { pin(stop); });
   }
@@ -64,6 +57,11 @@ HostArena::~HostArena() {
   pinning_ = {};  // asks the thread to stop, and joins it
   for (int64_t at = 0; at < pinned_; at += kPiece) cuda::unpin(base_ + at);
   munmap(base_, static_cast<size_t>(bytes_));
+}
+
+void HostArena::refuse(const char* verb, const std::string& why) const {
+  fail("cannot {} {} of host memory for {}: {}: use {}, or less --host_memory", verb,
+       format_bytes(bytes_), what_, why, instead_);
 }
 
 void HostArena::pin(const std::stop_token& stop) {
@@ -82,7 +80,7 @@ void HostArena::wait_until_pinned() {
   if (!pinning_.joinable()) return;
   const Stopwatch clock;
   pinning_.join();
-  if (!pin_error_.empty()) refused("pin", bytes_, what_, pin_error_);
+  if (!pin_error_.empty()) refuse("pin", pin_error_);
   log("pinned {} of host memory for {} in {}, {} of them after the model was read",
       format_bytes(bytes_), what_, format_duration(pin_seconds_), format_duration(clock.seconds()));
 }

@@ -24,8 +24,10 @@ class HostArena {
   static constexpr int64_t kPiece = int64_t{512} << 20;
 
   // Maps `bytes` (0: an arena that nothing is taken from) and, for a CUDA device, starts to pin
-  // them. `what` will be there, for messages. UserError: the system refuses as much.
-  HostArena(int64_t bytes, const at::Device& device, std::string what = "saved activations");
+  // them. `what` will be there and `instead` does without, for messages. UserError: the system
+  // refuses as much.
+  HostArena(int64_t bytes, const at::Device& device, std::string what = "saved activations",
+            std::string instead = "a smaller --max_length or --offload_activations none");
   ~HostArena();
   HostArena(const HostArena&) = delete;
   HostArena& operator=(const HostArena&) = delete;
@@ -55,12 +57,13 @@ class HostArena {
 
  private:
   void pin(const std::stop_token& stop);
+  [[noreturn]] void refuse(const char* verb, const std::string& why) const;
 
   at::Tensor slot(int64_t size, at::IntArrayRef sizes, at::IntArrayRef strides,
                   at::TensorOptions options);
 
   int64_t bytes_;
-  std::string what_;
+  std::string what_, instead_;
   std::byte* base_ = nullptr;
   int64_t used_ = 0;
   int64_t pinned_ = 0;     // bytes; the thread's until it is joined, as the next two

@@ -215,8 +215,9 @@ config::Json MemoryTable::json() const {
 
 HostMemory::HostMemory(const MemoryPlan& plan, const at::Device& device)
     : activations(plan.execution.host_bytes, device),
-      optimizer(plan.optimizer_arena, device, "the optimizer's state"),
-      layers(plan.layers_arena, device, "the layers' weights") {}
+      optimizer(plan.optimizer_arena, device, "the optimizer's state",
+                "--moments_dtype 8bit or --offload_optimizer none"),
+      layers(plan.layers_arena, device, "the layers' weights", "--offload_param none") {}
 
 WeightHomes HostMemory::homes(const config::RunConfig& run, const Machine& machine, bool training) {
   return {training ? master_home(run, machine, optimizer) : std::nullopt,
