@@ -1,0 +1,142 @@
+#include "dist/group.h"
+
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "dist/c10d.h"
+
+namespace trireme::dist {
+namespace {
+
+class Done : public Pending {
+ public:
+  void wait() override {}
+};
+
+class Working : public Pending {
+ public:
+  Working(c10::intrusive_ptr<c10d::Work> work, std::string where)
+      : work_(std::move(work)), where_(std::move(where)) {}
+  void wait() override {
+    try {
+      work_->wait();
+    } catch (const std::exception& error) {
+      throw PeerFailure(where_ + ": " + cause(error));
+    }
+  }
+
+ private:
+  c10::intrusive_ptr<c10d::Work> work_;
+  std::string where_;
+};
+
+int64_t bytes_of(const at::Tensor& x) { return static_cast<int64_t>(x.nbytes()); }
+
+}  // namespace
+
+struct Group::Impl {
+  c10::intrusive_ptr<c10d::Backend> backend;
+};
+
+const char* collective_name(Collective collective) {
+  switch (collective) {
+    case Collective::kAllReduce:
+      return "all_reduce";
+    case Collective::kAllGather:
+      return "all_gather";
+    case Collective::kReduceScatter:
+      return "reduce_scatter";
+    case Collective::kAllToAll:
+      break;
+  }
+  return "all_to_all";
+}
+
+Group::Group(std::string name) : name_(std::move(name)) {}
+
+Group::Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
+             std::chrono::milliseconds timeout)
+    : name_(std::move(name)), ranks_(std::move(ranks)), index_(index) {
+  TRIREME_CHECK(index_ < ranks_.size());
+  if (ranks_.size() == 1) return;
+  const auto place = c10::make_intrusive<c10d::PrefixStore>(
+      fmt::format("{}/{}", name_, ranks_.front()), store.c10d);
+  try {
+    impl_ = std::make_unique<Impl>(Impl{c10::make_intrusive<c10d::ProcessGroupGloo>(
+        place, static_cast<int>(index_), static_cast<int>(ranks_.size()),
+        c10d::ProcessGroupGloo::Options::create_default(timeout))});
+  } catch (const std::exception& error) {
+    throw PeerFailure(fmt::format("rank {}: group {} of ranks {} did not meet: {}", ranks_[index_],
+                                  name_, fmt::join(ranks_, ", "), cause(error)));
+  }
+}
+
+Group::~Group() = default;
+Group::Group(Group&&) noexcept = default;
+Group& Group::operator=(Group&&) noexcept = default;
+
+std::string Group::where(Collective collective) const {
+  return fmt::format("rank {}: {} in group {} of ranks {}", ranks_[index_],
+                     collective_name(collective), name_, fmt::join(ranks_, ", "));
+}
+
+template <typename Start>
+PendingPtr Group::start(Collective collective, int64_t bytes, const Start& start) const {
+  Traffic& traffic = traffic_[static_cast<size_t>(collective)];
+  ++traffic.calls;
+  traffic.bytes += bytes;
+  try {
+    return std::make_unique<Working>(start(), where(collective));
+  } catch (const std::exception& error) {
+    throw PeerFailure(where(collective) + ": " + cause(error));
+  }
+}
+
+PendingPtr Group::all_reduce(const at::Tensor& x) const {
+  if (!impl_) return std::make_unique<Done>();
+  return start(Collective::kAllReduce, 2 * bytes_of(x) * (size() - 1) / size(), [&] {
+    std::vector<at::Tensor> list{x};
+    return impl_->backend->allreduce(list);
+  });
+}
+
+PendingPtr Group::all_gather(const at::Tensor& out, const at::Tensor& in) const {
+  TRIREME_CHECK(out.numel() == size() * in.numel());
+  if (!impl_) {
+    out.view(-1).copy_(in.view(-1));
+    return std::make_unique<Done>();
+  }
+  return start(Collective::kAllGather, bytes_of(in) * (size() - 1), [&] {
+    at::Tensor to = out, from = in;
+    return impl_->backend->_allgather_base(to, from);
+  });
+}
+
+PendingPtr Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) const {
+  TRIREME_CHECK(in.numel() == size() * out.numel());
+  if (!impl_) {
+    out.view(-1).copy_(in.view(-1));
+    return std::make_unique<Done>();
+  }
+  return start(Collective::kReduceScatter, bytes_of(out) * (size() - 1), [&] {
+    at::Tensor to = out, from = in;
+    return impl_->backend->_reduce_scatter_base(to, from);
+  });
+}
+
+PendingPtr Group::all_to_all(const at::Tensor& out, const at::Tensor& in,
+                             std::vector<int64_t> out_rows, std::vector<int64_t> in_rows) const {
+  TRIREME_CHECK(std::ssize(out_rows) == size() && std::ssize(in_rows) == size());
+  if (!impl_) {
+    out.view(-1).copy_(in.view(-1));
+    return std::make_unique<Done>();
+  }
+  const int64_t rows = in.size(0), others = rows - in_rows[index_];
+  const int64_t bytes = rows == 0 ? 0 : bytes_of(in) / rows * others;
+  return start(Collective::kAllToAll, bytes, [&] {
+    at::Tensor to = out, from = in;
+    return impl_->backend->alltoall_base(to, from, out_rows, in_rows);
+  });
+}
+
+}  // namespace trireme::dist

@@ -1,0 +1,92 @@
+// Ranks that exchange tensors with each other, and what they have exchanged. A group of one rank is
+// as real as others, and free: its collectives are copies where input and output differ, else
+// nothing.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dist/rendezvous.h"
+
+namespace trireme::dist {
+
+// A collective did not end: a rank is gone, or did not come in time.
+class PeerFailure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class Collective { kAllReduce, kAllGather, kReduceScatter, kAllToAll };
+constexpr size_t kCollectives = 4;
+const char* collective_name(Collective collective);
+
+struct Traffic {
+  int64_t calls = 0;
+  int64_t bytes = 0;  // to other ranks, the least that the collective can do with
+};
+
+// The end of a collective that was started.
+class Pending {
+ public:
+  virtual ~Pending() = default;
+  // On a CPU: returns when the output is there. PeerFailure.
+  virtual void wait() = 0;
+};
+using PendingPtr = std::unique_ptr<Pending>;
+
+class Group {
+ public:
+  // Of one rank.
+  explicit Group(std::string name = "self");
+  // Of `ranks` (ascending, of the job), of which this process is `ranks[index]`; Gloo connects each
+  // to each. All of them construct it, and meet in the store under `name` and the first rank.
+  // PeerFailure: they do not all come within `timeout`, which holds for every collective too.
+  Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
+        std::chrono::milliseconds timeout);
+  ~Group();
+  Group(Group&&) noexcept;
+  Group& operator=(Group&&) noexcept;
+
+  const std::string& name() const { return name_; }
+  int64_t size() const { return static_cast<int64_t>(ranks_.size()); }
+  int64_t index() const { return static_cast<int64_t>(index_); }
+  const std::vector<int64_t>& ranks() const { return ranks_; }
+
+  // All are asynchronous, called by all ranks of the group in the same order, and deterministic.
+  // Tensors are contiguous and live until wait() has returned; inputs do not change until then.
+
+  // x becomes the sum over ranks. Adjoint of itself.
+  [[nodiscard]] PendingPtr all_reduce(const at::Tensor& x) const;
+  // in [n, ...] of each rank -> out [size n, ...], in the order of ranks. Adjoint: reduce_scatter.
+  [[nodiscard]] PendingPtr all_gather(const at::Tensor& out, const at::Tensor& in) const;
+  // in [size n, ...] -> out [n, ...]: the sum over ranks of this rank's part. Adjoint: all_gather.
+  [[nodiscard]] PendingPtr reduce_scatter(const at::Tensor& out, const at::Tensor& in) const;
+  // Rows of `in`, in_rows[r] of them to each rank r in turn, become out_rows[r] rows of `out` from
+  // each. Adjoint: the same with rows exchanged.
+  [[nodiscard]] PendingPtr all_to_all(const at::Tensor& out, const at::Tensor& in,
+                                      std::vector<int64_t> out_rows,
+                                      std::vector<int64_t> in_rows) const;
+
+  Traffic traffic(Collective collective) const { return traffic_[static_cast<size_t>(collective)]; }
+
+ private:
+  struct Impl;
+  template <typename Start>
+  PendingPtr start(Collective collective, int64_t bytes, const Start& start) const;
+  std::string where(Collective collective) const;
+
+  std::string name_;
+  std::vector<int64_t> ranks_ = {0};
+  size_t index_ = 0;
+  std::unique_ptr<Impl> impl_;  // none: one rank
+  mutable std::array<Traffic, kCollectives> traffic_{};
+};
+
+}  // namespace trireme::dist

@@ -1,0 +1,42 @@
+// Ranks of a test as threads of its process.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "dist/mesh.h"
+
+namespace trireme::dist {
+
+// Runs body on every rank of the mesh. Returns what each of them threw (null: nothing).
+inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
+                                                 std::span<const config::Span> spans,
+                                                 std::chrono::milliseconds timeout,
+                                                 const std::function<void(const Mesh&)>& body) {
+  const StorePtr store = local_store();
+  std::vector<std::exception_ptr> errors(static_cast<size_t>(spec.ranks()));
+  std::vector<std::jthread> threads;
+  for (int64_t rank = 0; rank < spec.ranks(); ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        body(Mesh(spec, rank, *store, spans, timeout));
+      } catch (...) {
+        errors[static_cast<size_t>(rank)] = std::current_exception();
+      }
+    });
+  }
+  threads.clear();
+  return errors;
+}
+
+// The same where nobody is to throw: rethrows the first rank's.
+inline void run_ranks(const config::MeshSpec& spec, std::span<const config::Span> spans,
+                      const std::function<void(const Mesh&)>& body) {
+  for (const auto& error : try_ranks(spec, spans, std::chrono::seconds(60), body)) {
+    if (error) std::rethrow_exception(error);
+  }
+}
+
+}  // namespace trireme::dist
