@@ -1,7 +1,11 @@
 #include "dist/rendezvous.h"
 
+#include <c10/util/Logging.h>
+
 #include "base/error.h"
 #include "dist/c10d.h"
+
+C10_DECLARE_int(caffe2_log_level);
 
 namespace trireme::dist {
 namespace {
@@ -10,6 +14,17 @@ bool port_taken(const std::string& cause) {
   return cause.find("EADDRINUSE") != std::string::npos ||
          cause.find("address already in use") != std::string::npos;
 }
+
+// While it lives, c10d says nothing of attempts that fail, each with a backtrace; the last is told
+// by explain().
+class Quiet {
+ public:
+  Quiet() { FLAGS_caffe2_log_level = 2; }  // errors
+  ~Quiet() { FLAGS_caffe2_log_level = before_; }
+
+ private:
+  int before_ = FLAGS_caffe2_log_level;
+};
 
 [[noreturn]] void explain(const Launch& launch, const std::string& cause,
                           std::chrono::seconds timeout) {
@@ -38,6 +53,7 @@ StorePtr connect(const Launch& launch, std::chrono::seconds timeout) {
   options.numWorkers = static_cast<size_t>(launch.ranks);
   options.waitWorkers = !launch.agent_store;
   options.timeout = timeout;
+  const Quiet quiet;
   try {
     auto store = c10::make_intrusive<c10d::TCPStore>(launch.address, options);
     return std::make_shared<Store>(

@@ -1,0 +1,89 @@
+#include "attention/ulysses.h"
+
+#include <gtest/gtest.h>
+
+#include "base/testing.h"
+#include "dist/testing.h"
+#include "ops/testing.h"
+
+namespace trireme::attention {
+namespace {
+
+using config::Span;
+using ops::random_tensor;
+using ops::relative_error;
+
+constexpr double kScale = 0.25;
+constexpr Span kUlysses[] = {Span::kUlysses};
+
+// Ranks, query heads, key heads, rows of the sequence.
+class Degrees : public testing::TestWithParam<std::tuple<int64_t, int64_t, int64_t, int64_t>> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Ulysses, Degrees,
+    testing::Values(std::tuple{1, 4, 2, 31},   // of one rank
+                    std::tuple{2, 8, 4, 61},   // as many key heads as ranks, or more
+                    std::tuple{4, 8, 2, 61},   // fewer: repeated
+                    std::tuple{8, 8, 2, 61},   // of each rank one query head
+                    std::tuple{2, 12, 3, 40},  // ranks and key heads divide neither way
+                    std::tuple{3, 12, 4, 41},  //
+                    std::tuple{4, 4, 1, 3}));  // a rank without rows
+
+// The single rank's attention over packed documents that shards cut anywhere: the same kernels on
+// the same rows, so that all but the sums of repeated heads have the same bits.
+TEST_P(Degrees, EqualTheSingleRank) {
+  const auto [ranks, heads, kv_heads, rows] = GetParam();
+  const at::Tensor q = random_tensor({rows, heads, 16}, 1),
+                   k = random_tensor({rows, kv_heads, 16}, 2),
+                   v = random_tensor({rows, kv_heads, 16}, 3), dout = random_tensor(q.sizes(), 4);
+  const std::vector<int64_t> starts =
+      rows > 20 ? std::vector<int64_t>{0, 1, 17, rows} : std::vector<int64_t>{0, rows};
+  LocalAttention single(starts, at::kCPU, kScale);
+  const AttentionOutput expected = single.forward(q, k, v);
+  const AttentionGradients gradients = single.backward(dout, q, k, v, expected);
+
+  std::vector<int64_t> bounds;
+  for (int64_t r = 0; r <= ranks; ++r) bounds.push_back(rows * r / ranks);
+  dist::run_ranks({.ulysses = ranks}, kUlysses, [&](const dist::Mesh& mesh) {
+    const int64_t first = bounds[mesh.rank()], count = bounds[mesh.rank() + 1] - first;
+    const auto mine = [&](const at::Tensor& x) { return x.narrow(0, first, count); };
+    UlyssesAttention attention(std::make_unique<LocalAttention>(starts, at::kCPU, kScale),
+                               mesh.group(Span::kUlysses), bounds);
+    const AttentionOutput out = attention.forward(mine(q), mine(k), mine(v));
+    EXPECT_TRUE(out.out.equal(mine(expected.out)));
+    const AttentionGradients g = attention.backward(mine(dout), mine(q), mine(k), mine(v), out);
+    EXPECT_TRUE(g.dq.equal(mine(gradients.dq)));
+    if (count == 0) return;
+    // fp32 sums of at most as many terms in another order.
+    EXPECT_LT(relative_error(g.dk, mine(gradients.dk)), 1e-6);
+    EXPECT_LT(relative_error(g.dv, mine(gradients.dv)), 1e-6);
+  });
+}
+
+// What is sent is each head that another rank reads, once: nothing is sent to all.
+TEST(UlyssesAttention, SendsTheLeast) {
+  constexpr int64_t kRanks = 4, kRows = 32, kHeads = 8, kKeys = 2, kDim = 16;
+  const std::vector<int64_t> bounds = {0, 8, 16, 24, 32}, starts = {0, kRows};
+  dist::run_ranks({.ulysses = kRanks}, kUlysses, [&](const dist::Mesh& mesh) {
+    UlyssesAttention attention(std::make_unique<LocalAttention>(starts, at::kCPU, kScale),
+                               mesh.group(Span::kUlysses), bounds);
+    const at::Tensor q = random_tensor({8, kHeads, kDim}, 1),
+                     k = random_tensor({8, kKeys, kDim}, 2);
+    attention.forward(q, k, k);
+    // Of 8 rows: 3 of 4 ranks get 2 query heads, one key and one value head, and give 2 heads back.
+    const dist::Traffic traffic = mesh.group(Span::kUlysses).traffic(dist::Collective::kAllToAll);
+    EXPECT_EQ(traffic.calls, 4);
+    EXPECT_EQ(traffic.bytes, 3 * 8 * kDim * 4 * (2 + 1 + 1 + 2));
+  });
+}
+
+TEST(UlyssesAttention, ADegreeThatDoesNotDivideTheHeadsIsRefusedWithThoseThatDo) {
+  EXPECT_EQ(
+      user_error([] { check_ulysses(12, 8, "sequence_parallel.size"); }),
+      "sequence_parallel.size 8: does not divide the model's 12 attention heads: use one of 1, 2, "
+      "3, 4, 6, 12");
+  check_ulysses(32, 8, "");
+}
+
+}  // namespace
+}  // namespace trireme::attention
