@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "cli/verbs.h"
+#include "dist/group.h"
 
 namespace {
 
@@ -61,6 +62,9 @@ int main(int argc, char** argv) {
   } catch (const std::filesystem::filesystem_error& error) {
     fmt::print(stderr, "trireme: {}\n", error.what());
     return 2;
+  } catch (const trireme::dist::PeerFailure& error) {
+    fmt::print(stderr, "trireme: {}\n", error.what());
+    return 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "trireme: internal error: {}\n", error.what());
     return 1;

@@ -1,14 +1,26 @@
 #include "base/log.h"
 
+#include <atomic>
 #include <cstdio>
 
 namespace trireme {
+namespace {
 
-void log_line(std::string_view line) {
+std::atomic<bool> quiet_{false};
+
+void write(std::string_view line) {
   const std::string text = fmt::format("{}\n", line);
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
-void warn_line(std::string_view line) { log_line(fmt::format("warning: {}", line)); }
+}  // namespace
+
+void log_line(std::string_view line) {
+  if (!quiet_) write(line);
+}
+
+void warn_line(std::string_view line) { write(fmt::format("warning: {}", line)); }
+
+void only_warn(bool quiet) { quiet_ = quiet; }
 
 }  // namespace trireme

@@ -11,6 +11,9 @@ namespace trireme {
 void log_line(std::string_view line);
 void warn_line(std::string_view line);  // prefixed "warning: "
 
+// Whether log() says nothing from now on: of several processes one tells.
+void only_warn(bool quiet);
+
 template <typename... Args>
 void log(fmt::format_string<Args...> text, Args&&... args) {
   log_line(fmt::format(text, std::forward<Args>(args)...));

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/stopwatch.h"
 #include "cli/prepare.h"
+#include "cli/ranks.h"
 #include "cli/verbs.h"
 #include "config/shapes.h"
 #include "data/packing.h"
@@ -201,8 +202,9 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::MemoryPlan& plan, engine::HostMemory& host, engine::Phases& phases) {
   const std::vector<data::PackedBatch> batches = {
       random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
+  const dist::Mesh mesh;
   auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution,
-                                                  host, phases);
+                                                  host, phases, mesh);
   const Timing timing = time_steps(run, machine, *step, batches);
   const auto tokens = static_cast<double>(run.length * run.documents);
   const double seconds = timing.median_seconds();
@@ -293,6 +295,7 @@ Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine
 int run_bench(Arguments arguments) {
   if (help_shown(config::kBench, arguments)) return 0;
   const config::RunConfig run = config::parse_command_line(config::kBench, arguments);
+  check_one_rank(run);
   Subject subject(run);
   engine::Model& model = subject.model();
   const bool training = run.steps > 0;

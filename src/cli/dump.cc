@@ -5,13 +5,16 @@
 
 #include <algorithm>
 
+#include "attention/ulysses.h"
 #include "base/error.h"
 #include "cli/prepare.h"
+#include "cli/ranks.h"
 #include "cli/verbs.h"
 #include "data/packing.h"
 #include "engine/executor.h"
 #include "engine/memory_report.h"
 #include "io/safetensors.h"
+#include "layout/sequence.h"
 #include "model/model_io.h"
 
 namespace trireme::cli {
@@ -85,12 +88,12 @@ void write(const std::string& path, const std::vector<io::TensorSource>& tensors
 
 void dump(const config::RunConfig& run, const engine::ModelFolder& model,
           const engine::Machine& machine, const engine::MemoryPlan& plan,
-          const data::PackedBatch& batch, engine::Phases& phases) {
+          const data::PackedBatch& batch, engine::Phases& phases, const Ranks& ranks) {
   engine::HostMemory host(plan, machine.device);
   const auto weights =
       load_weights(run, model, machine, host.homes(run, machine, /*training=*/false), phases);
   engine::Executor executor(model, *weights, machine.device, plan.execution, host.activations,
-                            phases);
+                            phases, ranks.mesh);
 
   std::vector<io::TensorSource> tensors;
   at::Tensor logits;
@@ -102,6 +105,9 @@ void dump(const config::RunConfig& run, const engine::ModelFolder& model,
     grads.clear();
     loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), grads,
                                      static_cast<uint64_t>(run.seed), wanted_logits);
+    for (const at::Tensor& block : grads.blocks()) {
+      ranks.mesh.group(config::Span::kShards).all_reduce(block)->wait();
+    }
     for (io::TensorSource& gradient :
          model::tensor_sources(model.trained_layout(), grads.blocks(), io::DType::kF32)) {
       gradient.name = "grad." + gradient.name;
@@ -113,7 +119,7 @@ void dump(const config::RunConfig& run, const engine::ModelFolder& model,
   if (run.logits) tensors.push_back(source("logits", io::DType::kF32, logits));
   tensors.push_back(source("loss_sum", io::DType::kF32, loss.sum));
   tensors.push_back(source("tokens", io::DType::kI64, at::empty({}, at::kLong).fill_(loss.tokens)));
-  write(run.out, tensors);
+  if (ranks.first()) write(run.out, tensors);
 }
 
 }  // namespace
@@ -121,17 +127,24 @@ void dump(const config::RunConfig& run, const engine::ModelFolder& model,
 int run_dump(Arguments arguments) {
   if (help_shown(config::kDump, arguments)) return 0;
   const config::RunConfig run = parse(arguments);
-  check_one_rank();
+  const Ranks ranks = start_ranks(run);
+  if (ranks.mesh.spec().data > 1) {
+    fail("{} ranks for one batch: give --sequence_parallel_size {}", ranks.mesh.spec().ranks(),
+         ranks.mesh.spec().ranks());
+  }
   const engine::ModelFolder model(run);
+  attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
+                           "--sequence_parallel_size");
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
-  const engine::Machine machine = engine::prepare_machine(run);
-  const auto tokens = static_cast<int64_t>(batch.tokens.size());
+  const engine::Machine machine = agreed(engine::prepare_machine(run), ranks);
+  const int64_t tokens =
+      layout::even_cut(std::ssize(batch.tokens), run.sequence_parallel_size)[1];  // the most
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1},
                run.grads, /*optimizer=*/false);
   engine::Phases phases(machine.device);
   engine::explain_out_of_memory(plan, phases, machine,
-                                [&] { dump(run, model, machine, plan, batch, phases); });
+                                [&] { dump(run, model, machine, plan, batch, phases, ranks); });
   return 0;
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "attention/block.h"
-#include "base/env.h"
 #include "base/error.h"
 #include "base/host_memory.h"
 #include "base/log.h"
@@ -53,16 +52,6 @@ void require(const std::string& value, const std::string& flag, const std::strin
 
 std::string tokenizer_folder(const config::RunConfig& run) {
   return run.tokenizer.empty() ? run.model : run.tokenizer;
-}
-
-void check_one_rank() {
-  const std::string ranks = env("WORLD_SIZE").value_or("1");
-  if (ranks != "1") {
-    fail(
-        "WORLD_SIZE={}: this version trains on one rank: start one process (torchrun "
-        "--nproc_per_node=1, or none)",
-        ranks);
-  }
 }
 
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,

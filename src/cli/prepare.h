@@ -23,9 +23,6 @@ void require(const std::string& value, const std::string& flag, const std::strin
 
 std::string tokenizer_folder(const config::RunConfig& run);
 
-// UserError when the launcher started more ranks than this version can use.
-void check_one_rank();
-
 // A memory plan; training: with gradients, and optimizer state if asked for.
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
                             const engine::Machine& machine, engine::BatchSize batch, bool training,

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "cli/prepare.h"
+#include "cli/ranks.h"
 #include "cli/verbs.h"
 #include "config/deepspeed.h"
 #include "data/chat_template.h"
@@ -102,7 +103,8 @@ engine::TrainingResult train(const config::RunConfig& run, const engine::ModelFo
   engine::HostMemory host(plan, machine.device);  // pinned beside the reading
   const auto weights =
       load_weights(run, model, machine, host.homes(run, machine, /*training=*/true), phases);
-  engine::TrainStep step(run, model, machine, *weights, plan.execution, host, phases);
+  const dist::Mesh mesh;
+  engine::TrainStep step(run, model, machine, *weights, plan.execution, host, phases, mesh);
   engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
   engine::Trainer trainer(run, samples, step, weights->trained(), machine, plan, output, run_log);
   return trainer.run();
@@ -123,7 +125,7 @@ int finish(const engine::TrainingResult& result, const engine::OutputFolder& out
 int run_train(Arguments arguments) {
   if (help_shown(config::kTrain, arguments)) return 0;
   config::RunConfig run = parse(arguments);
-  check_one_rank();
+  check_one_rank(run);
   const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run);
   engine::check_optimizer_in_backward(run);
   const engine::ModelFolder model(run);

@@ -104,6 +104,7 @@ struct RunConfig {
   int64_t loss_tile = 0;                      // rows of a head+loss tile; 0 = chosen
   bool deterministic = false;
   bool disable_flash_attn = false;
+  int64_t sequence_parallel_size = 1;  // ranks that share each sequence
   std::string deepspeed;  // DeepSpeed JSON
   int64_t local_rank = -1;
 

@@ -257,6 +257,15 @@ std::vector<Option> machine_options() {
        .field = &RunConfig::disable_flash_attn,
        .verbs = kModelVerbs,
        .help = "accepted without effect: no flash-attn package is used"},
+      {.name = "sequence_parallel_size",
+       .field = &RunConfig::sequence_parallel_size,
+       .unit = "ranks",
+       .min = 1,
+       .max = 4096,
+       .numerics = kChanges,
+       .help =
+           "ranks that share each sequence and exchange attention heads (Ulysses); dump only in "
+           "this version"},
       {.name = "deepspeed",
        .field = &RunConfig::deepspeed,
        .numerics = kChanges,

@@ -55,7 +55,7 @@ const char* collective_name(Collective collective) {
 Group::Group(std::string name) : name_(std::move(name)) {}
 
 Group::Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
-             std::chrono::milliseconds timeout)
+             const Timeouts& timeouts)
     : name_(std::move(name)), ranks_(std::move(ranks)), index_(index) {
   TRIREME_CHECK(index_ < ranks_.size());
   if (ranks_.size() == 1) return;
@@ -64,7 +64,8 @@ Group::Group(std::string name, std::vector<int64_t> ranks, size_t index, const S
   try {
     impl_ = std::make_unique<Impl>(Impl{c10::make_intrusive<c10d::ProcessGroupGloo>(
         place, static_cast<int>(index_), static_cast<int>(ranks_.size()),
-        c10d::ProcessGroupGloo::Options::create_default(timeout))});
+        c10d::ProcessGroupGloo::Options::create_default(timeouts.meeting))});
+    impl_->backend->setTimeout(timeouts.collective);
   } catch (const std::exception& error) {
     throw PeerFailure(fmt::format("rank {}: group {} of ranks {} did not meet: {}", ranks_[index_],
                                   name_, fmt::join(ranks_, ", "), cause(error)));

@@ -41,15 +41,20 @@ class Pending {
 };
 using PendingPtr = std::unique_ptr<Pending>;
 
+struct Timeouts {
+  std::chrono::milliseconds meeting;     // until all ranks of a group are there
+  std::chrono::milliseconds collective;  // until a collective ends that a rank has begun
+};
+
 class Group {
  public:
   // Of one rank.
   explicit Group(std::string name = "self");
   // Of `ranks` (ascending, of the job), of which this process is `ranks[index]`; Gloo connects each
   // to each. All of them construct it, and meet in the store under `name` and the first rank.
-  // PeerFailure: they do not all come within `timeout`, which holds for every collective too.
+  // PeerFailure: they do not all come in time.
   Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
-        std::chrono::milliseconds timeout);
+        const Timeouts& timeouts);
   ~Group();
   Group(Group&&) noexcept;
   Group& operator=(Group&&) noexcept;

@@ -166,7 +166,8 @@ TEST(Failure, ARankThatNeverComesIsMissed) {
   const StorePtr store = local_store();
   std::string message;
   try {
-    const Group group("data", {4, 6}, 1, *store, std::chrono::seconds(1));
+    const Group group("data", {4, 6}, 1, *store,
+                      {std::chrono::seconds(1), std::chrono::seconds(1)});
   } catch (const PeerFailure& error) {
     message = error.what();
   }

@@ -7,14 +7,14 @@
 namespace trireme::dist {
 
 Mesh::Mesh(const config::MeshSpec& spec, int64_t rank, const Store& store,
-           std::span<const config::Span> spans, std::chrono::milliseconds timeout)
+           std::span<const config::Span> spans, const Timeouts& timeouts)
     : spec_(spec), rank_(rank) {
   TRIREME_CHECK(rank >= 0 && rank < spec.ranks(), "rank {} of {}", rank, spec.ranks());
   // Everybody goes through the spans in the same order, so that nobody waits for who waits.
   for (const config::Span span : spans) {
     std::vector<int64_t> ranks = config::group_of(spec, span, rank);
     const auto index = static_cast<size_t>(std::ranges::find(ranks, rank) - ranks.begin());
-    groups_.emplace(span, Group(config::span_name(span), std::move(ranks), index, store, timeout));
+    groups_.emplace(span, Group(config::span_name(span), std::move(ranks), index, store, timeouts));
   }
 }
 

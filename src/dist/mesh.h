@@ -1,7 +1,6 @@
 // The ranks of a run and their groups, as one value that is passed by const reference.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -18,7 +17,7 @@ class Mesh {
   // Of all ranks of `spec`, each of which constructs it with the same spans, of which the run uses
   // the groups. PeerFailure: as Group's.
   Mesh(const config::MeshSpec& spec, int64_t rank, const Store& store,
-       std::span<const config::Span> spans, std::chrono::milliseconds timeout);
+       std::span<const config::Span> spans, const Timeouts& timeouts);
 
   const config::MeshSpec& spec() const { return spec_; }
   int64_t rank() const { return rank_; }

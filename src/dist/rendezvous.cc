@@ -19,7 +19,7 @@ bool port_taken(const std::string& cause) {
 // by explain().
 class Quiet {
  public:
-  Quiet() { FLAGS_caffe2_log_level = 2; }  // errors
+  Quiet() { FLAGS_caffe2_log_level = 3; }  // only what is fatal
   ~Quiet() { FLAGS_caffe2_log_level = before_; }
 
  private:

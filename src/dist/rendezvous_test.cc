@@ -53,7 +53,8 @@ TEST(Rendezvous, RanksMeetAtTheAddressOfTheFirst) {
   const int64_t port = free_port();
   const auto body = [&](int64_t rank) {
     const StorePtr store = connect(launch(rank, port), seconds(30));
-    const Group group("world", {0, 1}, static_cast<size_t>(rank), *store, seconds(30));
+    const Group group("world", {0, 1}, static_cast<size_t>(rank), *store,
+                      {seconds(30), seconds(30)});
     const at::Tensor x = at::full({4}, static_cast<double>(rank + 1));
     group.all_reduce(x)->wait();
     EXPECT_EQ(x[0].item<double>(), 3.0);

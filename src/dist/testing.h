@@ -21,7 +21,7 @@ inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
   for (int64_t rank = 0; rank < spec.ranks(); ++rank) {
     threads.emplace_back([&, rank] {
       try {
-        body(Mesh(spec, rank, *store, spans, timeout));
+        body(Mesh(spec, rank, *store, spans, {timeout, timeout}));
       } catch (...) {
         errors[static_cast<size_t>(rank)] = std::current_exception();
       }

@@ -1,11 +1,15 @@
 #include "engine/executor.h"
 
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <iterator>
 
 #include "attention/attention.h"
+#include "attention/ulysses.h"
+#include "layout/sequence.h"
 #include "model/head.h"
 #include "model/rope_frequencies.h"
 #include "ops/linear.h"
@@ -15,20 +19,31 @@
 namespace trireme::engine {
 namespace {
 
+// Rows [first, end) of a batch: a rank's.
+struct Rows {
+  int64_t first, end;
+};
+
+std::vector<int64_t> of_rows(const std::vector<int64_t>& list, Rows rows) {
+  return {list.begin() + rows.first, list.begin() + rows.end};
+}
+
 // Positions restart at each document.
-std::vector<int64_t> positions(const std::vector<int64_t>& starts) {
-  std::vector<int64_t> list(starts.back());
-  for (size_t d = 1; d < starts.size(); ++d) {
-    for (int64_t i = starts[d - 1]; i < starts[d]; ++i) list[i] = i - starts[d - 1];
+std::vector<int64_t> positions(const std::vector<int64_t>& starts, Rows rows) {
+  std::vector<int64_t> list;
+  auto next = std::ranges::upper_bound(starts, rows.first);
+  for (int64_t i = rows.first; i < rows.end; ++i) {
+    while (*next <= i) ++next;
+    list.push_back(i - *std::prev(next));
   }
   return list;
 }
 
-model::Targets trained_rows(const data::PackedBatch& batch, const at::Device& device) {
+model::Targets trained_rows(const data::PackedBatch& batch, Rows of, const at::Device& device) {
   std::vector<int64_t> rows, targets;
-  for (size_t i = 0; i < batch.targets.size(); ++i) {
+  for (int64_t i = of.first; i < of.end; ++i) {
     if (batch.targets[i] < 0) continue;
-    rows.push_back(static_cast<int64_t>(i));
+    rows.push_back(i - of.first);
     targets.push_back(batch.targets[i]);
   }
   return {ops::to_device(rows, device), ops::to_device(targets, device)};
@@ -65,31 +80,42 @@ std::vector<bool> overwritten_blocks(const Model& model) {
   return blocks;
 }
 
-// One batch on the device.
+// This rank's rows of one batch on the device.
 struct Executor::Step {
+  Rows rows;
   at::Tensor tokens;
   model::Targets targets;
-  attention::LocalAttention attention;
+  std::unique_ptr<attention::Attention> attention;
   model::LayerContext context;
 
-  Step(const Executor& owner, const data::PackedBatch& batch, const model::Lora& lora)
-      : tokens(ops::to_device(batch.tokens, owner.device_)),
-        targets(trained_rows(batch, owner.device_)),
-        attention(batch.document_starts, owner.device_,
-                  1.0 / std::sqrt(owner.model_.spec.head_dim)) {
+  Step(const Executor& owner, const data::PackedBatch& batch, model::Lora lora) {
+    const at::Device& device = owner.device_;
+    const std::vector<int64_t> bounds =
+        layout::even_cut(std::ssize(batch.tokens), owner.group_.size());
+    rows = {bounds[owner.group_.index()], bounds[owner.group_.index() + 1]};
+    tokens = ops::to_device(of_rows(batch.tokens, rows), device);
+    targets = trained_rows(batch, rows, device);
+    attention = std::make_unique<attention::LocalAttention>(
+        batch.document_starts, device, 1.0 / std::sqrt(owner.model_.spec.head_dim));
+    if (owner.group_.size() > 1) {
+      attention =
+          std::make_unique<attention::UlyssesAttention>(std::move(attention), owner.group_, bounds);
+    }
     auto [cos, sin] = ops::rope_table(
-        ops::to_device(positions(batch.document_starts), owner.device_), owner.frequencies_);
-    context = {&attention, cos, sin, {owner.plan_.tiles, lora}};
+        ops::to_device(positions(batch.document_starts, rows), device), owner.frequencies_);
+    lora.first_row = rows.first;
+    context = {attention.get(), cos, sin, {owner.plan_.tiles, lora}};
   }
 };
 
 Executor::Executor(const Model& model, Weights& weights, const at::Device& device,
-                   ExecutionPlan plan, HostArena& arena, Phases& phases)
+                   ExecutionPlan plan, HostArena& arena, Phases& phases, const dist::Mesh& mesh)
     : model_(model),
       weights_(weights),
       device_(device),
       plan_(std::move(plan)),
       phases_(phases),
+      group_(mesh.group(config::Span::kUlysses)),
       frequencies_(model::inverse_frequencies(model.spec).to(device)),
       store_(plan_.places, device, arena, make_transfer(device, arena)) {
   arena.wait_until_pinned();
@@ -102,9 +128,22 @@ model::Lora Executor::lora(double dropout, uint64_t seed) const {
           .seed = seed};
 }
 
-at::Tensor Executor::real_logits(const data::PackedBatch& batch, const at::Tensor& x,
-                                 const model::HeadParams& head) const {
-  return model::head_logits(model_.spec, x.narrow(0, 0, std::ssize(batch.tokens)), head);
+// Each rank has rows of its own of the whole; others' are zeros, and add nothing.
+at::Tensor Executor::real_logits(const data::PackedBatch& batch, const Step& step,
+                                 const at::Tensor& x, const model::HeadParams& head) const {
+  const int64_t tokens = std::ssize(batch.tokens), first = std::min(step.rows.first, tokens);
+  const int64_t count = std::min(step.rows.end, tokens) - first;
+  const at::Tensor mine = model::head_logits(model_.spec, x.narrow(0, 0, count), head);
+  if (group_.size() == 1) return mine;
+  const at::Tensor all = at::zeros({tokens, mine.size(1)}, mine.options());
+  all.narrow(0, first, count).copy_(mine);
+  group_.all_reduce(all)->wait();
+  return all;
+}
+
+at::Tensor Executor::whole(at::Tensor loss) const {
+  group_.all_reduce(loss)->wait();
+  return loss;
 }
 
 model::LayerParams Executor::layer_grads(GradStore& grads, int64_t layer) const {
@@ -177,8 +216,8 @@ LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
   const Step step(*this, padded(batch, device_), lora(/*dropout=*/0, 0));
   const at::Tensor x = forward_layers(step, /*save=*/false);
   const Weights::Head head = weights_.head();
-  if (logits != nullptr) *logits = real_logits(batch, x, head.params);
-  return {model::head_loss(model_.spec, x, head.params, step.targets, plan_.tiles.loss),
+  if (logits != nullptr) *logits = real_logits(batch, step, x, head.params);
+  return {whole(model::head_loss(model_.spec, x, head.params, step.targets, plan_.tiles.loss)),
           batch.trained_tokens};
 }
 
@@ -191,7 +230,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
   {
     const auto scope = phases_.enter("head and loss");
     const Weights::Head head = weights_.head();
-    if (logits != nullptr) *logits = real_logits(batch, x, head.params);
+    if (logits != nullptr) *logits = real_logits(batch, step, x, head.params);
     model::HeadParams head_grads;  // undefined: frozen
     if (!model_.adapters) {
       const int64_t head_block = model_.layout.head_block();
@@ -206,7 +245,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
     if (!model_.adapters) grads.finish(model_.layout.head_block());
   }
   backward_layers(step, std::move(result.dx), grads);
-  return {result.loss, batch.trained_tokens};
+  return {whole(result.loss), batch.trained_tokens};
 }
 
 }  // namespace trireme::engine

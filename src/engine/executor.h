@@ -9,6 +9,7 @@
 
 #include "config/model_spec.h"
 #include "data/packing.h"
+#include "dist/mesh.h"
 #include "engine/activation_store.h"
 #include "engine/model_folder.h"
 #include "engine/phases.h"
@@ -48,16 +49,18 @@ std::vector<bool> overwritten_blocks(const Model& model);
 class Executor {
  public:
   // All references outlive the executor. `arena` has the plan's host_bytes; waits until it is
-  // pinned.
+  // pinned. The ranks of the mesh's `ulysses` groups compute each batch together, each some rows of
+  // it; all give the same batches, and have the same plan.
   Executor(const Model& model, Weights& weights, const at::Device& device, ExecutionPlan plan,
-           HostArena& arena, Phases& phases);
+           HostArena& arena, Phases& phases, const dist::Mesh& mesh);
 
-  // Forward only. `logits`, when not null, receives fp32 [T,V]: for comparisons, not for long
-  // sequences.
+  // Forward only. The loss is that of the whole batch on every rank. `logits`, when not null,
+  // receives fp32 [T,V]: for comparisons, not for long sequences.
   LossSum forward(const data::PackedBatch& batch, at::Tensor* logits = nullptr);
 
-  // Forward and backward of loss_sum * grad_scale; gradients of what is trained are added to
-  // `grads`, whose blocks are those of the model's trained layout. `seed`: of adapters' dropout.
+  // Forward and backward of loss_sum * grad_scale; gradients of what is trained, from this rank's
+  // rows, are added to `grads`, whose blocks are those of the model's trained layout. `seed`: of
+  // adapters' dropout.
   LossSum forward_backward(const data::PackedBatch& batch, double grad_scale, GradStore& grads,
                            uint64_t seed = 0, at::Tensor* logits = nullptr);
 
@@ -67,8 +70,10 @@ class Executor {
  private:
   struct Step;
   model::Lora lora(double dropout, uint64_t seed) const;
-  at::Tensor real_logits(const data::PackedBatch& batch, const at::Tensor& x,
+  at::Tensor real_logits(const data::PackedBatch& batch, const Step& step, const at::Tensor& x,
                          const model::HeadParams& head) const;
+  // The sum over the ranks that share the batch.
+  at::Tensor whole(at::Tensor loss) const;
   model::LayerParams layer_grads(GradStore& grads, int64_t layer) const;
   // `save`: for backward, into the store.
   at::Tensor forward_layers(const Step& step, bool save);
@@ -81,7 +86,8 @@ class Executor {
   at::Device device_;
   ExecutionPlan plan_;
   Phases& phases_;
-  at::Tensor frequencies_;  // of the rotation, on the device
+  const dist::Group& group_;  // whose ranks share a batch
+  at::Tensor frequencies_;    // of the rotation, on the device
   std::vector<model::DecoderLayer> layers_;
   ActivationStore store_;
 };

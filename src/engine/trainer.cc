@@ -48,10 +48,11 @@ int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& sampl
 }
 
 TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-                     Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases)
+                     Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases,
+                     const dist::Mesh& mesh)
     : phases_(phases),
       seed_(static_cast<uint64_t>(run.seed)),
-      executor_(model, weights, machine.device, plan, host.activations, phases),
+      executor_(model, weights, machine.device, plan, host.activations, phases, mesh),
       optimizer_(model.trained_layout(), weights.trained(), machine.device,
                  adamw_options(run, machine), &host.optimizer) {
   const model::ModelLayout& layout = model.trained_layout();

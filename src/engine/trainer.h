@@ -46,7 +46,8 @@ class TrainStep {
  public:
   // All references outlive the step.
   TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
-            Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases);
+            Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases,
+            const dist::Mesh& mesh);
 
   struct Outcome {
     LossSum loss;          // over the micro-batches; on the device

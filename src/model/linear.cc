@@ -69,7 +69,7 @@ Lora Lora::of_layer(int64_t layer) const {
 Lora Lora::of(Matrix matrix, int64_t first) const {
   Lora lora = *this;
   lora.seed = mixed(seed, static_cast<uint64_t>(matrix));
-  lora.first_row = first;
+  lora.first_row += first;
   return lora;
 }
 

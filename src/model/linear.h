@@ -44,12 +44,14 @@ struct Linear {
 enum class Matrix : uint64_t { kQkv, kO, kGateUp, kDown };
 
 // How adapters are applied in this pass; narrowed to a layer, and to a matrix and a tile's first
-// row.
+// row of this rank's.
 struct Lora {
   double scale = 1;
-  double dropout = 0;     // 0 in evaluation
-  uint64_t seed = 0;      // of the dropout's mask
-  int64_t first_row = 0;  // of a tile: masks do not depend on how rows are tiled
+  double dropout = 0;  // 0 in evaluation
+  uint64_t seed = 0;   // of the dropout's mask
+  // Of this rank, then of a tile too: masks do not depend on how rows are cut (but for those of
+  // experts, whose rows are sorted).
+  int64_t first_row = 0;
 
   Lora of_layer(int64_t layer) const;
   Lora of(Matrix matrix, int64_t first_row = 0) const;

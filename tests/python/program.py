@@ -38,12 +38,12 @@ class Result:
         return self.loss_sum / self.tokens
 
 
-def dump(model, documents, labels, folder, *options, logits=True, grads=True):
+def dump(model, documents, labels, folder, *options, logits=True, grads=True, **run_options):
     """`trireme dump` on documents of token ids; `folder` takes the batch and the result."""
     batch, out = pathlib.Path(folder) / "batch.json", pathlib.Path(folder) / "dump.safetensors"
     batch.write_text(json.dumps({"documents": documents, "labels": labels}))
     flags = ["--logits"] * logits + ["--grads"] * grads
-    run("dump", "--model", model, "--batch", batch, "--out", out, *flags, *options)
+    run("dump", "--model", model, "--batch", batch, "--out", out, *flags, *options, **run_options)
     tensors = load_file(out)
     out.unlink()
     return Result(tensors["loss_sum"].double().item(), int(tensors["tokens"].item()), tensors.get("logits"),
