@@ -8,6 +8,7 @@
 
 #include <thread>
 
+#include "base/env.h"
 #include "base/testing.h"
 #include "dist/group.h"
 
@@ -50,6 +51,7 @@ Launch launch(int64_t rank, int64_t port, const std::string& attempt = "test/0")
 }
 
 TEST(Rendezvous, RanksMeetAtTheAddressOfTheFirst) {
+  set_default_env("TORCH_FR_BUFFER_SIZE", "0");  // as dist/testing.h
   const int64_t port = free_port();
   const auto body = [&](int64_t rank) {
     const StorePtr store = connect(launch(rank, port), seconds(30));

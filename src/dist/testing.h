@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/env.h"
 #include "dist/mesh.h"
 
 namespace trireme::dist {
@@ -15,6 +16,8 @@ inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
                                                  std::span<const config::Span> spans,
                                                  std::chrono::milliseconds timeout,
                                                  const std::function<void(const Mesh&)>& body) {
+  // c10d's recorder of collectives is one for the process, and not made for ranks as threads.
+  set_default_env("TORCH_FR_BUFFER_SIZE", "0");
   const StorePtr store = local_store();
   std::vector<std::exception_ptr> errors(static_cast<size_t>(spec.ranks()));
   std::vector<std::jthread> threads;
