@@ -20,16 +20,16 @@ using std::chrono::seconds;
 // A port that somebody listens on while it lives.
 class TakenPort {
  public:
-  TakenPort() : socket_(socket(AF_INET6, SOCK_STREAM, 0)) {
-    sockaddr_in6 address{};
-    address.sin6_family = AF_INET6;
-    address.sin6_addr = in6addr_any;
+  TakenPort() : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_ANY);
     socklen_t size = sizeof(address);
     auto* any = reinterpret_cast<sockaddr*>(&address);
     EXPECT_EQ(bind(socket_, any, size), 0);
     EXPECT_EQ(listen(socket_, 1), 0);
     EXPECT_EQ(getsockname(socket_, any, &size), 0);
-    port_ = ntohs(address.sin6_port);
+    port_ = ntohs(address.sin_port);
   }
   ~TakenPort() { close(socket_); }
   int64_t port() const { return port_; }
