@@ -27,7 +27,6 @@ config::MeshSpec mesh_of(const config::RunConfig& run, int64_t ranks) {
 Ranks start_ranks(const config::RunConfig& run) {
   const dist::Launch launch = dist::read_launch();
   const config::MeshSpec spec = mesh_of(run, launch.ranks);
-  if (launch.ranks == 1) return {};
   only_warn(launch.rank != 0);
   dist::StorePtr store = dist::connect(launch, kMeeting);
   dist::Mesh mesh(spec, launch.rank, *store, kSpans, {kMeeting, kCollective});

@@ -1,6 +1,7 @@
 #include "config/mesh_spec.h"
 
 #include <array>
+#include <iterator>
 
 #include "base/error.h"
 
@@ -24,29 +25,25 @@ Coordinates coordinates(const MeshSpec& mesh, int64_t rank) {
   return at;
 }
 
-// Which axes a span's group extends along.
-std::array<bool, kAxes> extent(Span span) {
-  switch (span) {
-    case Span::kWorld:
-      return {true, true, true, true, true};
-    case Span::kPipeline:
-      return {true, false, false, false, false};
-    case Span::kData:
-      return {false, true, false, false, false};
-    case Span::kRing:
-      return {false, false, true, false, false};
-    case Span::kUlysses:
-      return {false, false, false, true, false};
-    case Span::kTensor:
-      return {false, false, false, false, true};
-    case Span::kSequence:
-      return {false, false, true, true, false};
-    case Span::kShards:
-    case Span::kExpert:
-      break;
-  }
-  return {false, true, true, true, false};
-}
+// By Span: its name, and which axes its groups extend along.
+struct SpanInfo {
+  const char* name;
+  std::array<bool, kAxes> along;
+};
+constexpr SpanInfo kInfo[] = {
+    {"world", {true, true, true, true, true}},
+    {"pipeline", {true, false, false, false, false}},
+    {"data", {false, true, false, false, false}},
+    {"ring", {false, false, true, false, false}},
+    {"ulysses", {false, false, false, true, false}},
+    {"tensor", {false, false, false, false, true}},
+    {"sequence", {false, false, true, true, false}},
+    {"shards", {false, true, true, true, false}},
+    {"expert", {false, true, true, true, false}},  // a run of them
+};
+static_assert(std::size(kInfo) == std::size(kSpans));
+
+const SpanInfo& info(Span span) { return kInfo[static_cast<size_t>(span)]; }
 
 }  // namespace
 
@@ -70,32 +67,10 @@ MeshSpec fill_mesh(MeshSpec degrees, int64_t ranks) {
   return degrees;
 }
 
-const char* span_name(Span span) {
-  switch (span) {
-    case Span::kWorld:
-      return "world";
-    case Span::kPipeline:
-      return "pipeline";
-    case Span::kData:
-      return "data";
-    case Span::kRing:
-      return "ring";
-    case Span::kUlysses:
-      return "ulysses";
-    case Span::kTensor:
-      return "tensor";
-    case Span::kSequence:
-      return "sequence";
-    case Span::kShards:
-      return "shards";
-    case Span::kExpert:
-      break;
-  }
-  return "expert";
-}
+const char* span_name(Span span) { return info(span).name; }
 
 std::vector<int64_t> group_of(const MeshSpec& mesh, Span span, int64_t rank) {
-  const auto along = extent(span);
+  const auto& along = info(span).along;
   const Coordinates here = coordinates(mesh, rank);
   std::vector<int64_t> ranks;
   for (int64_t other = 0; other < mesh.ranks(); ++other) {

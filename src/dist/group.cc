@@ -30,6 +30,12 @@ class Working : public Pending {
   std::string where_;
 };
 
+// What one rank exchanges with itself.
+PendingPtr copied(const at::Tensor& out, const at::Tensor& in) {
+  out.view(-1).copy_(in.view(-1));
+  return std::make_unique<Done>();
+}
+
 // Parts of all ranks are summed, in their order, once they are there.
 class Summing : public Pending {
  public:
@@ -118,10 +124,7 @@ PendingPtr Group::all_reduce(const at::Tensor& x) const {
 
 PendingPtr Group::all_gather(const at::Tensor& out, const at::Tensor& in) const {
   TRIREME_CHECK(out.numel() == size() * in.numel());
-  if (!impl_) {
-    out.view(-1).copy_(in.view(-1));
-    return std::make_unique<Done>();
-  }
+  if (!impl_) return copied(out, in);
   return start(Collective::kAllGather, bytes_of(in) * (size() - 1), [&] {
     at::Tensor to = out, from = in;
     return impl_->backend->_allgather_base(to, from);
@@ -130,10 +133,7 @@ PendingPtr Group::all_gather(const at::Tensor& out, const at::Tensor& in) const 
 
 PendingPtr Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) const {
   TRIREME_CHECK(in.numel() == size() * out.numel());
-  if (!impl_) {
-    out.view(-1).copy_(in.view(-1));
-    return std::make_unique<Done>();
-  }
+  if (!impl_) return copied(out, in);
   // Gloo's own would send twice as much: an all_reduce of which all but a part is thrown away.
   const at::Tensor parts = at::empty(in.sizes(), in.options());
   PendingPtr exchange = start(Collective::kReduceScatter, bytes_of(out) * (size() - 1), [&] {
@@ -147,10 +147,7 @@ PendingPtr Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) co
 PendingPtr Group::all_to_all(const at::Tensor& out, const at::Tensor& in,
                              std::vector<int64_t> out_rows, std::vector<int64_t> in_rows) const {
   TRIREME_CHECK(std::ssize(out_rows) == size() && std::ssize(in_rows) == size());
-  if (!impl_) {
-    out.view(-1).copy_(in.view(-1));
-    return std::make_unique<Done>();
-  }
+  if (!impl_) return copied(out, in);
   const int64_t rows = in.size(0), others = rows - in_rows[index_];
   const int64_t bytes = rows == 0 ? 0 : bytes_of(in) / rows * others;
   return start(Collective::kAllToAll, bytes, [&] {

@@ -8,9 +8,8 @@
 
 #include <thread>
 
-#include "base/env.h"
 #include "base/testing.h"
-#include "dist/group.h"
+#include "dist/testing.h"
 
 namespace trireme::dist {
 namespace {
@@ -51,7 +50,7 @@ Launch launch(int64_t rank, int64_t port, const std::string& attempt = "test/0")
 }
 
 TEST(Rendezvous, RanksMeetAtTheAddressOfTheFirst) {
-  set_default_env("TORCH_FR_BUFFER_SIZE", "0");  // as dist/testing.h
+  ranks_are_threads();
   const int64_t port = free_port();
   const auto body = [&](int64_t rank) {
     const StorePtr store = connect(launch(rank, port), seconds(30));

@@ -11,13 +11,16 @@
 
 namespace trireme::dist {
 
+// Before the first group: c10d's recorder of collectives is one for the process, and not made for
+// ranks as threads.
+inline void ranks_are_threads() { set_default_env("TORCH_FR_BUFFER_SIZE", "0"); }
+
 // Runs body on every rank of the mesh. Returns what each of them threw (null: nothing).
 inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
                                                  std::span<const config::Span> spans,
                                                  std::chrono::milliseconds timeout,
                                                  const std::function<void(const Mesh&)>& body) {
-  // c10d's recorder of collectives is one for the process, and not made for ranks as threads.
-  set_default_env("TORCH_FR_BUFFER_SIZE", "0");
+  ranks_are_threads();
   const StorePtr store = local_store();
   std::vector<std::exception_ptr> errors(static_cast<size_t>(spec.ranks()));
   std::vector<std::jthread> threads;

@@ -31,6 +31,7 @@ std::vector<int64_t> of_rows(const std::vector<int64_t>& list, Rows rows) {
 // Positions restart at each document.
 std::vector<int64_t> positions(const std::vector<int64_t>& starts, Rows rows) {
   std::vector<int64_t> list;
+  list.reserve(rows.end - rows.first);
   auto next = std::ranges::upper_bound(starts, rows.first);
   for (int64_t i = rows.first; i < rows.end; ++i) {
     while (*next <= i) ++next;

@@ -122,15 +122,13 @@ def dump_refused(model, documents, labels, folder, env, *options):
 def test_heads_that_the_degree_does_not_divide(folder, scratch):
     documents, labels = make_batch([9])
     port = free_port()
-    other = start(3, 1, port, "dump", "--model", folder("qwen3_head_dim"), "--batch", scratch / "batch.json", "--out",
-                  scratch / "never.safetensors", "--sequence_parallel_size", 3)
-    third = start(3, 2, port, "dump", "--model", folder("qwen3_head_dim"), "--batch", scratch / "batch.json", "--out",
-                  scratch / "never.safetensors", "--sequence_parallel_size", 3)
+    others = [start(3, rank, port, "dump", "--model", folder("qwen3_head_dim"), "--batch", scratch / "batch.json", "--out",
+                    scratch / "never.safetensors", "--sequence_parallel_size", 3) for rank in (1, 2)]
     error = dump_refused(folder("qwen3_head_dim"), documents, labels, scratch, launched(3, 0, port),
                          "--sequence_parallel_size", 3)
     assert error == ("trireme: --sequence_parallel_size 3: does not divide the model's 8 attention heads: use one of 1, 2, "
                      "4, 8\n")
-    for process in (other, third):
+    for process in others:
         process.communicate(timeout=60)
         assert process.returncode == 2
 
