@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "attention/block.h"
+#include "attention/ulysses.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
@@ -56,7 +57,8 @@ struct Timing {
 };
 
 Timing time_steps(const config::RunConfig& run, const engine::Machine& machine,
-                  engine::TrainStep& step, const std::vector<data::PackedBatch>& batches) {
+                  engine::TrainStep& step, const engine::StepBatches& batches,
+                  const dist::Group& data) {
   Timing timing;
   int64_t settled = 0;
   for (int64_t i = 0; i < run.steps; ++i) {
@@ -70,8 +72,9 @@ Timing time_steps(const config::RunConfig& run, const engine::Machine& machine,
     }
     engine::synchronize(machine.device);
     timing.seconds.push_back(clock.seconds());
-    timing.losses.push_back(outcome.loss.sum.item<double>() /
-                            static_cast<double>(outcome.loss.tokens));
+    data.all_reduce(outcome.loss)->wait();
+    timing.losses.push_back(outcome.loss.item<double>() /
+                            static_cast<double>(batches.trained_tokens));
     const int64_t calls = engine::allocator_stats(machine.device).driver_calls;
     if (i < 2) settled = calls;
     timing.driver_calls = calls - settled;
@@ -142,8 +145,8 @@ Json bound_json(const config::RunConfig& run, const engine::Model& model,
 int64_t static_bytes(const engine::MemoryTable& table) {
   int64_t bytes = 0;
   for (const engine::MemoryRow& row : table.rows()) {
-    for (const char* name : {"weights", "layers on their way", "adapters", "gradients",
-                             "master weights", "Adam moments"})
+    for (const char* name : {"weights", "weights on their way", "adapters", "gradients",
+                             "gradients on their way", "master weights", "Adam moments"})
       if (row.name == name) bytes += row.bytes;
   }
   return bytes;
@@ -199,14 +202,20 @@ Json tiles_json(const engine::ExecutionPlan& plan) {
 
 Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::Machine& machine, std::unique_ptr<engine::Weights> weights,
-                 const engine::MemoryPlan& plan, engine::HostMemory& host, engine::Phases& phases) {
-  const std::vector<data::PackedBatch> batches = {
-      random_batch(model.spec.vocab, run.length, run.documents, static_cast<uint64_t>(run.seed))};
-  const dist::Mesh mesh;
+                 const engine::MemoryPlan& plan, engine::HostMemory& host, engine::Phases& phases,
+                 const Ranks& ranks) {
+  const engine::DataRank rank = engine::data_rank(ranks.mesh);
+  engine::StepBatches batches;
+  batches.mine.push_back(random_batch(model.spec.vocab, run.length, run.documents,
+                                      static_cast<uint64_t>(run.seed + rank.index)));
+  batches.tokens = run.length * run.documents * rank.ranks;
+  batches.trained_tokens = batches.mine[0].trained_tokens * rank.ranks;
   auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution,
-                                                  host, phases, mesh);
-  const Timing timing = time_steps(run, machine, *step, batches);
-  const auto tokens = static_cast<double>(run.length * run.documents);
+                                                  host, phases, ranks.mesh,
+                                                  engine::Zero(ranks.mesh, run.zero_stage));
+  const Timing timing =
+      time_steps(run, machine, *step, batches, ranks.mesh.group(config::Span::kData));
+  const auto tokens = static_cast<double>(batches.tokens);
   const double seconds = timing.median_seconds();
   Json result = {{"seconds", timing.seconds},
                  {"losses", timing.losses},
@@ -224,7 +233,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
     weights.reset();
     const std::vector<int64_t> documents(run.documents, run.length);
     result["bound"] =
-        bound_json(run, model, machine, plan, documents, batches[0].trained_tokens, seconds);
+        bound_json(run, model, machine, plan, documents, batches.mine[0].trained_tokens, seconds);
   }
   return result;
 }
@@ -255,27 +264,29 @@ struct Subject {
 
 std::unique_ptr<engine::Weights> make_weights(const config::RunConfig& run, Subject& subject,
                                               const engine::Machine& machine,
-                                              engine::HostMemory& host, engine::Phases& phases) {
+                                              engine::HostMemory& host, engine::Phases& phases,
+                                              const engine::Zero& zero) {
   const engine::WeightHomes homes = host.homes(run, machine, /*training=*/run.steps > 0);
-  if (subject.folder) return load_weights(run, *subject.folder, machine, homes, phases);
+  if (subject.folder) return load_weights(run, *subject.folder, machine, homes, phases, zero);
   const auto scope = phases.enter("load");
   const engine::Model& model = subject.model();
-  auto weights = std::make_unique<engine::Weights>(model, machine, homes);
+  auto weights = std::make_unique<engine::Weights>(model, machine, homes, zero);
   weights->randomise(static_cast<uint64_t>(run.seed));
   if (model.adapters) {
-    model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed),
-                               weights->trained().master());
-    weights->trained().refresh();
+    weights->fill_adapters([&](std::vector<at::Tensor>& blocks) {
+      model::initialise_adapters(*model.adapters, static_cast<uint64_t>(run.seed), blocks);
+    });
   }
   return weights;
 }
 
 Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine& machine,
-           const engine::MemoryPlan& plan, engine::Phases& phases) {
+           const engine::MemoryPlan& plan, engine::Phases& phases, const Ranks& ranks) {
   const engine::Model& model = subject.model();
   engine::HostMemory host(plan, machine.device);
   const Stopwatch clock;
-  auto weights = make_weights(run, subject, machine, host, phases);
+  auto weights =
+      make_weights(run, subject, machine, host, phases, engine::Zero(ranks.mesh, run.zero_stage));
   engine::synchronize(machine.device);
   Json result = {{"machine", machine.name},
                  {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
@@ -285,7 +296,7 @@ Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine
                  {"documents", run.documents},
                  {"load_seconds", clock.seconds()}};
   if (run.steps > 0) {
-    result.update(bench_steps(run, model, machine, std::move(weights), plan, host, phases));
+    result.update(bench_steps(run, model, machine, std::move(weights), plan, host, phases, ranks));
   }
   return result;
 }
@@ -295,19 +306,22 @@ Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine
 int run_bench(Arguments arguments) {
   if (help_shown(config::kBench, arguments)) return 0;
   const config::RunConfig run = config::parse_command_line(config::kBench, arguments);
-  check_one_rank(run);
+  launched_ranks();
+  const Ranks ranks = start_ranks(run);
   Subject subject(run);
   engine::Model& model = subject.model();
   const bool training = run.steps > 0;
-  const engine::Machine machine = engine::prepare_machine(run);
+  attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
+                           "--sequence_parallel_size");
+  const engine::Machine machine = agreed(engine::prepare_machine(run), ranks);
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {run.length * run.documents, run.length, run.documents},
-               training, training);
+               training, training, engine::Zero(ranks.mesh, run.zero_stage));
   engine::Phases phases(machine.device);
   Json result;
-  engine::explain_out_of_memory(plan, phases, machine,
-                                [&] { result = bench(run, subject, machine, plan, phases); });
-  fmt::print("{}\n", result.dump());
+  engine::explain_out_of_memory(
+      plan, phases, machine, [&] { result = bench(run, subject, machine, plan, phases, ranks); });
+  if (ranks.first()) fmt::print("{}\n", result.dump());
   return 0;
 }
 

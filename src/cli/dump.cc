@@ -14,7 +14,6 @@
 #include "engine/executor.h"
 #include "engine/memory_report.h"
 #include "io/safetensors.h"
-#include "layout/sequence.h"
 #include "model/model_io.h"
 
 namespace trireme::cli {
@@ -86,30 +85,44 @@ void write(const std::string& path, const std::vector<io::TensorSource>& tensors
   io::posix().rename(temporary, path);
 }
 
+std::vector<at::Tensor> whole_blocks(const model::ModelLayout& layout,
+                                     const std::vector<at::Tensor>& shards,
+                                     const engine::Zero& zero) {
+  std::vector<at::Tensor> blocks;
+  for (size_t b = 0; b < shards.size(); ++b) {
+    at::Tensor flat = shards[b];
+    if (zero.states() && flat.numel() > 0) {
+      flat = at::empty({zero.padded(layout.blocks[b].numel)}, flat.options());
+      zero.gather(flat, shards[b])->wait();
+    }
+    blocks.push_back(flat);
+  }
+  return blocks;
+}
+
 void dump(const config::RunConfig& run, const engine::ModelFolder& model,
           const engine::Machine& machine, const engine::MemoryPlan& plan,
           const data::PackedBatch& batch, engine::Phases& phases, const Ranks& ranks) {
   engine::HostMemory host(plan, machine.device);
+  const engine::Zero zero(ranks.mesh, run.zero_stage);
   const auto weights =
-      load_weights(run, model, machine, host.homes(run, machine, /*training=*/false), phases);
+      load_weights(run, model, machine, host.homes(run, machine, /*training=*/false), phases, zero);
   engine::Executor executor(model, *weights, machine.device, plan.execution, host.activations,
                             phases, ranks.mesh);
 
   std::vector<io::TensorSource> tensors;
+  std::vector<at::Tensor> blocks;
   at::Tensor logits;
   at::Tensor* wanted_logits = run.logits ? &logits : nullptr;
   engine::LossSum loss;
   if (run.grads) {
-    engine::ResidentGrads grads(model.trained_layout(), machine.device,
-                                engine::overwritten_blocks(model));
-    grads.clear();
-    loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), grads,
+    const auto grads = engine::make_grads(model, machine.device, zero);
+    grads->clear();
+    loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), *grads,
                                      static_cast<uint64_t>(run.seed), wanted_logits);
-    for (const at::Tensor& block : grads.blocks()) {
-      ranks.mesh.group(config::Span::kShards).all_reduce(block)->wait();
-    }
-    for (io::TensorSource& gradient :
-         model::tensor_sources(model.trained_layout(), grads.blocks(), io::DType::kF32)) {
+    blocks = whole_blocks(model.trained_layout(), grads->sums(), zero);
+    for (io::TensorSource& gradient : model::tensor_sources(
+             model.trained_layout(), model::held_blocks(blocks), io::DType::kF32)) {
       gradient.name = "grad." + gradient.name;
       tensors.push_back(std::move(gradient));
     }
@@ -137,11 +150,10 @@ int run_dump(Arguments arguments) {
                            "--sequence_parallel_size");
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
   const engine::Machine machine = agreed(engine::prepare_machine(run), ranks);
-  const int64_t tokens =
-      layout::even_cut(std::ssize(batch.tokens), run.sequence_parallel_size)[1];  // the most
-  const engine::MemoryPlan plan =
-      plan_run(run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1},
-               run.grads, /*optimizer=*/false);
+  const int64_t tokens = std::ssize(batch.tokens);
+  const engine::MemoryPlan plan = plan_run(
+      run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1}, run.grads,
+      /*optimizer=*/false, engine::Zero(ranks.mesh, run.zero_stage));
   engine::Phases phases(machine.device);
   engine::explain_out_of_memory(plan, phases, machine,
                                 [&] { dump(run, model, machine, plan, batch, phases, ranks); });

@@ -9,6 +9,7 @@
 #include "base/stopwatch.h"
 #include "base/units.h"
 #include "engine/optimizer.h"
+#include "layout/sequence.h"
 
 namespace trireme::cli {
 namespace {
@@ -56,8 +57,12 @@ std::string tokenizer_folder(const config::RunConfig& run) {
 
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
                             const engine::Machine& machine, engine::BatchSize batch, bool training,
-                            bool optimizer) {
+                            bool optimizer, const layout::Sharding& sharding) {
   check_widths(model, machine);
+  if (run.sequence_parallel_size > 1) {
+    batch.tokens = layout::even_cut(batch.tokens, run.sequence_parallel_size)[1];  // the most
+    batch.longest = std::min(batch.longest, batch.tokens);
+  }
   if (run.offload_param == "cpu" && optimizer && !model.adapters) {
     fail(
         "--offload_param cpu: weights that are trained stay on the device: use --use_lora, or "
@@ -87,6 +92,7 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                               .update = engine::update_place(run, machine),
                               .fused = optimizer && run.optimizer_in_backward,
                               .layers_on_host = run.offload_param == "cpu",
+                              .sharding = sharding,
                               .program = machine.program,
                               .budget = machine.budget});
 }
@@ -95,10 +101,10 @@ std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
                                               const engine::ModelFolder& model,
                                               const engine::Machine& machine,
                                               const engine::WeightHomes& homes,
-                                              engine::Phases& phases) {
+                                              engine::Phases& phases, const engine::Zero& zero) {
   const auto scope = phases.enter("load");
   const Stopwatch clock;
-  auto weights = std::make_unique<engine::Weights>(model, machine, homes);
+  auto weights = std::make_unique<engine::Weights>(model, machine, homes, zero);
   weights->load(model.checkpoint);
   engine::synchronize(machine.device);
   const double passed = clock.seconds();
@@ -106,8 +112,9 @@ std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
   log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()),
       format_duration(passed), bytes / 1e9 / passed);
   if (model.adapters) {
-    model.load_adapters(static_cast<uint64_t>(run.seed), weights->trained().master());
-    weights->trained().refresh();
+    weights->fill_adapters([&](std::vector<at::Tensor>& blocks) {
+      model.load_adapters(static_cast<uint64_t>(run.seed), blocks);
+    });
   }
   return weights;
 }

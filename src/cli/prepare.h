@@ -23,16 +23,15 @@ void require(const std::string& value, const std::string& flag, const std::strin
 
 std::string tokenizer_folder(const config::RunConfig& run);
 
-// A memory plan; training: with gradients, and optimizer state if asked for.
+// A memory plan for batches of which each rank has its rows; training: with gradients, and
+// optimizer state if asked for.
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
                             const engine::Machine& machine, engine::BatchSize batch, bool training,
-                            bool optimizer);
+                            bool optimizer, const layout::Sharding& sharding = {});
 
 // Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
-std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,
-                                              const engine::ModelFolder& model,
-                                              const engine::Machine& machine,
-                                              const engine::WeightHomes& homes,
-                                              engine::Phases& phases);
+std::unique_ptr<engine::Weights> load_weights(
+    const config::RunConfig& run, const engine::ModelFolder& model, const engine::Machine& machine,
+    const engine::WeightHomes& homes, engine::Phases& phases, const engine::Zero& zero = {});
 
 }  // namespace trireme::cli

@@ -12,7 +12,7 @@ namespace {
 
 using config::Span;
 
-constexpr Span kSpans[] = {Span::kUlysses, Span::kShards};
+constexpr Span kSpans[] = {Span::kData, Span::kUlysses, Span::kShards};
 constexpr std::chrono::seconds kMeeting{60};  // ranks that a launcher starts together
 // A rank that is gone is told by its connections; this is for one that hangs, and no less than what
 // a rank may do alone, such as writing a checkpoint.
@@ -33,15 +33,10 @@ Ranks start_ranks(const config::RunConfig& run) {
   return {std::move(store), std::move(mesh)};
 }
 
-void check_one_rank(const config::RunConfig& run) {
-  const int64_t ranks = dist::read_launch().ranks;
-  if (ranks != 1) {
-    fail(
-        "WORLD_SIZE={}: this version trains on one rank: start one process (torchrun "
-        "--nproc_per_node=1, or none)",
-        ranks);
-  }
-  mesh_of(run, ranks);
+int64_t launched_ranks() {
+  const dist::Launch launch = dist::read_launch();
+  only_warn(launch.rank != 0);
+  return launch.ranks;
 }
 
 engine::Machine agreed(engine::Machine machine, const Ranks& ranks) {

@@ -18,8 +18,8 @@ struct Ranks {
 // the degrees do not divide the ranks, or they do not meet.
 Ranks start_ranks(const config::RunConfig& run);
 
-// UserError where more than one rank was started, or is asked for.
-void check_one_rank(const config::RunConfig& run);
+// How many ranks the launcher started. From here on only the first logs.
+int64_t launched_ranks();
 
 // The machine as every rank can plan with it: the least that any of them has.
 engine::Machine agreed(engine::Machine machine, const Ranks& ranks);

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "attention/block.h"
+#include "attention/ulysses.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -24,8 +25,6 @@ namespace {
 
 using config::Json;
 
-constexpr int64_t kRanks = 1;  // check_one_rank sees to it
-
 config::RunConfig parse(Arguments arguments) {
   config::RunConfig run = config::parse_command_line(config::kTrain, arguments);
   require(run.model, "model", "give a Hugging Face model folder, or model.path in --config");
@@ -36,10 +35,10 @@ config::RunConfig parse(Arguments arguments) {
 }
 
 // Sets the options that --deepspeed decides and says what becomes of each key; nullopt without it.
-std::optional<config::DeepSpeed> apply_deepspeed(config::RunConfig& run) {
+std::optional<config::DeepSpeed> apply_deepspeed(config::RunConfig& run, int64_t ranks) {
   if (run.deepspeed.empty()) return std::nullopt;
   config::DeepSpeed deepspeed =
-      config::apply_deepspeed(config::read_text(run.deepspeed), run.deepspeed, kRanks, run);
+      config::apply_deepspeed(config::read_text(run.deepspeed), run.deepspeed, ranks, run);
   for (const std::string& line : config::lines(deepspeed.done)) {
     log("deepspeed, done: {}", line);
   }
@@ -78,10 +77,17 @@ engine::BatchSize largest_batch(const config::RunConfig& run,
           std::max(train.documents, validation.documents)};
 }
 
+Json ranks_json(const config::MeshSpec& mesh, int64_t zero_stage) {
+  return {{"ranks", mesh.ranks()},
+          {"data", mesh.data},
+          {"ulysses", mesh.ulysses},
+          {"zero_stage", zero_stage}};
+}
+
 Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
               const engine::Machine& machine, const engine::MemoryPlan& plan,
               const engine::TrainingSamples& samples,
-              const std::optional<config::DeepSpeed>& deepspeed) {
+              const std::optional<config::DeepSpeed>& deepspeed, const Ranks& ranks) {
   Json json = {
       {"options", config::to_json(run, config::kTrain)},
       {"model",
@@ -89,6 +95,7 @@ Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
         {"parameters", model.layout.numel()},
         {"trained", model.trained_layout().numel()}}},
       {"machine", machine.name},
+      {"ranks", ranks_json(ranks.mesh.spec(), run.zero_stage)},
       {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
       {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
       {"memory", plan.table.json()}};
@@ -99,14 +106,17 @@ Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
 engine::TrainingResult train(const config::RunConfig& run, const engine::ModelFolder& model,
                              const engine::Machine& machine, const engine::MemoryPlan& plan,
                              const engine::TrainingSamples& samples, engine::OutputFolder& output,
-                             engine::Phases& phases) {
+                             engine::Phases& phases, const Ranks& ranks) {
   engine::HostMemory host(plan, machine.device);  // pinned beside the reading
+  const engine::Zero zero(ranks.mesh, run.zero_stage);
   const auto weights =
-      load_weights(run, model, machine, host.homes(run, machine, /*training=*/true), phases);
-  const dist::Mesh mesh;
-  engine::TrainStep step(run, model, machine, *weights, plan.execution, host, phases, mesh);
-  engine::RunLog run_log(output.metrics_path(), engine::planned_steps(run, samples));
-  engine::Trainer trainer(run, samples, step, weights->trained(), machine, plan, output, run_log);
+      load_weights(run, model, machine, host.homes(run, machine, /*training=*/true), phases, zero);
+  engine::TrainStep step(run, model, machine, *weights, plan.execution, host, phases, ranks.mesh,
+                         zero);
+  engine::RunLog run_log(ranks.first() ? output.metrics_path() : "",
+                         engine::planned_steps(run, samples, engine::data_rank(ranks.mesh)));
+  engine::Trainer trainer(run, samples, step, weights->trained(), machine, plan, ranks.mesh, output,
+                          run_log);
   return trainer.run();
 }
 
@@ -125,20 +135,28 @@ int finish(const engine::TrainingResult& result, const engine::OutputFolder& out
 int run_train(Arguments arguments) {
   if (help_shown(config::kTrain, arguments)) return 0;
   config::RunConfig run = parse(arguments);
-  check_one_rank(run);
-  const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run);
+  const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run, launched_ranks());
   engine::check_optimizer_in_backward(run);
+  const Ranks ranks = start_ranks(run);
   const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
   const engine::TrainingSamples samples = read_samples(run, tokenizer);
-  const engine::Machine machine = engine::prepare_machine(run);
+  attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
+                           "--sequence_parallel_size");
+  const engine::Machine machine = agreed(engine::prepare_machine(run), ranks);
   const engine::BatchSize largest = largest_batch(run, samples);
   log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
       model.layout.numel(), config::family_name(model.spec.family), machine.name,
       samples.train.size(), samples.validation.size(), largest.longest);
-  const engine::MemoryPlan plan = plan_run(run, model, machine, largest, true, true);
-  log("memory of this run:\n{}", plan.text());
+  if (ranks.mesh.spec().ranks() > 1) {
+    log("{} ranks: {} with sequences of their own x {} that share each; ZeRO stage {}",
+        ranks.mesh.spec().ranks(), ranks.mesh.spec().data, ranks.mesh.spec().ulysses,
+        run.zero_stage);
+  }
+  const engine::MemoryPlan plan =
+      plan_run(run, model, machine, largest, true, true, engine::Zero(ranks.mesh, run.zero_stage));
+  log("memory of {}:\n{}", ranks.mesh.spec().ranks() > 1 ? "each rank" : "this run", plan.text());
   if (run.optimizer_in_backward && run.max_grad_norm > 0) {
     log("optimizer in backward: gradients are clipped {}",
         run.clip_in_backward == "layer"
@@ -147,13 +165,15 @@ int run_train(Arguments arguments) {
   }
 
   engine::OutputFolder output(io::posix(), run, model);
-  output.prepare();
-  output.write_run(run_json(run, model, machine, plan, samples, deepspeed));
+  if (ranks.first()) {
+    output.prepare();
+    output.write_run(run_json(run, model, machine, plan, samples, deepspeed, ranks));
+  }
   catch_interrupts();
   engine::Phases phases(machine.device);
   engine::TrainingResult result;
   engine::explain_out_of_memory(plan, phases, machine, [&] {
-    result = train(run, model, machine, plan, samples, output, phases);
+    result = train(run, model, machine, plan, samples, output, phases, ranks);
   });
   if (result.interrupted_by == 0) log("{}", engine::memory_report(plan, phases, machine));
   return finish(result, output);

@@ -15,7 +15,7 @@ constexpr auto kScale = "no loss scaling: bfloat16 and float32 need none";
 constexpr auto kOurAdam = "one implementation of AdamW";
 constexpr auto kNotBuilt = "not built: leave it out";
 constexpr auto kNoHalf = "float16 training is not built: use bf16";
-constexpr auto kOneRank = "one rank: nothing is communicated";
+constexpr auto kSums = "gradients are sums over ranks, divided once by the trained tokens of all";
 constexpr auto kFp32Sums = "gradients add up in float32";
 constexpr auto kNoFp16State = "gradients add up in float32, master weights are float32 or none";
 
@@ -29,13 +29,14 @@ std::vector<DeepSpeedKey> batch_keys() {
       {"steps_per_print", kInteger, "null", kRule, "", "", 1},
       {"dataloader_drop_last", kFlag, "false", kOnly, "every sample of an epoch is trained"},
       {"sparse_gradients", kFlag, "false", kIdle, "gradients are dense"},
-      {"prescale_gradients", kFlag, "false", kIdle, kOneRank},
-      {"gradient_predivide_factor", kNumber, "1.0", kIdle, kOneRank},
-      {"gradient_allreduce_op", kText, "\"mean\"", kIdle, kOneRank, "mean|sum"},
-      {"communication_data_type", kText, "null", kIdle, kOneRank, "fp16|bf16|fp32"},
-      {"seq_parallel_communication_data_type", kText, "\"fp32\"", kIdle, kOneRank,
+      {"prescale_gradients", kFlag, "false", kIdle, kSums},
+      {"gradient_predivide_factor", kNumber, "1.0", kIdle, kSums},
+      {"gradient_allreduce_op", kText, "\"mean\"", kIdle, kSums, "mean|sum"},
+      {"communication_data_type", kText, "null", kIdle, "ranks sum gradients in float32",
        "fp16|bf16|fp32"},
-      {"disable_allgather", kFlag, "false", kIdle, kOneRank},
+      {"seq_parallel_communication_data_type", kText, "\"fp32\"", kIdle,
+       "ranks exchange attention heads in --dtype", "fp16|bf16|fp32"},
+      {"disable_allgather", kFlag, "false", kIdle, "weights are gathered where ZeRO shards them"},
   };
 }
 

@@ -7,8 +7,11 @@ namespace {
 using enum KeyKind;
 using enum KeyFate;
 
-constexpr auto kOneRank = "one rank: nothing is communicated";
-constexpr auto kWhole = "one rank: every parameter is resident";
+constexpr auto kBlocks = "ranks exchange a block (embedding, a layer, head) in one collective";
+constexpr auto kNextLayer = "the next layer's weights come while one is at work; no more are whole";
+constexpr auto kAllRanks = "weights are sharded over all ranks that share them";
+constexpr auto kNoTensor = "no tensor parallelism in this version";
+constexpr auto kNoPipeline = "no pipeline in this version";
 constexpr auto kPinned = "weights on the host are pinned";
 constexpr auto kHostAdam = "one implementation of AdamW on the host, on all of --threads";
 constexpr auto kPageable =
@@ -24,30 +27,31 @@ std::vector<DeepSpeedKey> stage_keys() {
       {"zero_optimization", kSection, "{}", kOpen},
       {"zero_optimization.stage", kInteger, "0", kRule, "", "", 0},
       {"zero_optimization.contiguous_gradients", kFlag, "true", kRule},
-      {"zero_optimization.reduce_scatter", kFlag, "true", kIdle, kOneRank},
-      {"zero_optimization.reduce_bucket_size", kInteger, "500000000", kIdle, kOneRank, "", 1},
-      {"zero_optimization.use_multi_rank_bucket_allreduce", kFlag, "true", kIdle, kOneRank},
-      {"zero_optimization.allgather_partitions", kFlag, "true", kIdle, kOneRank},
-      {"zero_optimization.allgather_bucket_size", kInteger, "500000000", kIdle, kOneRank, "", 0},
-      {"zero_optimization.overlap_comm", kFlag, "null", kIdle, kOneRank},
+      {"zero_optimization.reduce_scatter", kFlag, "true", kIdle, kBlocks},
+      {"zero_optimization.reduce_bucket_size", kInteger, "500000000", kIdle, kBlocks, "", 1},
+      {"zero_optimization.use_multi_rank_bucket_allreduce", kFlag, "true", kIdle, kBlocks},
+      {"zero_optimization.allgather_partitions", kFlag, "true", kIdle, kBlocks},
+      {"zero_optimization.allgather_bucket_size", kInteger, "500000000", kIdle, kBlocks, "", 0},
+      {"zero_optimization.overlap_comm", kFlag, "null", kIdle,
+       "collectives run beside the computation"},
       {"zero_optimization.compute_grad_norm", kFlag, "true", kDone, "metrics.jsonl has the norm"},
       {"zero_optimization.load_from_fp32_weights", kFlag, "true", kIdle, kNoShards},
       {"zero_optimization.elastic_checkpoint", kFlag, "false", kIdle, kNoShards},
       {"zero_optimization.pipeline_loading_checkpoint", kFlag, "false", kIdle, kNoShards},
       {"zero_optimization.sub_group_size", kInteger, "1000000000", kIdle,
        "the optimizer goes through the model block by block", "", 0},
-      {"zero_optimization.parameter_alignment", kFlag, "false", kIdle, kOneRank},
+      {"zero_optimization.parameter_alignment", kFlag, "false", kIdle, kBlocks},
       {"zero_optimization.ignore_unused_parameters", kFlag, "true", kIdle,
        "every trained parameter has a gradient"},
-      {"zero_optimization.legacy_stage1", kFlag, "false", kIdle, kOneRank},
-      {"zero_optimization.round_robin_gradients", kFlag, "false", kIdle, kOneRank},
-      {"zero_optimization.zero_hpz_partition_size", kInteger, "1", kIdle, kOneRank, "", 0},
+      {"zero_optimization.legacy_stage1", kFlag, "false", kIdle, kBlocks},
+      {"zero_optimization.round_robin_gradients", kFlag, "false", kIdle, kBlocks},
+      {"zero_optimization.zero_hpz_partition_size", kInteger, "1", kIdle, kAllRanks, "", 0},
       {"zero_optimization.zero_quantized_weights", kFlag, "false", kOnly, kLossy},
       {"zero_optimization.zero_quantized_nontrainable_weights", kFlag, "false", kOnly, kLossy},
       {"zero_optimization.zero_quantized_gradients", kFlag, "false", kOnly, kLossy},
       {"zero_optimization.zeropp_loco_param", kAnything, "null", kFeature, kLossy},
-      {"zero_optimization.mics_shard_size", kInteger, "-1", kIdle, kOneRank},
-      {"zero_optimization.mics_hierarchical_params_gather", kFlag, "false", kIdle, kOneRank},
+      {"zero_optimization.mics_shard_size", kInteger, "-1", kIdle, kAllRanks},
+      {"zero_optimization.mics_hierarchical_params_gather", kFlag, "false", kIdle, kAllRanks},
       {"zero_optimization.memory_efficient_linear", kFlag, "true", kIdle, kNoModules},
       {"zero_optimization.override_module_apply", kFlag, "true", kIdle, kNoModules},
       {"zero_optimization.log_trace_cache_warnings", kFlag, "false", kIdle, kNoModules},
@@ -61,19 +65,21 @@ std::vector<DeepSpeedKey> stage_keys() {
 
 std::vector<DeepSpeedKey> stage3_keys() {
   return {
-      {"zero_optimization.stage3_prefetch_bucket_size", kInteger, "50000000", kIdle, kWhole, "", 0},
-      {"zero_optimization.stage3_param_persistence_threshold", kInteger, "100000", kIdle, kWhole,
+      {"zero_optimization.stage3_prefetch_bucket_size", kInteger, "50000000", kIdle, kNextLayer, "",
+       0},
+      {"zero_optimization.stage3_param_persistence_threshold", kInteger, "100000", kIdle, kBlocks,
        "", 0},
       {"zero_optimization.stage3_model_persistence_threshold", kInteger, "9223372036854775807",
-       kIdle, kWhole, "", 0},
-      {"zero_optimization.stage3_max_live_parameters", kInteger, "1000000000", kIdle, kWhole, "",
+       kIdle, kBlocks, "", 0},
+      {"zero_optimization.stage3_max_live_parameters", kInteger, "1000000000", kIdle, kNextLayer,
+       "", 0},
+      {"zero_optimization.stage3_max_reuse_distance", kInteger, "1000000000", kIdle, kNextLayer, "",
        0},
-      {"zero_optimization.stage3_max_reuse_distance", kInteger, "1000000000", kIdle, kWhole, "", 0},
       {"zero_optimization.stage3_gather_16bit_weights_on_model_save", kFlag, "false", kDone,
        "every checkpoint is written whole"},
-      {"zero_optimization.stage3_module_granularity_threshold", kInteger, "0", kIdle, kWhole},
-      {"zero_optimization.stage3_use_all_reduce_for_fetch_params", kFlag, "false", kIdle, kWhole},
-      {"zero_optimization.stage3_allgather_sequential", kFlag, "false", kIdle, kWhole},
+      {"zero_optimization.stage3_module_granularity_threshold", kInteger, "0", kIdle, kBlocks},
+      {"zero_optimization.stage3_use_all_reduce_for_fetch_params", kFlag, "false", kIdle, kBlocks},
+      {"zero_optimization.stage3_allgather_sequential", kFlag, "false", kIdle, kBlocks},
       // DeepSpeed takes the names without their prefix, and old ones.
       {"zero_optimization.prefetch_bucket_size", kInteger, "", kAlias,
        "zero_optimization.stage3_prefetch_bucket_size"},
@@ -138,7 +144,7 @@ std::vector<DeepSpeedKey> activation_keys() {
   return {
       {"activation_checkpointing", kSection, "{}", kOpen},
       {"activation_checkpointing.partition_activations", kFlag, "false", kIdle,
-       "one tensor-parallel rank: nothing to partition"},
+       "inputs of layers are cut by sequence already: no tensor-parallel rank has a copy"},
       {"activation_checkpointing.cpu_checkpointing", kFlag, "false", kRule},
       {"activation_checkpointing.contiguous_memory_optimization", kFlag, "false", kDone,
        "always on: what goes to the host is one piece of memory"},
@@ -161,7 +167,7 @@ std::vector<DeepSpeedKey> parallel_keys() {
       {"sequence_parallel_size", kInteger, "1", kRule, "", "", 1},
       {"tensor_parallel", kSection, "{}", kOpen},
       {"tensor_parallel.autotp_size", kInteger, "0", kRule, "", "", 0},
-      {"tensor_parallel.tp_overlap_comm", kFlag, "false", kIdle, kOneRank},
+      {"tensor_parallel.tp_overlap_comm", kFlag, "false", kIdle, kNoTensor},
       {"tensor_parallel.dtype", kText, "null", kIdle, "--dtype decides"},
       {"tensor_parallel.tp", kAnything, "{}", kIdle, "autotp_size counts"},
       {"tensor_parallel.tensor_parallel", kAnything, "{}", kIdle, "autotp_size counts"},
@@ -170,18 +176,18 @@ std::vector<DeepSpeedKey> parallel_keys() {
       {"tensor_parallel.injection_policy_tuple", kAnything, "null", kIdle, kModels},
       {"tensor_parallel.keep_module_on_host", kFlag, "false", kIdle, kModels},
       {"tensor_parallel.replace_with_kernel_inject", kFlag, "false", kIdle, kModels},
-      {"tensor_parallel.vocab_parallel_lm_head", kFlag, "null", kIdle, kOneRank},
-      {"tensor_parallel.vocab_parallel_ce_backend", kText, "\"torch\"", kIdle, kOneRank,
+      {"tensor_parallel.vocab_parallel_lm_head", kFlag, "null", kIdle, kNoTensor},
+      {"tensor_parallel.vocab_parallel_ce_backend", kText, "\"torch\"", kIdle, kNoTensor,
        "torch|liger"},
       {"pipeline", kSection, "{}", kOpen},
       {"pipeline.stages", kInteger, "1", kRule, "", "", 1},
-      {"pipeline.partition", kText, "\"best\"", kIdle, kOneRank},
+      {"pipeline.partition", kText, "\"best\"", kIdle, kNoPipeline},
       {"pipeline.seed_layers", kFlag, "false", kIdle, kModels},
       {"pipeline.activation_checkpoint_interval", kInteger, "0", kIdle,
        "--number_checkpoints decides", "", 0},
-      {"pipeline.pipe_partitioned", kFlag, "true", kIdle, kOneRank},
-      {"pipeline.grad_partitioned", kFlag, "true", kIdle, kOneRank},
-      {"use_data_before_expert_parallelism", kFlag, "false", kIdle, kOneRank},
+      {"pipeline.pipe_partitioned", kFlag, "true", kIdle, kNoPipeline},
+      {"pipeline.grad_partitioned", kFlag, "true", kIdle, kNoPipeline},
+      {"use_data_before_expert_parallelism", kFlag, "false", kIdle, kAllRanks},
   };
 }
 

@@ -37,7 +37,7 @@ class DeepSpeedRules {
   // Ends the key that says where the parameters or the optimizer are.
   void offloaded(const GivenKey& key, const std::string& section, const std::string& device);
   void parallel();
-  int64_t parallel_size(const std::string& path, bool enabled);
+  int64_t parallel_size(const std::string& path, bool enabled, const char* option);
 
   int64_t data_parallel_ranks() const;
 

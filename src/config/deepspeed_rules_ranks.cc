@@ -1,5 +1,4 @@
-// The rules of ZeRO, offload and parallel sizes: today for one rank, with weights and gradients on
-// one device.
+// The rules of ZeRO, offload and parallel sizes.
 #include <algorithm>
 
 #include "base/error.h"
@@ -9,6 +8,7 @@ namespace trireme::config {
 namespace {
 
 constexpr auto kNoOffload = "weights that are trained stay on the device";
+constexpr auto kUlysses = "sequence_parallel_size";
 
 }  // namespace
 
@@ -17,7 +17,9 @@ void DeepSpeedRules::zero() {
     if (stage->value.get<int64_t>() > 3) {
       fail("{}: {} is no stage: 0, 1, 2 or 3 is expected", stage->where, stage->value.dump());
     }
-    done(*stage, "one rank holds everything: there is nothing to shard");
+    assign(*stage, "zero_stage", stage->value.dump());
+    done(*stage,
+         ranks_ > 1 ? "--zero_stage" : "one rank holds everything: there is nothing to shard");
   }
   if (const GivenKey* key = file_.find_explicit("zero_optimization.contiguous_gradients")) {
     constexpr auto kOneBuffer = "the gradients of a block are one buffer";
@@ -75,26 +77,34 @@ void DeepSpeedRules::offloaded(const GivenKey& key, const std::string& section,
                                          : no_effect(key, kNoOffload);
 }
 
-// Ends the key of one size, and returns it.
-int64_t DeepSpeedRules::parallel_size(const std::string& path, bool enabled) {
+// Ends the key of one size, and returns it. `option`: of the command line, which decides where it
+// was given; nullptr: not built.
+int64_t DeepSpeedRules::parallel_size(const std::string& path, bool enabled, const char* option) {
   const GivenKey* key = file_.find_explicit(path);
   if (key == nullptr) return 1;
   if (!enabled) {
     no_effect(*key, "not enabled");
     return 1;
   }
-  const auto size = key->value.get<int64_t>();
-  if (size > 1 && ranks_ == 1) {
+  const auto size = std::max<int64_t>(key->value.get<int64_t>(), 1);  // autotp_size 0 is none
+  if (option == nullptr) {
+    if (size > 1) fail("{}: {}: not built in this version: write 1", key->where, size);
+    done(*key, "one rank");
+    return 1;
+  }
+  if (run_.given.contains(option)) {
+    no_effect(*key, fmt::format("--{} was given", option));
+    return size;
+  }
+  if (ranks_ % size != 0) {
     fail(
-        "{}: {} ranks are asked for, and this run has one (WORLD_SIZE): this version trains on one "
-        "rank: write 1, or leave it out",
-        key->where, size);
+        "{}: {} does not divide the {} of this run (WORLD_SIZE): start with {} ranks or a "
+        "multiple, "
+        "or give --{}",
+        key->where, size, ranks_ == 1 ? "one rank" : fmt::format("{} ranks", ranks_), size, option);
   }
-  if (size > 1 && ranks_ % size != 0) {
-    fail("{}: {} does not divide the {} ranks of this run", key->where, size, ranks_);
-  }
-  size > 1 ? no_effect(*key, "not built yet") : done(*key, "one rank");
-  return std::max<int64_t>(size, 1);  // autotp_size 0 is none
+  set(*key, option, std::to_string(size));
+  return size;
 }
 
 void DeepSpeedRules::parallel() {
@@ -107,8 +117,8 @@ void DeepSpeedRules::parallel() {
     return on;
   };
   const bool sequence = enabled("sequence_parallel"), experts = enabled("expert_parallel");
-  config.sequence_parallel_size = parallel_size("sequence_parallel.size", sequence);
-  const int64_t other = parallel_size("sequence_parallel_size", true);
+  config.sequence_parallel_size = parallel_size("sequence_parallel.size", sequence, kUlysses);
+  const int64_t other = parallel_size("sequence_parallel_size", true, kUlysses);
   if (const GivenKey* key = file_.find_explicit("sequence_parallel.size");
       key != nullptr && file_.find_explicit("sequence_parallel_size") != nullptr &&
       other != config.sequence_parallel_size) {
@@ -119,18 +129,19 @@ void DeepSpeedRules::parallel() {
   if (const GivenKey* type = file_.find_explicit("sequence_parallel.type")) {
     config.sequence_parallel_type =
         type->value == "all_to_all" ? "ulysses" : type->value.get<std::string>();
-    no_effect(*type, "one rank: sequences are not split");
+    if (config.sequence_parallel_size > 1 && config.sequence_parallel_type != "ulysses") {
+      fail("{}: {}: not built in this version: write \"ulysses\"", type->where, type->value.dump());
+    }
+    done(*type, "Ulysses");
   }
-  config.tensor_parallel_size = parallel_size("tensor_parallel.autotp_size", true);
-  config.pipeline_stages = parallel_size("pipeline.stages", true);
-  config.expert_parallel_size = parallel_size("expert_parallel.autoep_size", experts);
-  parallel_size("expert_parallel.expert_tensor_parallel_size", experts);
+  config.tensor_parallel_size = parallel_size("tensor_parallel.autotp_size", true, nullptr);
+  config.pipeline_stages = parallel_size("pipeline.stages", true, nullptr);
+  config.expert_parallel_size = parallel_size("expert_parallel.autoep_size", experts, nullptr);
+  parallel_size("expert_parallel.expert_tensor_parallel_size", experts, nullptr);
 }
 
 int64_t DeepSpeedRules::data_parallel_ranks() const {
-  const DeepSpeedConfig& config = result_.config;
-  return std::max<int64_t>(1, ranks_ / (config.sequence_parallel_size *
-                                        config.tensor_parallel_size * config.pipeline_stages));
+  return std::max<int64_t>(1, ranks_ / run_.sequence_parallel_size);
 }
 
 }  // namespace trireme::config

@@ -346,17 +346,35 @@ TEST(DeepSpeed, WhatIsNotBuiltIsRefused) {
 
 TEST(DeepSpeed, SeveralRanksAreRefusedOnOne) {
   EXPECT_EQ(error_of(R"({"sequence_parallel": {"enabled": true, "size": 8}})"),
-            "ds.json:1:41: sequence_parallel.size: 8 ranks are asked for, and this run has one "
-            "(WORLD_SIZE): this version trains on one rank: write 1, or leave it out");
+            "ds.json:1:41: sequence_parallel.size: 8 does not divide the one rank of this run "
+            "(WORLD_SIZE): start with 8 ranks or a multiple, or give --sequence_parallel_size");
+  EXPECT_NE(error_of(R"({"sequence_parallel_size": 2})").find("start with 2 ranks"),
+            std::string::npos);
   for (const char* text :
-       {R"({"sequence_parallel_size": 2})", R"({"tensor_parallel": {"autotp_size": 2}})",
-        R"({"pipeline": {"stages": 2}})",
+       {R"({"tensor_parallel": {"autotp_size": 2}})", R"({"pipeline": {"stages": 2}})",
         R"({"expert_parallel": {"enabled": true, "autoep_size": 2}})"}) {
-    EXPECT_NE(error_of(text).find("2 ranks are asked for"), std::string::npos) << text;
+    EXPECT_NE(error_of(text).find("2: not built in this version: write 1"), std::string::npos)
+        << text;
   }
   EXPECT_EQ(error_of(R"({"sequence_parallel": {"type": "ring", "size": 1},
     "expert_parallel": {"enabled": false, "autoep_size": 8}, "sequence_parallel_size": 1})"),
             "no error");
+}
+
+TEST(DeepSpeed, DegreesAndStageReachTheRun) {
+  constexpr auto kText = R"({"zero_optimization": {"stage": 2}, "train_batch_size": 4,
+    "sequence_parallel": {"size": 2, "type": "all_to_all"}})";
+  RunConfig run;
+  apply_deepspeed(kText, "ds.json", /*ranks=*/4, run);
+  EXPECT_EQ(run.sequence_parallel_size, 2);
+  EXPECT_EQ(run.zero_stage, 2);
+  // Two ranks share a sequence, so that two micro-batches of two are four samples.
+  EXPECT_EQ(run.batch_size * run.gradient_accumulation_steps, 2);
+  // A degree of the command line decides.
+  RunConfig given = run_with({"--sequence_parallel_size", "4"});
+  apply_deepspeed(kText, "ds.json", 4, given);
+  EXPECT_EQ(given.sequence_parallel_size, 4);
+  EXPECT_EQ(given.batch_size * given.gradient_accumulation_steps, 4);
 }
 
 TEST(DeepSpeed, LogWarmUpByDefaultIsSaid) {
@@ -380,7 +398,9 @@ TEST(DeepSpeed, LinesAndJson) {
   EXPECT_EQ(lines(result.done), std::vector<std::string>{"gradient_clipping = 2: --max_grad_norm"});
   const std::vector<std::string> expected = {
       "wall_clock_breakdown = true: trireme bench --profile measures",
-      "prescale_gradients = false, disable_allgather = true: one rank: nothing is communicated"};
+      "prescale_gradients = false: gradients are sums over ranks, divided once by the trained "
+      "tokens of all",
+      "disable_allgather = true: weights are gathered where ZeRO shards them"};
   EXPECT_EQ(lines(result.no_effect), expected);
   EXPECT_EQ(to_json(result)["done"].dump(),
             R"({"gradient_clipping":{"value":"2","how":"--max_grad_norm"}})");

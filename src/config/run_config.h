@@ -105,6 +105,7 @@ struct RunConfig {
   bool deterministic = false;
   bool disable_flash_attn = false;
   int64_t sequence_parallel_size = 1;  // ranks that share each sequence
+  int64_t zero_stage = 1;
   std::string deepspeed;  // DeepSpeed JSON
   int64_t local_rank = -1;
 

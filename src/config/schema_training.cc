@@ -264,8 +264,16 @@ std::vector<Option> machine_options() {
        .max = 4096,
        .numerics = kChanges,
        .help =
-           "ranks that share each sequence and exchange attention heads (Ulysses); dump only in "
-           "this version"},
+           "ranks that share each sequence and exchange attention heads (Ulysses); the others "
+           "train on sequences of their own"},
+      {.name = "zero_stage",
+       .field = &RunConfig::zero_stage,
+       .min = 0,
+       .max = 3,
+       .numerics = kChanges,
+       .help =
+           "what ranks hold a shard of instead of all of it (ZeRO): 1 = optimizer state, 2 = also "
+           "gradients, 3 = also weights; a DeepSpeed file says it with zero_optimization.stage"},
       {.name = "deepspeed",
        .field = &RunConfig::deepspeed,
        .numerics = kChanges,

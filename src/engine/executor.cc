@@ -81,6 +81,17 @@ std::vector<bool> overwritten_blocks(const Model& model) {
   return blocks;
 }
 
+std::unique_ptr<GradSums> make_grads(const Model& model, const at::Device& device,
+                                     const Zero& zero) {
+  const model::ModelLayout& layout = model.trained_layout();
+  std::vector<bool> overwritten = overwritten_blocks(model);
+  if (!zero.gradients()) {
+    return std::make_unique<ResidentGrads>(layout, device, std::move(overwritten), zero);
+  }
+  return std::make_unique<ShardedGrads>(layout, model.spec.tied, device, std::move(overwritten),
+                                        zero);
+}
+
 // This rank's rows of one batch on the device.
 struct Executor::Step {
   Rows rows;
@@ -147,12 +158,15 @@ at::Tensor Executor::whole(at::Tensor loss) const {
   return loss;
 }
 
-model::LayerParams Executor::layer_grads(GradStore& grads, int64_t layer) const {
+model::LayerParams Executor::layer_grads(const Step& step, GradStore& grads, int64_t layer) const {
   const at::Tensor flat = grads.accumulator(layer + 1);
   model::LayerParams params;
   if (!model_.adapters) {
     params = model::layer_params(model_.spec, model_.layout, layer, flat);
-    if (grads.take_fresh(layer + 1)) model::mark_fresh(params);
+    if (grads.take_fresh(layer + 1)) {
+      // Without rows there are no products that would overwrite it.
+      step.tokens.numel() == 0 ? static_cast<void>(flat.zero_()) : model::mark_fresh(params);
+    }
     return params;
   }
   model::attach(params, model::layer_adapters(model_.spec, *model_.adapters, layer, flat));
@@ -199,7 +213,7 @@ void Executor::backward_layers(const Step& step, at::Tensor dx, GradStore& grads
     for (int64_t i = end - 1; i >= first; --i) {
       phases_.at_layer(i);
       const Weights::Layer layer = weights_.layer(i);
-      model::LayerParams to = layer_grads(grads, i);
+      model::LayerParams to = layer_grads(step, grads, i);
       model::SavedLayer saved = store_.get(i);
       store_.prefetch(i > first ? i - 1 : then);
       dx = layers_[i].backward(std::move(dx), layer.params, to, step.context, std::move(saved));

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "config/model_spec.h"
@@ -46,6 +47,10 @@ int64_t bucket(int64_t tokens);
 // with products (a dense layer, and what holds the head).
 std::vector<bool> overwritten_blocks(const Model& model);
 
+// Gradients of what is trained: whole on every rank, or sharded. All references outlive them.
+std::unique_ptr<GradSums> make_grads(const Model& model, const at::Device& device,
+                                     const Zero& zero);
+
 class Executor {
  public:
   // All references outlive the executor. `arena` has the plan's host_bytes; waits until it is
@@ -74,7 +79,7 @@ class Executor {
                          const model::HeadParams& head) const;
   // The sum over the ranks that share the batch.
   at::Tensor whole(at::Tensor loss) const;
-  model::LayerParams layer_grads(GradStore& grads, int64_t layer) const;
+  model::LayerParams layer_grads(const Step& step, GradStore& grads, int64_t layer) const;
   // `save`: for backward, into the store.
   at::Tensor forward_layers(const Step& step, bool save);
   // Fills the store with what the layers [first, end) save, from the input of the first.

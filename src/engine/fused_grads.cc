@@ -2,44 +2,25 @@
 
 #include <ATen/ops/empty.h>
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace trireme::engine {
-namespace {
-
-constexpr size_t kLayerBuffers = 2, kEmbedding = 2, kHead = 3;
-
-}  // namespace
-
-std::vector<int64_t> FusedGrads::buffer_sizes(const model::ModelLayout& layout, bool tied) {
-  const int64_t layer = widest_layer(layout), embedding = layout.blocks.front().numel,
-                head = layout.blocks.back().numel;
-  if (tied) return {layer, layer, embedding, head};
-  return {layer, layer, std::max(embedding, head)};
-}
 
 FusedGrads::FusedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
-                       std::vector<bool> overwritten, AdamW& optimizer)
+                       std::vector<bool> overwritten, AdamW& optimizer, const Zero& zero)
     : layout_(layout),
-      tied_(tied),
+      zero_(zero),
       overwritten_(std::move(overwritten)),
       optimizer_(optimizer),
+      sizes_(layout, zero, tied),
       side_(make_side_stream(device)) {
-  for (const int64_t numel : buffer_sizes(layout, tied)) {
+  for (const int64_t numel : sizes_.sizes) {
     buffers_.push_back({at::empty({numel}, at::TensorOptions(at::kFloat).device(device)), -1, {}});
   }
 }
 
-size_t FusedGrads::buffer_of(int64_t block) const {
-  if (block == 0) return kEmbedding;
-  if (block == layout_.head_block()) return tied_ ? kHead : kEmbedding;
-  return static_cast<size_t>(block) % kLayerBuffers;
-}
-
 at::Tensor FusedGrads::accumulator(int64_t block) {
-  Buffer& buffer = buffers_[buffer_of(block)];
+  Buffer& buffer = buffers_[sizes_.of(block)];
   const model::BlockLayout& info = layout_.blocks[block];
   const at::Tensor flat = buffer.memory.narrow(0, 0, info.numel);
   if (buffer.block == block) return flat;
@@ -47,7 +28,8 @@ at::Tensor FusedGrads::accumulator(int64_t block) {
                 block, buffer.block);
   if (buffer.arrival) buffer.arrival->wait();
   buffer.block = block;
-  clear_accumulator(info, overwritten_[block], flat);
+  clear_accumulator(info, overwritten_[block],
+                    buffer.memory.narrow(0, 0, zero_.padded(info.numel)));
   fresh_ = overwritten_[block];
   return flat;
 }
@@ -59,10 +41,13 @@ bool FusedGrads::take_fresh(int64_t) {
 }
 
 void FusedGrads::finish(int64_t block) {
-  Buffer& buffer = buffers_[buffer_of(block)];
+  Buffer& buffer = buffers_[sizes_.of(block)];
   TRIREME_CHECK(buffer.block == block);
-  const at::Tensor flat = buffer.memory.narrow(0, 0, layout_.blocks[block].numel);
-  buffer.arrival = side_->run([&] { optimizer_.update(static_cast<size_t>(block), flat); });
+  const at::Tensor flat = buffer.memory.narrow(0, 0, zero_.padded(layout_.blocks[block].numel));
+  buffer.arrival = side_->run([&] {
+    zero_.reduce(flat)->wait();
+    optimizer_.update(static_cast<size_t>(block), zero_.mine(flat));
+  });
   buffer.block = -1;
 }
 

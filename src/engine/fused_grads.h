@@ -17,21 +17,18 @@ namespace trireme::engine {
 
 class FusedGrads : public GradStore {
  public:
-  // Elements of the buffers: layers take two in turn; the embedding and the head have one together,
-  // or each its own where the model is tied and the embedding's gradient grows from the head's
-  // backward to the end.
-  static std::vector<int64_t> buffer_sizes(const model::ModelLayout& layout, bool tied);
-
-  // overwritten: as ResidentGrads'. `optimizer` outlives this.
+  // overwritten: as ResidentGrads'. tied: the embedding's gradient grows from the head's backward
+  // to the end. `optimizer` outlives this.
   FusedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
-             std::vector<bool> overwritten, AdamW& optimizer);
+             std::vector<bool> overwritten, AdamW& optimizer, const Zero& zero = {});
 
   at::Tensor accumulator(int64_t block) override;
   bool take_fresh(int64_t block) override;
-  // Updates the block's weights, asynchronously.
+  // Sums them over ranks and updates the block's weights, asynchronously.
   void finish(int64_t block) override;
   // What is given to the compute stream from now on comes after all updates.
   void clear() override;
+  void begin_pass(bool) override {}
 
  private:
   struct Buffer {
@@ -39,12 +36,11 @@ class FusedGrads : public GradStore {
     int64_t block = -1;                // whose gradient is in it
     std::unique_ptr<Arrival> arrival;  // of the update that reads it
   };
-  size_t buffer_of(int64_t block) const;
-
   const model::ModelLayout& layout_;
-  bool tied_;
+  Zero zero_;
   std::vector<bool> overwritten_;
   AdamW& optimizer_;
+  BlockBuffers sizes_;
   std::unique_ptr<SideStream> side_;
   std::vector<Buffer> buffers_;
   bool fresh_ = false;

@@ -4,42 +4,54 @@
 #include <numeric>
 
 namespace trireme::engine {
+
+namespace {
+
+data::PackedBatch no_targets() {
+  data::PackedBatch batch;
+  data::append_document(batch, std::vector<int64_t>{0}, std::vector<int64_t>{data::kIgnored});
+  return batch;
+}
+
+}  // namespace
+
 Epoch::Epoch(std::span<const data::TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
-             int64_t batch_size, int64_t accumulation)
+             int64_t batch_size, int64_t accumulation, DataRank rank)
     : samples_(samples),
       bins_(std::move(bins)),
       batch_size_(batch_size),
-      accumulation_(accumulation) {}
+      step_size_(batch_size * accumulation * rank.ranks),
+      rank_(rank) {}
 
-int64_t Epoch::steps() const {
-  const int64_t each = batch_size_ * accumulation_;
-  return (static_cast<int64_t>(bins_.size()) + each - 1) / each;
-}
+int64_t Epoch::steps() const { return (std::ssize(bins_) + step_size_ - 1) / step_size_; }
 
-std::vector<data::PackedBatch> Epoch::batches(int64_t step) const {
-  const auto count = static_cast<int64_t>(bins_.size());
-  const int64_t begin = step * batch_size_ * accumulation_;
-  const int64_t end = std::min(count, begin + batch_size_ * accumulation_);
-  std::vector<data::PackedBatch> list;
-  for (int64_t at = begin; at < end; at += batch_size_) {
+StepBatches Epoch::batches(int64_t step) const {
+  const int64_t begin = step * step_size_, end = std::min(std::ssize(bins_), begin + step_size_);
+  StepBatches list;
+  int64_t turn = 0;  // the rank whose micro-batch it is
+  for (int64_t at = begin; at < end; at += batch_size_, turn = (turn + 1) % rank_.ranks) {
     const auto bins = std::span(bins_).subspan(at, std::min(batch_size_, end - at));
-    list.push_back(data::make_batch(samples_, bins));
+    data::PackedBatch batch = data::make_batch(samples_, bins);
+    list.tokens += std::ssize(batch.tokens);
+    list.trained_tokens += batch.trained_tokens;
+    if (turn == rank_.index) list.mine.push_back(std::move(batch));
   }
+  if (turn > 0 && rank_.index >= turn) list.mine.push_back(no_targets());
   return list;
 }
 
 Epoch training_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
-                     int64_t epoch) {
+                     int64_t epoch, DataRank rank) {
   auto bins = data::plan_epoch(data::lengths_of(samples), run.max_length, run.packing,
                                /*shuffle=*/true, static_cast<uint64_t>(run.seed), epoch);
-  return {samples, std::move(bins), run.batch_size, run.gradient_accumulation_steps};
+  return {samples, std::move(bins), run.batch_size, run.gradient_accumulation_steps, rank};
 }
 
-Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples,
-                       const config::RunConfig& run) {
+Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
+                       DataRank rank) {
   auto bins = data::plan_epoch(data::lengths_of(samples), run.max_length, run.packing,
                                /*shuffle=*/false, 0, 0);
-  return {samples, std::move(bins), run.eval_batch_size, 1};
+  return {samples, std::move(bins), run.eval_batch_size, 1, rank};
 }
 
 BatchSize largest_batch(std::span<const data::TokenizedSample> samples,

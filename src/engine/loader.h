@@ -12,29 +12,44 @@
 
 namespace trireme::engine {
 
-// An epoch's bins; a step's micro-batches are made when its turn comes.
+// Which of the ranks that compute different micro-batches this one is.
+struct DataRank {
+  int64_t index = 0;
+  int64_t ranks = 1;
+};
+
+// One optimizer step, as one of these ranks sees it.
+struct StepBatches {
+  // As many on every rank: one that has fewer gets batches of one token and no target.
+  std::vector<data::PackedBatch> mine;
+  int64_t tokens = 0, trained_tokens = 0;  // of all ranks
+};
+
+// An epoch's bins; a step's micro-batches are made when its turn comes, dealt to the ranks in turn.
 class Epoch {
  public:
+  // accumulation: micro-batches of a rank in a step.
   Epoch(std::span<const data::TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
-        int64_t batch_size, int64_t accumulation);
+        int64_t batch_size, int64_t accumulation, DataRank rank);
 
   int64_t steps() const;
-  // Micro-batches of a step; the last step of an epoch may have fewer, or a smaller one.
-  std::vector<data::PackedBatch> batches(int64_t step) const;
+  // The last step of an epoch may have fewer micro-batches, or a smaller one.
+  StepBatches batches(int64_t step) const;
 
  private:
   std::span<const data::TokenizedSample> samples_;
   std::vector<std::vector<int64_t>> bins_;
   int64_t batch_size_;
-  int64_t accumulation_;
+  int64_t step_size_;  // bins of a step
+  DataRank rank_;
 };
 
-// Shuffled by (seed, epoch): the same on every run.
+// Shuffled by (seed, epoch): the same on every run and rank.
 Epoch training_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
-                     int64_t epoch);
-// In order, one micro-batch a step.
-Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples,
-                       const config::RunConfig& run);
+                     int64_t epoch, DataRank rank = {});
+// In order, one micro-batch a rank and step.
+Epoch evaluation_epoch(std::span<const data::TokenizedSample> samples, const config::RunConfig& run,
+                       DataRank rank = {});
 
 // What memory is planned for.
 struct BatchSize {

@@ -23,7 +23,7 @@ std::vector<data::TokenizedSample> make_samples(int64_t count) {
 std::vector<int64_t> order_of(const Epoch& epoch) {
   std::vector<int64_t> order;
   for (int64_t step = 0; step < epoch.steps(); ++step) {
-    for (const data::PackedBatch& batch : epoch.batches(step)) {
+    for (const data::PackedBatch& batch : epoch.batches(step).mine) {
       for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d) {
         order.push_back(batch.tokens[batch.document_starts[d]]);
       }
@@ -54,7 +54,7 @@ TEST(Loader, StepsHoldBatchesOfBins) {
   const config::RunConfig run = options();
   const Epoch epoch = training_epoch(samples, run, 0);
   for (int64_t step = 0; step < epoch.steps(); ++step) {
-    const auto batches = epoch.batches(step);
+    const auto batches = epoch.batches(step).mine;
     EXPECT_LE(batches.size(), 3u);
     if (step + 1 < epoch.steps()) {
       EXPECT_EQ(batches.size(), 3u);
@@ -74,12 +74,38 @@ TEST(Loader, WithoutPackingABatchIsBatchSizeSamples) {
   run.packing = false;
   const Epoch epoch = training_epoch(samples, run, 0);
   EXPECT_EQ(epoch.steps(), 2);
-  EXPECT_EQ(epoch.batches(0)[0].samples, 2);
-  EXPECT_EQ(epoch.batches(1)[0].samples, 1);
+  EXPECT_EQ(epoch.batches(0).mine[0].samples, 2);
+  EXPECT_EQ(epoch.batches(1).mine[0].samples, 1);
   const BatchSize size = largest_batch(samples, run, 2);
   EXPECT_EQ(size.tokens, 22);
   EXPECT_EQ(size.longest, 11);
   EXPECT_EQ(size.documents, 2);
+}
+
+// Three ranks with one micro-batch each have the steps of one rank with three.
+TEST(Loader, RanksDealTheMicroBatchesOfAStep) {
+  const auto samples = make_samples(101);
+  config::RunConfig run = options();
+  const Epoch one = training_epoch(samples, run, 0);
+  run.gradient_accumulation_steps = 1;
+  for (int64_t step = 0; step < one.steps(); ++step) {
+    const StepBatches all = one.batches(step);
+    for (int64_t rank = 0; rank < 3; ++rank) {
+      const Epoch epoch = training_epoch(samples, run, 0, {rank, 3});
+      ASSERT_EQ(epoch.steps(), one.steps());
+      const StepBatches part = epoch.batches(step);
+      EXPECT_EQ(part.tokens, all.tokens);
+      EXPECT_EQ(part.trained_tokens, all.trained_tokens);
+      ASSERT_EQ(part.mine.size(), 1u);
+      if (rank < std::ssize(all.mine)) {
+        EXPECT_EQ(part.mine[0].tokens, all.mine[rank].tokens);
+      } else {
+        EXPECT_EQ(part.mine[0].trained_tokens, 0);
+        EXPECT_EQ(part.mine[0].document_starts, (std::vector<int64_t>{0, 1}));
+      }
+    }
+  }
+  EXPECT_LT(std::ssize(one.batches(one.steps() - 1).mine), 3);  // some rank had none
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
-#include "engine/fused_grads.h"
 #include "engine/param_stream.h"
 
 namespace trireme::engine {
@@ -39,43 +38,83 @@ bool has_masters(const MemoryRequest& request) {
   return request.master_weights && (!fp32 || request.update == UpdatePlace::kHost);
 }
 
-// Of all that is trained, or of what exists at a time.
-int64_t gradient_elements(const MemoryRequest& request) {
+// Over a layout's blocks: of this rank's shards, or of buffers that shards can be cut from.
+int64_t shard_elements(const model::ModelLayout& layout, const layout::Sharding& sharding) {
+  int64_t sum = 0;
+  for (const auto& block : layout.blocks) sum += sharding.shard(block.numel).size;
+  return sum;
+}
+int64_t padded_elements(const model::ModelLayout& layout, const layout::Sharding& sharding) {
+  int64_t sum = 0;
+  for (const auto& block : layout.blocks) sum += sharding.padded(block.numel);
+  return sum;
+}
+
+struct Gradients {
+  int64_t passing = 0;  // exist until they are summed or consumed
+  int64_t held = 0;
+};
+
+Gradients gradients(const MemoryRequest& request) {
   const Model& model = *request.activations.model;
-  if (!request.fused) return model.trained_layout().numel();
-  const auto sizes = FusedGrads::buffer_sizes(model.trained_layout(), model.spec.tied);
-  return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+  const model::ModelLayout& layout = model.trained_layout();
+  const bool pass = request.fused || request.sharding.gradients();
+  Gradients elements;
+  if (pass) {
+    const auto sizes = BlockBuffers(layout, request.sharding, model.spec.tied).sizes;
+    elements.passing = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+  }
+  if (!request.fused) {
+    elements.held =
+        pass ? shard_elements(layout, request.sharding) : padded_elements(layout, request.sharding);
+  }
+  return elements;
+}
+
+// Of the base's blocks on this rank, whatever visits it aside.
+int64_t weight_elements(const MemoryRequest& request, int64_t first, int64_t end) {
+  const auto& blocks = request.activations.model->layout.blocks;
+  int64_t sum = 0;
+  for (int64_t b = first; b < end; ++b) {
+    sum += request.sharding.weights() ? request.sharding.shard(blocks[b].numel).size
+                                      : request.sharding.padded(blocks[b].numel);
+  }
+  return sum;
 }
 
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
+  const model::ModelLayout& layout = r.model->layout;
   const bool fp32 = r.dtype == at::kFloat, adapters = r.model->adapters.has_value();
-  const int64_t count = r.model->layout.numel(), trained = r.model->trained_layout().numel();
-  const auto numbers = [](int64_t n, const char* dtype) { return fmt::format("{} {}", n, dtype); };
   const char* dtype = fp32 ? "fp32" : "bf16";
-  const auto weights = [&](const char* name, int64_t n, Where where) {
-    table.add(name, numbers(n, dtype), n * element_bytes(r.dtype), where);
+  const auto add = [&](const char* name, int64_t n, const char* type, int64_t each,
+                       Where where = Where::kDevice) {
+    if (n > 0) table.add(name, fmt::format("{} {}", n, type), n * each, where);
   };
-  if (request.layers_on_host) {
-    const auto& blocks = r.model->layout.blocks;
-    const int64_t ends = blocks.front().numel + blocks.back().numel;
-    weights("weights", ends, Where::kDevice);
-    weights("layers on their way", ParamStream::kResident * widest_layer(r.model->layout),
-            Where::kDevice);
-    weights("weights of layers", count - ends, Where::kHost);
-  } else {
-    weights("weights", count, Where::kDevice);
-  }
-  if (adapters) table.add("adapters", numbers(trained, dtype), trained * element_bytes(r.dtype));
+  const auto weights = [&](const char* name, int64_t n, Where where) {
+    add(name, n, dtype, element_bytes(r.dtype), where);
+  };
+  const int64_t head = layout.head_block(), layers = weight_elements(request, 1, head);
+  const int64_t ends = weight_elements(request, 0, 1) + weight_elements(request, head, head + 1);
+  weights("weights", request.layers_on_host ? ends : ends + layers, Where::kDevice);
+  weights(
+      "weights on their way",
+      ParamStream::visiting(layout, r.model->spec.tied, request.layers_on_host, request.sharding),
+      Where::kDevice);
+  if (request.layers_on_host) weights("weights of layers", layers, Where::kHost);
+  const model::ModelLayout& trained = r.model->trained_layout();
+  if (adapters) weights("adapters", padded_elements(trained, request.sharding), Where::kDevice);
   if (!r.training) return;
-  const int64_t gradients = gradient_elements(request);
-  table.add("gradients", numbers(gradients, "fp32"), gradients * 4);
+  const Gradients sums = gradients(request);
+  add("gradients", sums.held, "fp32", 4);
+  add("gradients on their way", sums.passing, "fp32", 4);
   if (!request.optimizer) return;
   const bool master = has_masters(request);
   const Where where = request.update == UpdatePlace::kDevice ? Where::kDevice : Where::kHost;
-  if (master) table.add("master weights", numbers(trained, "fp32"), trained * 4, where);
-  table.add("Adam moments", fmt::format("2 x {} {}", trained, moment_name(request.moments)),
-            moment_bytes(r.model->trained_layout(), request.moments), where);
+  const int64_t shards = shard_elements(trained, request.sharding);
+  if (master) add("master weights", shards, "fp32", 4, where);
+  table.add("Adam moments", fmt::format("2 x {} {}", shards, moment_name(request.moments)),
+            moment_bytes(trained, request.moments, request.sharding), where);
   if (request.update != UpdatePlace::kStreamed) return;
   table.add("optimizer pieces", fmt::format("2 x {} parameters", StateStream::kPiece),
             StateStream::device_bytes(master, request.moments));
@@ -237,14 +276,14 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
   plan.request = request;
   plan.table = fixed_rows(request);
   if (request.update == UpdatePlace::kStreamed) {
-    plan.optimizer_arena = state_arena_bytes(request.activations.model->trained_layout(),
-                                             has_masters(request), request.moments);
+    plan.optimizer_arena =
+        state_arena_bytes(request.activations.model->trained_layout(), has_masters(request),
+                          request.moments, request.sharding);
   }
   if (request.layers_on_host) {
-    const model::ModelLayout& layout = request.activations.model->layout;
-    for (int64_t b = 1; b < layout.head_block(); ++b) {
-      plan.layers_arena +=
-          HostArena::slot_bytes(layout.blocks[b].numel * element_bytes(request.activations.dtype));
+    for (int64_t b = 1; b < request.activations.model->layout.head_block(); ++b) {
+      plan.layers_arena += HostArena::slot_bytes(weight_elements(request, b, b + 1) *
+                                                 element_bytes(request.activations.dtype));
     }
   }
   const int64_t host = plan.table.total(Where::kHost), host_room = request.activations.host_room;

@@ -45,6 +45,7 @@ struct MemoryRequest {
   UpdatePlace update = UpdatePlace::kDevice;  // of master weights and moments too
   bool fused = false;                         // --optimizer_in_backward
   bool layers_on_host = false;                // --offload_param
+  layout::Sharding sharding = {};             // of this rank
   int64_t program = 0;                        // bytes that the process holds already
   int64_t budget = 0;  // bytes on the device; the host's are activations.host_room
 };

@@ -4,17 +4,42 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 #include "ops/counter_bits.h"
 
 namespace trireme::engine {
 namespace {
 
-at::Tensor global_norm(const std::vector<at::Tensor>& blocks) {
-  at::Tensor sum = at::zeros({}, blocks.front().options().dtype(at::kDouble));
-  for (const at::Tensor& block : blocks) {
-    if (block.numel() > 0) sum.add_(ops::sum_of_squares(block));
+at::Tensor global_norm(const std::vector<at::Tensor>& shards, const Zero& zero) {
+  at::Tensor sum = at::zeros({}, shards.front().options().dtype(at::kDouble));
+  for (const at::Tensor& shard : shards) {
+    if (shard.numel() > 0) sum.add_(ops::sum_of_squares(shard));
   }
-  return sum.sqrt();
+  return zero.sum(sum).sqrt();
+}
+
+// Elements [first, first + count) of a block, in this rank's shard, that decay or do not.
+struct Range {
+  size_t block;
+  int64_t first, offset, count;
+  bool decays;
+};
+
+std::vector<Range> ranges_of(const model::ModelLayout& layout, const layout::Sharding& sharding) {
+  std::vector<Range> list;
+  for (size_t b = 0; b < layout.blocks.size(); ++b) {
+    const model::BlockLayout& block = layout.blocks[b];
+    const layout::Shard shard = sharding.shard(block.numel);
+    const int64_t end = shard.first + shard.count;
+    const int64_t middle = std::clamp(block.decayed, shard.first, end);
+    const auto add = [&](int64_t first, int64_t last, bool decays) {
+      if (last > first) list.push_back({b, first, first - shard.first, last - first, decays});
+    };
+    add(shard.first, middle, true);
+    add(middle, end, false);
+  }
+  return list;
 }
 
 // What gradients are divided by: torch.nn.utils.clip_grad_norm_'s (norm + 1e-6) / max, at least 1.
@@ -72,45 +97,40 @@ std::optional<MasterHome> master_home(const config::RunConfig& run, const Machin
   return MasterHome{at::kCPU, &state};
 }
 
-int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format) {
+int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format,
+                     const layout::Sharding& sharding) {
   int64_t bytes = 0;
-  for (const model::BlockLayout& block : layout.blocks) {
-    bytes += ops::moment_bytes(block.decayed, format) +
-             ops::moment_bytes(block.numel - block.decayed, format);
+  for (const Range& range : ranges_of(layout, sharding)) {
+    bytes += ops::moment_bytes(range.count, format);
   }
   return bytes;
 }
 
-int64_t state_arena_bytes(const model::ModelLayout& layout, bool master, ops::MomentFormat format) {
+int64_t state_arena_bytes(const model::ModelLayout& layout, bool master, ops::MomentFormat format,
+                          const layout::Sharding& sharding) {
   const auto slot = HostArena::slot_bytes;
   int64_t bytes = 0;
   for (const model::BlockLayout& block : layout.blocks) {
-    if (master) bytes += slot(4 * block.numel);
-    for (const int64_t count : {block.decayed, block.numel - block.decayed}) {
-      const at::ScalarType type = ops::moment_type(format);
-      bytes += 2 * slot(count * static_cast<int64_t>(c10::elementSize(type)));
-      if (type == at::kByte) bytes += 2 * slot(4 * ops::quant_blocks(count));
-    }
+    if (master) bytes += slot(4 * sharding.shard(block.numel).size);
+  }
+  const at::ScalarType type = ops::moment_type(format);
+  for (const Range& range : ranges_of(layout, sharding)) {
+    bytes += 2 * slot(range.count * static_cast<int64_t>(c10::elementSize(type)));
+    if (type == at::kByte) bytes += 2 * slot(4 * ops::quant_blocks(range.count));
   }
   return bytes;
 }
 
 AdamW::AdamW(const model::ModelLayout& layout, ResidentParams& params, const at::Device& device,
-             AdamWOptions options, HostArena* state)
-    : options_(options), params_(params) {
+             AdamWOptions options, HostArena* state, const Zero& zero)
+    : options_(options), zero_(zero), params_(params) {
   const bool streamed = options.place == UpdatePlace::kStreamed;
   const at::Device home = options.place == UpdatePlace::kDevice ? device : at::Device(at::kCPU);
-  const auto moments = [&](int64_t count) {
-    return streamed ? moments_in(*state, count, options.moments)
-                    : ops::zero_moments(count, options.moments, home);
-  };
-  for (size_t b = 0; b < layout.blocks.size(); ++b) {
-    const model::BlockLayout& block = layout.blocks[b];
-    const auto add = [&](int64_t first, int64_t count, double weight_decay) {
-      if (count > 0) parts_.push_back({b, first, count, weight_decay, moments(count)});
-    };
-    add(0, block.decayed, options.weight_decay);
-    add(block.decayed, block.numel - block.decayed, 0.0);
+  for (const Range& range : ranges_of(layout, zero)) {
+    parts_.push_back({range.block, range.first, range.offset, range.count,
+                      range.decays ? options.weight_decay : 0.0,
+                      streamed ? moments_in(*state, range.count, options.moments)
+                               : ops::zero_moments(range.count, options.moments, home)});
   }
   if (!streamed) return;
   state->wait_until_pinned();
@@ -120,7 +140,7 @@ AdamW::AdamW(const model::ModelLayout& layout, ResidentParams& params, const at:
 at::Tensor AdamW::step(std::vector<at::Tensor>& grads, double learning_rate) {
   ++steps_;
   learning_rate_ = learning_rate;
-  const at::Tensor norm = global_norm(grads);
+  const at::Tensor norm = global_norm(grads, zero_);
   const at::Tensor divisor = divisor_of(norm);
   for (size_t b = 0; b < grads.size(); ++b) update(b, grads[b], divisor);
   return norm;
@@ -134,7 +154,7 @@ void AdamW::begin(double learning_rate) {
 
 void AdamW::update(size_t block, const at::Tensor& grad) {
   if (grad.numel() == 0) return;
-  const at::Tensor squares = ops::sum_of_squares(grad);
+  const at::Tensor squares = zero_.sum(ops::sum_of_squares(grad));
   squares_ = squares_.defined() ? squares_ + squares : squares;
   const bool own = options_.clip_by_block || !norm_.defined();
   update(block, grad, divisor_of(own ? squares.sqrt() : norm_));
@@ -149,13 +169,13 @@ at::Tensor AdamW::divisor_of(const at::Tensor& norm) const {
 
 void AdamW::update(size_t block, const at::Tensor& grad, const at::Tensor& divisor) {
   for (const Part& part : parts_) {
-    if (part.block == block) update(part, grad.narrow(0, part.first, part.count), divisor);
+    if (part.block == block) update(part, grad.narrow(0, part.offset, part.count), divisor);
   }
 }
 
 void AdamW::update(const Part& part, const at::Tensor& grad, const at::Tensor& divisor) {
   const auto narrow = [&](const at::Tensor& flat) {
-    return flat.narrow(0, part.first, part.count);
+    return flat.narrow(0, part.offset, part.count);
   };
   const at::Tensor master = narrow(params_.master()[part.block]);
   const at::Tensor compute = narrow(params_.compute()[part.block]);

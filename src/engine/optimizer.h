@@ -45,24 +45,27 @@ UpdatePlace update_place(const config::RunConfig& run, const Machine& machine);
 std::optional<MasterHome> master_home(const config::RunConfig& run, const Machine& machine,
                                       HostArena& state);
 
-// Of both moments of all that is trained.
-int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format);
+// Of both moments of all that is trained, on this rank.
+int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format,
+                     const layout::Sharding& sharding = {});
 // Of the arena of streamed state, with its masters or without.
-int64_t state_arena_bytes(const model::ModelLayout& layout, bool master, ops::MomentFormat format);
+int64_t state_arena_bytes(const model::ModelLayout& layout, bool master, ops::MomentFormat format,
+                          const layout::Sharding& sharding = {});
 
-// Adam moments beside the weights: a function of the step's number, the seed and what it was given.
+// Adam moments beside the weights, of this rank's shards: a function of the step's number, the seed
+// and what it was given.
 class AdamW {
  public:
   // `state`: of what is streamed, with room for state_arena_bytes() beside the masters that are
   // there. All references outlive this.
   AdamW(const model::ModelLayout& layout, ResidentParams& params, const at::Device& device,
-        AdamWOptions options, HostArena* state = nullptr);
+        AdamWOptions options, HostArena* state = nullptr, const Zero& zero = {});
 
-  // Clips the gradients (fp32 blocks of the layout; they are consumed) to the global norm and
-  // updates master and compute weights in one pass; bf16 weights without a master are rounded
-  // stochastically. Returns the norm before clipping: 0-dim fp64 on the device, so that nothing
-  // waits for it. On the host, each block's gradients are copied there and its new weights back,
-  // one after the other, and the host waits for both; the bits are the device's.
+  // Clips the gradients (fp32 shards of the layout's blocks, summed over ranks; they are consumed)
+  // to the global norm and updates master and compute weights in one pass; bf16 weights without a
+  // master are rounded stochastically. Returns the norm before clipping: 0-dim fp64 on the device,
+  // so that nothing waits for it. On the host, each block's gradients are copied there and its new
+  // weights back, one after the other, and the host waits for both; the bits are the device's.
   at::Tensor step(std::vector<at::Tensor>& grads, double learning_rate);
 
   // The same in parts, for gradients that are gone before the last is known: begin(), update() of
@@ -73,10 +76,10 @@ class AdamW {
   at::Tensor end();
 
  private:
-  // Elements [first, first + count) of a block, which decay or do not.
+  // Elements of a block, from its shard's `offset` on, which decay or do not.
   struct Part {
     size_t block;
-    int64_t first, count;
+    int64_t first, offset, count;
     double weight_decay;
     ops::Moments moments;
   };
@@ -87,6 +90,7 @@ class AdamW {
   ops::AdamWStep step_of(const Part& part) const;
 
   AdamWOptions options_;
+  Zero zero_;
   ResidentParams& params_;
   int64_t steps_ = 0;
   double learning_rate_ = 0;

@@ -49,8 +49,7 @@ class Regression {
     const MasterHome home{at::kCPU, streamed ? &state : nullptr};
     ResidentParams params(blocks, format.dtype, at::kCPU,
                           {format.master ? std::optional(home) : std::nullopt});
-    params.master()[0].copy_(start_);
-    params.refresh();
+    params.fill(0, start_);
     AdamW optimizer(blocks, params, at::kCPU,
                     {.beta2 = 0.99, .moments = format.moments, .seed = 3, .place = format.place},
                     &state);
@@ -61,8 +60,7 @@ class Regression {
       std::vector<at::Tensor> grads = {at::matmul(x.t(), error) / kRows};
       // Linear to zero, as a run's.
       optimizer.step(grads, kRate * static_cast<double>(steps - step) / steps);
-      if (format.to_nearest) params.master()[0].copy_(params.master()[0].to(at::kBFloat16));
-      params.refresh();
+      if (format.to_nearest) params.fill(0, params.master()[0].to(at::kBFloat16));
     }
     const at::Tensor error = at::matmul(rows_, params.compute()[0].to(at::kFloat)) - y_;
     return error.square().mean().item<double>() / 2;
@@ -122,8 +120,7 @@ TEST(AdamWFormats, StreamedTheBitsAreTheSame) {
         const MasterHome home{at::kCPU, streamed ? &state : nullptr};
         ResidentParams params(blocks, at::kBFloat16, at::kCPU,
                               {master ? std::optional(home) : std::nullopt});
-        params.master()[0].copy_(start);
-        params.refresh();
+        params.fill(0, start);
         AdamW optimizer(blocks, params, at::kCPU,
                         {.weight_decay = 0.1, .moments = moments, .seed = 3, .place = place},
                         &state);

@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "model/adapter_io.h"
-#include "model/model_io.h"
 
 namespace trireme::engine {
 namespace {
@@ -143,9 +142,13 @@ void OutputFolder::write_run(const config::Json& run) {
   io::write_text(files_, path_ + "/run.json", run.dump(2) + "\n");
 }
 
-void OutputFolder::publish(const std::string& folder, const std::vector<at::Tensor>& weights) {
+void OutputFolder::publish(const std::string& folder, const model::BlockSource& weights) {
   if (model_.adapters) {
-    publish_adapter(files_, folder, model_, weights, run_.expert_adapters, run_.tokenizer);
+    std::vector<at::Tensor> blocks;  // small
+    for (int64_t b = 0; b <= model_.trained_layout().head_block(); ++b) {
+      blocks.push_back(weights(b));
+    }
+    publish_adapter(files_, folder, model_, blocks, run_.expert_adapters, run_.tokenizer);
     return;
   }
   const io::DType dtype = file_dtype(model_.spec.dtype);
@@ -159,7 +162,7 @@ void OutputFolder::publish(const std::string& folder, const std::vector<at::Tens
       model_.layout.numel() * io::dtype_bytes(dtype));
 }
 
-std::string OutputFolder::save_checkpoint(int64_t step, const std::vector<at::Tensor>& weights) {
+std::string OutputFolder::save_checkpoint(int64_t step, const model::BlockSource& weights) {
   const std::string folder = fmt::format("{}/checkpoint-{}", path_, step);
   publish(folder, weights);
   checkpoints_.push_back(folder);
@@ -175,7 +178,7 @@ void OutputFolder::rotate() {
   }
 }
 
-void OutputFolder::save_best(const std::vector<at::Tensor>& weights) {
+void OutputFolder::save_best(const model::BlockSource& weights) {
   publish(path_ + "/best", weights);
 }
 

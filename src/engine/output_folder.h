@@ -19,6 +19,7 @@
 #include "config/run_config.h"
 #include "engine/model_folder.h"
 #include "io/file.h"
+#include "model/model_io.h"
 
 namespace trireme::engine {
 
@@ -50,12 +51,12 @@ class OutputFolder {
   std::string metrics_path() const { return path_ + "/metrics.jsonl"; }
   void write_run(const config::Json& run);
 
-  // `weights`: fp32 or bf16 blocks of the model's trained_layout(), on any device; files are in the
-  // model's own dtype, adapters in fp32. A failure (UserError)
+  // `weights`: of the model's trained_layout(); files are in the model's own dtype, adapters in
+  // fp32. A failure (UserError)
   // leaves earlier ones untouched. save_checkpoint removes the oldest beyond save_total_limit,
   // after the new one is there; returns its path.
-  std::string save_checkpoint(int64_t step, const std::vector<at::Tensor>& weights);
-  void save_best(const std::vector<at::Tensor>& weights);
+  std::string save_checkpoint(int64_t step, const model::BlockSource& weights);
+  void save_best(const model::BlockSource& weights);
 
   // best/ becomes the result.
   void finish();
@@ -65,7 +66,7 @@ class OutputFolder {
   void check_target() const;
   void check_not_read() const;
   std::vector<std::string> earlier_files() const;  // names of what a run leaves behind
-  void publish(const std::string& folder, const std::vector<at::Tensor>& weights);
+  void publish(const std::string& folder, const model::BlockSource& weights);
   void rotate();
 
   io::FileSystem& files_;

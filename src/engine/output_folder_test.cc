@@ -29,7 +29,7 @@ class LoraOutput : public testing::Test {
     folder_.write("model/config.json", json.dump());
     folder_.write("model/tokenizer.json", "{}");
     io::write_shards(io::posix(), folder_ / "model",
-                     model::tensor_sources(layout, blocks, io::DType::kF32));
+                     model::tensor_sources(layout, model::held_blocks(blocks), io::DType::kF32));
     run_.model = folder_ / "model";
     run_.output_dir = folder_ / "out";
     run_.use_lora = true;
@@ -66,9 +66,9 @@ TEST_F(LoraOutput, IsPeftFolders) {
   const auto blocks = adapter_blocks(model);
   OutputFolder output(io::posix(), run_, model);
   output.prepare();
-  output.save_checkpoint(5, blocks);
+  output.save_checkpoint(5, model::held_blocks(blocks));
   EXPECT_EQ(names("out/checkpoint-5"), kAdapter);
-  output.save_best(blocks);
+  output.save_best(model::held_blocks(blocks));
   EXPECT_EQ(names("out/best"), kAdapter);
   output.write_run({});
   output.finish();
@@ -86,7 +86,7 @@ TEST_F(LoraOutput, IsWhatTheNextRunStartsFrom) {
   const auto blocks = adapter_blocks(model);
   OutputFolder output(io::posix(), run_, model);
   output.prepare();
-  const std::string checkpoint = output.save_checkpoint(1, blocks);
+  const std::string checkpoint = output.save_checkpoint(1, model::held_blocks(blocks));
   config::RunConfig next = run_;
   next.adapter = checkpoint;
   next.target_modules = "all-linear";  // the adapter's own count

@@ -2,45 +2,107 @@
 
 #include <ATen/ops/empty.h>
 
+#include <numeric>
+
 #include "base/error.h"
 
 namespace trireme::engine {
+namespace {
 
-ParamStream::ParamStream(const model::ModelLayout& layout, const std::vector<at::Tensor>& blocks,
-                         const at::Device& device, HostArena& arena)
-    : blocks_(blocks), arena_(arena), transfer_(make_transfer(device, arena)) {
-  const int64_t numel = widest_layer(layout);
-  for (Slot& slot : slots_) {
-    slot.memory = at::empty({numel}, blocks[1].options().device(device));
+constexpr size_t kLayerBuffers = 2;
+
+}  // namespace
+
+int64_t ParamStream::visiting(const model::ModelLayout& layout, bool tied, bool layers_on_host,
+                              const layout::Sharding& sharding) {
+  const std::vector<int64_t> sizes = BlockBuffers(layout, sharding, tied).sizes;
+  const auto end = sharding.weights() ? sizes.end() : sizes.begin() + kLayerBuffers;
+  int64_t elements = 0;
+  if (sharding.weights() || layers_on_host) {
+    elements = std::accumulate(sizes.begin(), end, elements);
+  }
+  if (sharding.weights() && layers_on_host) {
+    elements += kLayerBuffers * sharding.shard(widest_layer(layout)).size;
+  }
+  return elements;
+}
+
+ParamStream::ParamStream(const model::ModelLayout& layout, bool tied,
+                         const std::vector<at::Tensor>& homes, const at::Device& device,
+                         HostArena* arena, const Zero& zero)
+    : layout_(layout),
+      homes_(homes),
+      device_(device),
+      arena_(arena),
+      zero_(zero),
+      buffers_(layout, zero, tied),
+      transfer_(arena == nullptr ? nullptr : make_transfer(device, *arena)),
+      side_(make_side_stream(device)),
+      slots_(buffers_.sizes.size()) {
+  const at::TensorOptions options = homes.front().options().device(device);
+  for (int64_t b = 0; b <= layout.head_block(); ++b) {
+    Slot& slot = slots_[buffers_.of(b)];
+    if (stays(b) || slot.memory.defined()) continue;
+    slot.memory = at::empty({buffers_.sizes[buffers_.of(b)]}, options);
+    if (homes[b].device() != device && zero.weights()) {
+      slot.shard = at::empty({zero.shard(widest_layer(layout)).size}, options);
+    }
   }
 }
 
-bool ParamStream::is_layer(int64_t block) const {
-  return block > 0 && block < std::ssize(blocks_) - 1;
+bool ParamStream::stays(int64_t block) const {
+  return !zero_.weights() && homes_[block].device() == device_;
 }
 
 Lease ParamStream::lease(int64_t block) {
-  TRIREME_CHECK(is_layer(block));
-  arena_.wait_until_pinned();
+  const int64_t numel = layout_.blocks[block].numel;
+  if (stays(block)) return Lease(homes_[block].narrow(0, 0, numel));
+  if (arena_ != nullptr) arena_->wait_until_pinned();
   Slot& slot = fetch(block);
-  slot.arrival->wait();
-  const int64_t next = block >= last_ ? block + 1 : block - 1;
-  last_ = block;
-  if (is_layer(next)) fetch(next);
-  return Lease(slot.memory.narrow(0, 0, blocks_[block].numel()));
+  slot.wait();
+  const auto is_layer = [&](int64_t b) { return b > 0 && b < layout_.head_block(); };
+  if (is_layer(block)) {
+    const int64_t next = block >= last_ ? block + 1 : block - 1;
+    last_ = block;
+    if (is_layer(next)) fetch(next);
+  }
+  return Lease(slot.memory.narrow(0, 0, numel));
 }
 
-// What is in the other slot was asked for last and may be at work still.
-ParamStream::Slot& ParamStream::fetch(int64_t block) {
+void ParamStream::forget() {
   for (Slot& slot : slots_) {
-    if (slot.block == block) return slot;
+    slot.wait();
+    slot.block = -1;
   }
-  Slot& slot = slots_[0].block == last_ ? slots_[1] : slots_[0];
-  // A layer that came and was not asked for after all.
-  if (slot.arrival) slot.arrival->wait();
+}
+
+void ParamStream::Slot::wait() {
+  if (arrival) arrival->wait();
+  if (gathering) gathering->wait();
+  gathering.reset();
+}
+
+ParamStream::Slot& ParamStream::fetch(int64_t block) {
+  Slot& slot = slots_[buffers_.of(block)];
+  if (slot.block == block) return slot;
+  slot.wait();  // for a layer that came and was not asked for after all
   slot.block = block;
-  slot.copies = {{blocks_[block], slot.memory.narrow(0, 0, blocks_[block].numel())}};
-  slot.arrival = transfer_->start(Direction::kToDevice, slot.copies);
+  at::Tensor home = homes_[block];
+  if (home.device() != device_) {
+    const at::Tensor room = zero_.weights() ? slot.shard : slot.memory;
+    const at::Tensor to = room.narrow(0, 0, home.numel());
+    slot.copies = {{home, to}};
+    slot.arrival = transfer_->start(Direction::kToDevice, slot.copies);
+    home = to;
+  }
+  if (zero_.weights()) {
+    const at::Tensor flat = slot.memory.narrow(0, 0, zero_.padded(layout_.blocks[block].numel));
+    // On a queue of its own: the compute stream goes on while the shard is on its way.
+    slot.arrival = side_->run([&] {
+      if (slot.arrival) slot.arrival->wait();
+      slot.gathering = zero_.gather(flat, home);
+    });
+  }
   return slot;
 }
 

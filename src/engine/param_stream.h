@@ -1,10 +1,10 @@
-// Frozen weights of layers that lie on the host and visit the device: a layer's come while the one
+// Weights that a rank does not have on its device, or not whole, and that visit it block by block:
+// from host memory, from the other ranks' shards (ZeRO-3), or both. A layer's come while the one
 // before it, in the order in which they are asked for, is at work.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,32 +17,45 @@ namespace trireme::engine {
 
 class ParamStream : public ParamStore {
  public:
-  // Layers on the device at a time: one at work and one on its way.
-  static constexpr int64_t kResident = 2;
+  // `homes`: what this rank has of each block, on the device or in slots of `arena`
+  // (nullptr: all on the device); what is there and whole stays. tied: the embedding is wanted
+  // beside the head. References outlive this.
+  ParamStream(const model::ModelLayout& layout, bool tied, const std::vector<at::Tensor>& homes,
+              const at::Device& device, HostArena* arena, const Zero& zero);
 
-  // The layers of `blocks` are in slots of `arena`; both outlive this.
-  ParamStream(const model::ModelLayout& layout, const std::vector<at::Tensor>& blocks,
-              const at::Device& device, HostArena& arena);
+  // Elements of the device that visiting blocks take; `layers_on_host`: else on the device.
+  static int64_t visiting(const model::ModelLayout& layout, bool tied, bool layers_on_host,
+                          const layout::Sharding& sharding);
 
-  // Of a layer. Starts to bring the one that is next if the order goes on as it did; at most one
-  // lease at a time. Asynchronous. Waits, once, until the arena is pinned.
+  // Starts to bring the layer that is next if the order goes on as it did; at most one lease of a
+  // layer at a time. Asynchronous. Waits, once, until the arena is pinned.
   Lease lease(int64_t block) override;
+  // The homes have changed.
+  void forget();
 
  private:
   struct Slot {
-    at::Tensor memory;
+    at::Tensor memory;  // whole
+    at::Tensor shard;   // of a home on the host, on its way to the others
     int64_t block = -1;
     std::vector<Copy> copies;
     std::unique_ptr<Arrival> arrival;
+    dist::PendingPtr gathering;
+    void wait();
   };
+  bool stays(int64_t block) const;
   Slot& fetch(int64_t block);
-  bool is_layer(int64_t block) const;
 
-  const std::vector<at::Tensor>& blocks_;
-  HostArena& arena_;
+  const model::ModelLayout& layout_;
+  const std::vector<at::Tensor>& homes_;
+  at::Device device_;
+  HostArena* arena_;
+  Zero zero_;
+  BlockBuffers buffers_;
   std::unique_ptr<Transfer> transfer_;
-  std::array<Slot, kResident> slots_;
-  int64_t last_ = 0;  // block that was asked for last
+  std::unique_ptr<SideStream> side_;
+  std::vector<Slot> slots_;
+  int64_t last_ = 0;  // layer that was asked for last
 };
 
 }  // namespace trireme::engine

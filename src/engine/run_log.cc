@@ -18,6 +18,7 @@ RunLog::RunLog(std::string metrics_path, int64_t total_steps)
       terminal_(isatty(STDERR_FILENO) != 0) {}
 
 void RunLog::step(const StepReport& r) {
+  if (path_.empty()) return;
   const double rate = static_cast<double>(r.tokens) / std::max(r.seconds, 1e-9);
   io::append_line(path_, config::Json{{"step", r.step},
                                       {"epoch", r.epoch},
@@ -42,6 +43,7 @@ void RunLog::step(const StepReport& r) {
 }
 
 void RunLog::evaluation(const EvalReport& r) {
+  if (path_.empty()) return;
   io::append_line(path_, config::Json{{"step", r.step},
                                       {"epoch", r.epoch},
                                       {"eval_loss", r.loss},
@@ -54,6 +56,7 @@ void RunLog::evaluation(const EvalReport& r) {
 }
 
 void RunLog::line(const std::string& text) {
+  if (path_.empty()) return;
   clear_progress();
   log_line(text);
 }

@@ -32,7 +32,8 @@ struct EvalReport {
 
 class RunLog {
  public:
-  // total_steps: for the time that is left.
+  // total_steps: for the time that is left. metrics_path "": says nothing, of ranks other than the
+  // first.
   RunLog(std::string metrics_path, int64_t total_steps);
 
   void step(const StepReport& report);

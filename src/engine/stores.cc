@@ -11,50 +11,114 @@
 namespace trireme::engine {
 namespace {
 
-// Zeroes what lies between tensors, and leaves the rest for load() to fill: a pass over the whole
-// would cost as much as reading a checkpoint that the system has cached.
-void zero_gaps(const model::BlockLayout& block, at::Tensor& flat) {
-  int64_t end = 0;
+// Zeroes what lies between the tensors that begin before `end`, and all from there on.
+void zero_gaps(const model::BlockLayout& block, int64_t end, const at::Tensor& flat) {
+  int64_t last = 0;
   for (const model::ParamInfo& info : block.params) {
-    flat.narrow(0, end, info.offset - end).zero_();
-    end = info.offset + info.numel;
+    if (info.offset >= end) break;
+    if (info.offset > last) flat.narrow(0, last, info.offset - last).zero_();
+    last = info.offset + info.numel;
   }
-  flat.narrow(0, end, block.numel - end).zero_();
+  flat.narrow(0, last, flat.numel() - last).zero_();
 }
 
-std::vector<at::Tensor> allocate(const model::ModelLayout& layout, at::ScalarType dtype,
-                                 const at::Device& device, HostArena* all, HostArena* layers) {
-  std::vector<at::Tensor> blocks;
-  for (int64_t b = 0; b <= layout.head_block(); ++b) {
-    const model::BlockLayout& block = layout.blocks[b];
-    HostArena* arena = all == nullptr && b > 0 && b < layout.head_block() ? layers : all;
-    blocks.push_back(arena != nullptr
-                         ? arena->take(block.numel, dtype)
-                         : at::empty({block.numel}, at::TensorOptions(dtype).device(device)));
-    zero_gaps(block, blocks.back());
-  }
-  return blocks;
+at::TensorOptions on(const at::Device& device, at::ScalarType dtype) {
+  return at::TensorOptions(dtype).device(device);
 }
 
 }  // namespace
 
 ResidentParams::ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype,
-                               const at::Device& device, WeightHomes homes)
-    : layout_(layout), compute_(allocate(layout, dtype, device, nullptr, homes.layers)) {
+                               const at::Device& device, WeightHomes homes, const Zero& zero)
+    : layout_(layout), zero_(zero), device_(device) {
+  const auto memory = [](HostArena* arena, int64_t numel, const at::TensorOptions& options) {
+    return arena == nullptr ? at::empty({numel}, options)
+                            : arena->take(numel, options.dtype().toScalarType());
+  };
   const std::optional<MasterHome>& master = homes.master;
   const bool apart = master && (dtype != at::kFloat || master->device != device);
-  master_ = apart ? allocate(layout, at::kFloat, master->device, master->arena, nullptr) : compute_;
+  for (int64_t b = 0; b <= layout.head_block(); ++b) {
+    const model::BlockLayout& block = layout.blocks[b];
+    const int64_t shard = zero.shard(block.numel).size;
+    const bool layer = b > 0 && b < layout.head_block();
+    const int64_t held = zero.weights() ? shard : zero.padded(block.numel);
+    const at::Tensor weights = memory(layer ? homes.layers : nullptr, held, on(device, dtype));
+    if (!zero.weights()) whole_.push_back(weights);
+    compute_.push_back(zero.weights() ? weights : zero.mine(weights));
+    master_.push_back(apart ? memory(master->arena, shard, on(master->device, at::kFloat))
+                            : compute_.back());
+    // The rest is load()'s to fill: a pass over the whole would cost as much as reading a
+    // checkpoint that the system has cached.
+    if (!zero.states()) zero_gaps(block, block.numel, master_.back());
+  }
+}
+
+Lease ResidentParams::lease(int64_t block) {
+  TRIREME_CHECK(!zero_.weights());
+  return Lease(whole_[block].narrow(0, 0, layout_.blocks[block].numel));
 }
 
 void ResidentParams::load(const io::Checkpoint& checkpoint) {
-  model::load_checkpoint(layout_, checkpoint, master_);
-  refresh();
+  for (int64_t b = 0; b <= layout_.head_block(); ++b) {
+    if (zero_.states()) {
+      at::Tensor whole = at::zeros({layout_.blocks[b].numel}, at::kFloat);
+      model::load_block(layout_.blocks[b], checkpoint, whole);
+      fill(b, whole);
+    } else {
+      model::load_block(layout_.blocks[b], checkpoint, master_[b]);
+      if (!compute_[b].is_same(master_[b])) compute_[b].copy_(master_[b]);
+    }
+  }
 }
 
-void ResidentParams::refresh() {
-  for (size_t b = 0; b < compute_.size(); ++b) {
-    if (!compute_[b].is_same(master_[b])) compute_[b].copy_(master_[b]);
+void ResidentParams::fill(int64_t block, const at::Tensor& whole) {
+  const layout::Shard shard = zero_.shard(whole.numel());
+  const at::Tensor mine = whole.narrow(0, shard.first, shard.count);
+  const auto set = [](const at::Tensor& to, const at::Tensor& from) {
+    // Through memory of its own: of an arena a part may not be pinned yet, and the driver refuses
+    // to copy between the device and memory that is pinned only partly.
+    to.narrow(0, 0, from.numel()).copy_(to.is_cpu() ? from.to(at::kCPU) : from);
+    to.narrow(0, from.numel(), to.numel() - from.numel()).zero_();
+  };
+  set(master_[block], mine);
+  if (!zero_.weights()) {
+    set(whole_[block], whole);
+  } else if (!compute_[block].is_same(master_[block])) {
+    set(compute_[block], mine);
   }
+}
+
+void ResidentParams::gather() {
+  if (!zero_.states() || zero_.weights()) return;
+  std::vector<dist::PendingPtr> pending;
+  for (size_t b = 0; b < whole_.size(); ++b) {
+    if (whole_[b].numel() > 0) pending.push_back(zero_.gather(whole_[b], compute_[b]));
+  }
+  for (const dist::PendingPtr& each : pending) each->wait();
+}
+
+at::Tensor ResidentParams::whole(int64_t block) const {
+  const int64_t numel = layout_.blocks[block].numel;
+  if (!zero_.states() || numel == 0) return master_[block];
+  const at::Tensor mine = master_[block].to(device_);
+  const at::Tensor flat = at::empty({zero_.padded(numel)}, mine.options());
+  zero_.gather(flat, mine)->wait();
+  return flat.narrow(0, 0, numel);
+}
+
+BlockBuffers::BlockBuffers(const model::ModelLayout& layout, const layout::Sharding& sharding,
+                           bool apart)
+    : head_(layout.head_block()) {
+  const int64_t layer = sharding.padded(widest_layer(layout)),
+                embedding = sharding.padded(layout.blocks.front().numel),
+                head = sharding.padded(layout.blocks.back().numel);
+  sizes = apart ? std::vector{layer, layer, embedding, head}
+                : std::vector{layer, layer, std::max(embedding, head)};
+}
+
+size_t BlockBuffers::of(int64_t block) const {
+  if (block == 0) return 2;
+  return block == head_ ? sizes.size() - 1 : static_cast<size_t>(block) % 2;
 }
 
 int64_t widest_layer(const model::ModelLayout& layout) {
@@ -66,17 +130,25 @@ int64_t widest_layer(const model::ModelLayout& layout) {
 }
 
 void clear_accumulator(const model::BlockLayout& block, bool overwritten, const at::Tensor& flat) {
-  const int64_t kept = overwritten ? block.decayed : 0;
-  flat.narrow(0, kept, block.numel - kept).zero_();
+  overwritten ? zero_gaps(block, block.decayed, flat) : static_cast<void>(flat.zero_());
 }
 
 ResidentGrads::ResidentGrads(const model::ModelLayout& layout, const at::Device& device,
-                             std::vector<bool> overwritten)
-    : layout_(layout), overwritten_(std::move(overwritten)), fresh_(layout.blocks.size()) {
+                             std::vector<bool> overwritten, const Zero& zero)
+    : layout_(layout),
+      zero_(zero),
+      overwritten_(std::move(overwritten)),
+      fresh_(layout.blocks.size()),
+      pending_(layout.blocks.size()) {
   TRIREME_CHECK(overwritten_.size() == layout.blocks.size());
   for (const model::BlockLayout& block : layout.blocks) {
-    blocks_.push_back(at::zeros({block.numel}, at::TensorOptions(at::kFloat).device(device)));
+    blocks_.push_back(at::zeros({zero.padded(block.numel)}, on(device, at::kFloat)));
+    sums_.push_back(zero.mine(blocks_.back()));
   }
+}
+
+at::Tensor ResidentGrads::accumulator(int64_t block) {
+  return blocks_[block].narrow(0, 0, layout_.blocks[block].numel);
 }
 
 bool ResidentGrads::take_fresh(int64_t block) {
@@ -85,11 +157,84 @@ bool ResidentGrads::take_fresh(int64_t block) {
   return fresh;
 }
 
+void ResidentGrads::finish(int64_t block) {
+  if (last_ && blocks_[block].numel() > 0) pending_[block] = zero_.reduce(blocks_[block]);
+}
+
 void ResidentGrads::clear() {
   fresh_ = overwritten_;
   for (size_t b = 0; b < blocks_.size(); ++b) {
     clear_accumulator(layout_.blocks[b], overwritten_[b], blocks_[b]);
   }
+}
+
+std::vector<at::Tensor>& ResidentGrads::sums() {
+  for (dist::PendingPtr& pending : pending_) {
+    if (pending) pending->wait();
+    pending.reset();
+  }
+  return sums_;
+}
+
+ShardedGrads::ShardedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
+                           std::vector<bool> overwritten, const Zero& zero)
+    : layout_(layout),
+      zero_(zero),
+      overwritten_(std::move(overwritten)),
+      sizes_(layout, zero, tied) {
+  for (const int64_t numel : sizes_.sizes) {
+    buffers_.push_back({at::empty({numel}, on(device, at::kFloat)), -1, {}});
+  }
+  for (const model::BlockLayout& block : layout.blocks) {
+    sums_.push_back(at::zeros({zero.shard(block.numel).size}, on(device, at::kFloat)));
+  }
+}
+
+at::Tensor ShardedGrads::flat(const Buffer& buffer) const {
+  return buffer.memory.narrow(0, 0, zero_.padded(layout_.blocks[buffer.block].numel));
+}
+
+at::Tensor ShardedGrads::accumulator(int64_t block) {
+  Buffer& buffer = buffers_[sizes_.of(block)];
+  if (buffer.block != block || buffer.pending) {
+    TRIREME_CHECK(buffer.block < 0 || buffer.pending,
+                  "gradients of block {} are wanted before those of {} are done", block,
+                  buffer.block);
+    add(buffer);
+    buffer.block = block;
+    clear_accumulator(layout_.blocks[block], overwritten_[block], flat(buffer));
+    fresh_ = overwritten_[block];
+  }
+  return buffer.memory.narrow(0, 0, layout_.blocks[block].numel);
+}
+
+bool ShardedGrads::take_fresh(int64_t) {
+  const bool fresh = fresh_;
+  fresh_ = false;
+  return fresh;
+}
+
+void ShardedGrads::finish(int64_t block) {
+  Buffer& buffer = buffers_[sizes_.of(block)];
+  TRIREME_CHECK(buffer.block == block);
+  buffer.pending = zero_.reduce(flat(buffer));
+}
+
+void ShardedGrads::add(Buffer& buffer) {
+  if (!buffer.pending) return;
+  buffer.pending->wait();
+  buffer.pending.reset();
+  sums_[buffer.block].add_(zero_.mine(flat(buffer)));
+  buffer.block = -1;
+}
+
+void ShardedGrads::clear() {
+  for (const at::Tensor& sum : sums_) sum.zero_();
+}
+
+std::vector<at::Tensor>& ShardedGrads::sums() {
+  for (Buffer& buffer : buffers_) add(buffer);
+  return sums_;
 }
 
 }  // namespace trireme::engine

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/host_arena.h"
+#include "engine/zero.h"
 #include "io/hf_folder.h"
 #include "model/layout.h"
 
@@ -39,8 +40,17 @@ class GradStore {
   virtual bool take_fresh(int64_t block) = 0;
   // A pass has added all that it adds to the block.
   virtual void finish(int64_t block) = 0;
-  // Forgets all gradients.
+  // Forgets all gradients; a step begins.
   virtual void clear() = 0;
+  // A pass begins, the last of its step or not.
+  virtual void begin_pass(bool last) = 0;
+};
+
+// Gradients that are there, summed over ranks, when a step's passes are done.
+class GradSums : public GradStore {
+ public:
+  // fp32 blocks of this rank's shards, once all have arrived.
+  virtual std::vector<at::Tensor>& sums() = 0;
 };
 
 // Where fp32 master weights are.
@@ -55,55 +65,119 @@ struct WeightHomes {
   HostArena* layers = nullptr;       // of the base's layers, where they are not on the device
 };
 
-// The weights on one device, allocated once. Gaps between tensors are zero: the optimizer passes
-// over whole buffers.
+// The weights of one rank: all of them, or its shard of each block. Gaps between tensors are zero:
+// the optimizer passes over whole buffers.
 class ResidentParams : public ParamStore {
  public:
-  // `master`: if there are to be fp32 master weights; where they would be equal to the weights
-  // there are none.
+  // With `homes.master` there are fp32 master weights where those would not be equal to the
+  // weights. `zero.mesh` outlives this.
   ResidentParams(const model::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
-                 WeightHomes homes);
-  Lease lease(int64_t block) override { return Lease(compute_[block]); }
+                 WeightHomes homes, const Zero& zero = {});
+  // Of a block that this rank has whole.
+  Lease lease(int64_t block) override;
 
   // Reads every tensor, one at a time.
   void load(const io::Checkpoint& checkpoint);
+  // Sets a block from [numel] of any dtype, on any device.
+  void fill(int64_t block, const at::Tensor& whole);
 
-  // What the optimizer updates and checkpoints are written from, fp32 or, without a master copy,
-  // of the weights' dtype; call refresh() after a change.
+  // Of this rank's shards. What the optimizer updates, fp32 or, without a master copy, of the
+  // weights' dtype.
   std::vector<at::Tensor>& master() { return master_; }
-  // What forward and backward read: the same tensors as master() where no other copy is needed.
+  // What is made of it for forward and backward: the same tensors as master() where no other copy
+  // is needed.
   std::vector<at::Tensor>& compute() { return compute_; }
-  void refresh();
+  // Shards have been updated: every rank gets those of the others, where it has blocks whole.
+  void gather();
+  // What the optimizer updates of a block, [numel]. All ranks call it together.
+  at::Tensor whole(int64_t block) const;
 
  private:
+  at::Tensor shard_of(const at::Tensor& whole) const;
+  at::Tensor empty_whole(int64_t block, const at::TensorOptions& options) const;
+
   const model::ModelLayout& layout_;
-  std::vector<at::Tensor> compute_;
-  std::vector<at::Tensor> master_;  // the same tensors where no other copy is needed
+  Zero zero_;
+  at::Device device_;
+  std::vector<at::Tensor> whole_;    // [padded]; none where weights are sharded
+  std::vector<at::Tensor> compute_;  // a view of whole_, where that is there
+  std::vector<at::Tensor> master_;   // the same tensors where no other copy is needed
+};
+
+// Buffers that blocks pass through in turn: two for layers, one for the embedding and the head, or
+// one for each where they are wanted at once.
+struct BlockBuffers {
+  // `apart`: the embedding and the head have one each.
+  BlockBuffers(const model::ModelLayout& layout, const layout::Sharding& sharding, bool apart);
+  std::vector<int64_t> sizes;  // elements
+  size_t of(int64_t block) const;
+
+ private:
+  int64_t head_;
 };
 
 // Elements of the largest block of a layer.
 int64_t widest_layer(const model::ModelLayout& layout);
 
-// Readies a block's accumulator for a pass: zero but for what backward overwrites, as
-// ResidentGrads's `overwritten` says.
+// Readies a block's accumulator, [numel] or padded, for a pass: zero but for what backward
+// overwrites, as ResidentGrads's `overwritten` says.
 void clear_accumulator(const model::BlockLayout& block, bool overwritten, const at::Tensor& flat);
 
-class ResidentGrads : public GradStore {
+// Every rank has whole gradients of its own, which are summed over ranks in the last pass.
+class ResidentGrads : public GradSums {
  public:
   // overwritten: of each block, whether backward writes all of its decayed part with products: it
   // is then not zeroed, which would be one pass over the memory more.
   ResidentGrads(const model::ModelLayout& layout, const at::Device& device,
-                std::vector<bool> overwritten);
-  at::Tensor accumulator(int64_t block) override { return blocks_[block]; }
+                std::vector<bool> overwritten, const Zero& zero = {});
+  at::Tensor accumulator(int64_t block) override;
   bool take_fresh(int64_t block) override;
-  void finish(int64_t) override {}
+  void finish(int64_t block) override;
   void clear() override;
-  std::vector<at::Tensor>& blocks() { return blocks_; }
+  void begin_pass(bool last) override { last_ = last; }
+  std::vector<at::Tensor>& sums() override;
 
  private:
   const model::ModelLayout& layout_;
+  Zero zero_;
   std::vector<bool> overwritten_, fresh_;
-  std::vector<at::Tensor> blocks_;
+  std::vector<at::Tensor> blocks_;  // [padded]
+  std::vector<at::Tensor> sums_;    // views of them
+  std::vector<dist::PendingPtr> pending_;
+  bool last_ = true;
+};
+
+// Every rank has its shard of the sums; each pass's gradients of a block exist until they are
+// summed over ranks, beside the backward of the blocks after it (ZeRO-2 and 3).
+class ShardedGrads : public GradSums {
+ public:
+  // overwritten: as ResidentGrads'. tied: the embedding's gradient grows from the head's backward
+  // to the end.
+  ShardedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
+               std::vector<bool> overwritten, const Zero& zero);
+  at::Tensor accumulator(int64_t block) override;
+  bool take_fresh(int64_t block) override;
+  void finish(int64_t block) override;
+  void clear() override;
+  void begin_pass(bool) override {}
+  std::vector<at::Tensor>& sums() override;
+
+ private:
+  struct Buffer {
+    at::Tensor memory;
+    int64_t block = -1;        // whose gradient is in it
+    dist::PendingPtr pending;  // of its sum over ranks
+  };
+  at::Tensor flat(const Buffer& buffer) const;  // [padded]
+  void add(Buffer& buffer);                     // to its sum, when that is there
+
+  const model::ModelLayout& layout_;
+  Zero zero_;
+  std::vector<bool> overwritten_;
+  BlockBuffers sizes_;
+  std::vector<Buffer> buffers_;
+  std::vector<at::Tensor> sums_;
+  bool fresh_ = false;
 };
 
 }  // namespace trireme::engine

@@ -42,66 +42,75 @@ void check_optimizer_in_backward(const config::RunConfig& run) {
       run.gradient_accumulation_steps);
 }
 
-int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples) {
+int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples, DataRank rank) {
   if (run.max_steps > 0) return run.max_steps;
-  return training_epoch(samples.train, run, 0).steps() * run.max_epochs;
+  return training_epoch(samples.train, run, 0, rank).steps() * run.max_epochs;
+}
+
+DataRank data_rank(const dist::Mesh& mesh) {
+  const dist::Group& group = mesh.group(config::Span::kData);
+  return {group.index(), group.size()};
 }
 
 TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
                      Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases,
-                     const dist::Mesh& mesh)
+                     const dist::Mesh& mesh, const Zero& zero)
     : phases_(phases),
+      weights_(weights),
       seed_(static_cast<uint64_t>(run.seed)),
+      rank_(data_rank(mesh)),
       executor_(model, weights, machine.device, plan, host.activations, phases, mesh),
       optimizer_(model.trained_layout(), weights.trained(), machine.device,
-                 adamw_options(run, machine), &host.optimizer) {
-  const model::ModelLayout& layout = model.trained_layout();
+                 adamw_options(run, machine), &host.optimizer, zero) {
   if (run.optimizer_in_backward) {
-    fused_.emplace(layout, model.spec.tied, machine.device, overwritten_blocks(model), optimizer_);
+    fused_ = std::make_unique<FusedGrads>(model.trained_layout(), model.spec.tied, machine.device,
+                                          overwritten_blocks(model), optimizer_, zero);
   } else {
-    grads_.emplace(layout, machine.device, overwritten_blocks(model));
+    grads_ = make_grads(model, machine.device, zero);
   }
 }
 
-TrainStep::Outcome TrainStep::run(std::span<const data::PackedBatch> batches,
-                                  double learning_rate) {
-  int64_t trained = 0;
-  for (const data::PackedBatch& batch : batches) trained += batch.trained_tokens;
-  TRIREME_CHECK(trained > 0);
+TrainStep::Outcome TrainStep::run(const StepBatches& batches, double learning_rate) {
+  TRIREME_CHECK(batches.trained_tokens > 0);
+  const double scale = 1.0 / static_cast<double>(batches.trained_tokens);
   if (fused_) optimizer_.begin(learning_rate);
   GradStore& grads = fused_ ? static_cast<GradStore&>(*fused_) : *grads_;
   grads.clear();
   Outcome outcome;
-  for (const data::PackedBatch& batch : batches) {
-    const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(passes_++)).next();
-    LossSum loss =
-        executor_.forward_backward(batch, 1.0 / static_cast<double>(trained), grads, seed);
-    outcome.loss.sum = outcome.loss.sum.defined() ? outcome.loss.sum + loss.sum : loss.sum;
-    outcome.loss.tokens += loss.tokens;
+  for (const data::PackedBatch& batch : batches.mine) {
+    // Of the micro-batch's number in the run, whichever rank has it.
+    const int64_t number = passes_++ * rank_.ranks + rank_.index;
+    const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(number)).next();
+    grads.begin_pass(&batch == &batches.mine.back());
+    const at::Tensor loss = executor_.forward_backward(batch, scale, grads, seed).sum;
+    outcome.loss = outcome.loss.defined() ? outcome.loss + loss : loss;
   }
   const auto scope = phases_.enter("optimizer");
   if (fused_) {
     fused_->clear();  // the next forward comes after the updates
     outcome.grad_norm = optimizer_.end();
   } else {
-    outcome.grad_norm = optimizer_.step(grads_->blocks(), learning_rate);
+    outcome.grad_norm = optimizer_.step(grads_->sums(), learning_rate);
   }
+  weights_.updated();
   return outcome;
 }
 
 Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
                  ResidentParams& params, const Machine& machine, const MemoryPlan& plan,
-                 OutputFolder& output, RunLog& log)
+                 const dist::Mesh& mesh, OutputFolder& output, RunLog& log)
     : run_(run),
       samples_(samples),
       step_(step),
       params_(params),
       machine_(machine),
       plan_(plan),
+      mesh_(mesh),
+      rank_(data_rank(mesh)),
       output_(output),
       log_(log),
       schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps,
-                planned_steps(run, samples)} {}
+                planned_steps(run, samples, rank_)} {}
 
 TrainingResult Trainer::run() {
   evaluate();
@@ -111,19 +120,35 @@ TrainingResult Trainer::run() {
   if (result_.interrupted_by != 0) return result_;
   if (window_trained_ > 0) report();
   if (evaluated_at_ != result_.steps) evaluate();
-  if (!result_.loss_best)
-    output_.save_best(trained());  // no validation samples: the last is the result
-  output_.finish();
+  // Without validation samples the last is the result.
+  if (!result_.loss_best) save_best();
+  if (mesh_.rank() == 0) output_.finish();
   return result_;
 }
 
-const std::vector<at::Tensor>& Trainer::trained() {
-  synchronize(machine_.device);
-  return params_.master();
+void Trainer::save(const std::function<void(const model::BlockSource&)>& write) {
+  synchronize(machine_.device);  // masters may be on their way to the host
+  int64_t next = 0;
+  const auto take = [&](int64_t block) {
+    TRIREME_CHECK(block == next++, "blocks are gathered in their order");
+    return params_.whole(block);
+  };
+  if (mesh_.rank() == 0) return write(take);
+  while (next < std::ssize(params_.master())) take(next);
+}
+
+void Trainer::save_best() {
+  save([&](const model::BlockSource& weights) { output_.save_best(weights); });
+}
+
+void Trainer::save_checkpoint(const char* why) {
+  save([&](const model::BlockSource& weights) {
+    log_.line(why + output_.save_checkpoint(result_.steps, weights));
+  });
 }
 
 void Trainer::train_epoch(int64_t epoch) {
-  const Epoch plan = training_epoch(samples_.train, run_, epoch);
+  const Epoch plan = training_epoch(samples_.train, run_, epoch, rank_);
   const int64_t steps = plan.steps();
   for (int64_t i = 0; i < steps && !stopped_; ++i) {
     train_step(plan.batches(i));
@@ -132,16 +157,14 @@ void Trainer::train_epoch(int64_t epoch) {
   }
 }
 
-void Trainer::train_step(const std::vector<data::PackedBatch>& batches) {
+void Trainer::train_step(const StepBatches& batches) {
   const Stopwatch clock;
   learning_rate_ = schedule_.at(result_.steps);
   const TrainStep::Outcome outcome = step_.run(batches, learning_rate_);
-  window_loss_ = window_loss_.defined() ? window_loss_ + outcome.loss.sum : outcome.loss.sum;
-  window_trained_ += outcome.loss.tokens;
+  window_loss_ = window_loss_.defined() ? window_loss_ + outcome.loss : outcome.loss;
+  window_trained_ += batches.trained_tokens;
   last_grad_norm_ = outcome.grad_norm;
-  for (const data::PackedBatch& batch : batches) {
-    window_tokens_ += static_cast<int64_t>(batch.tokens.size());
-  }
+  window_tokens_ += batches.tokens;
   ++result_.steps;
   if (result_.steps % run_.logging_steps == 0) synchronize(machine_.device);
   window_seconds_ += clock.seconds();
@@ -153,15 +176,24 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
     log_.line(memory_report(plan_, step_.phases(), machine_));
   }
   if (result_.steps % run_.logging_steps == 0) report();
-  if (const int signal = interrupted(); signal != 0) return stop_for_interrupt(signal);
+  if (const int signal = agreed_interrupt(); signal != 0) return stop_for_interrupt(signal);
   if (crossed(before, epoch_, run_.eval_every)) evaluate();
   if (run_.save_steps > 0 && result_.steps % run_.save_steps == 0) {
-    log_.line("saved " + output_.save_checkpoint(result_.steps, trained()));
+    save_checkpoint("saved ");
   }
   if (run_.max_steps > 0 && result_.steps >= run_.max_steps) stopped_ = true;
 }
 
+int Trainer::agreed_interrupt() const {
+  const dist::Group& group = mesh_.group(config::Span::kShards);
+  const at::Tensor signal = at::zeros({group.size()}, at::kInt);
+  signal.mutable_data_ptr<int>()[group.index()] = interrupted();
+  group.all_reduce(signal)->wait();
+  return signal.max().item<int>();
+}
+
 double Trainer::checked_loss(const at::Tensor& sum, int64_t tokens) const {
+  mesh_.group(config::Span::kData).all_reduce(sum)->wait();
   const double loss = sum.item<double>() / static_cast<double>(tokens);
   if (std::isfinite(loss)) return loss;
   fail(
@@ -183,15 +215,15 @@ void Trainer::report() {
 void Trainer::evaluate() {
   if (samples_.validation.empty()) return;
   const Stopwatch clock;
-  const Epoch plan = evaluation_epoch(samples_.validation, run_);
+  const Epoch plan = evaluation_epoch(samples_.validation, run_, rank_);
   at::Tensor sum = at::zeros({}, at::TensorOptions(at::kFloat).device(machine_.device));
   int64_t tokens = 0;
   for (int64_t i = 0; i < plan.steps(); ++i) {
-    for (const data::PackedBatch& batch : plan.batches(i)) {
-      const LossSum loss = step_.executor().forward(batch);
-      sum.add_(loss.sum);
-      tokens += loss.tokens;
+    const StepBatches batches = plan.batches(i);
+    for (const data::PackedBatch& batch : batches.mine) {
+      sum.add_(step_.executor().forward(batch).sum);
     }
+    tokens += batches.trained_tokens;
   }
   const double loss = checked_loss(sum, tokens);
   const bool before = result_.steps == 0;
@@ -213,7 +245,7 @@ void Trainer::keep_if_best(double loss) {
   evaluations_since_best_ = improved ? 0 : evaluations_since_best_ + 1;
   if (!result_.loss_best || loss < *result_.loss_best) {
     result_.loss_best = loss;
-    output_.save_best(trained());
+    save_best();
   }
   if (run_.early_stopping_patience > 0 && evaluations_since_best_ >= run_.early_stopping_patience) {
     log_.line(fmt::format("stopping early: no improvement of {} in {} evaluations",
@@ -225,7 +257,7 @@ void Trainer::keep_if_best(double loss) {
 void Trainer::stop_for_interrupt(int signal) {
   result_.interrupted_by = signal;
   stopped_ = true;
-  log_.line("interrupted: saved " + output_.save_checkpoint(result_.steps, trained()));
+  save_checkpoint("interrupted: saved ");
 }
 
 }  // namespace trireme::engine

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "config/run_config.h"
@@ -35,37 +36,42 @@ struct TrainingResult {
 
 // Optimizer steps of the whole run: max_steps, or those of the first epoch times max_epochs
 // (packing may vary the later epochs by a few).
-int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples);
+int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples, DataRank rank);
+
+// Of the ranks that share sequences, which one's micro-batches this rank computes.
+DataRank data_rank(const dist::Mesh& mesh);
 
 // UserError where --optimizer_in_backward cannot be.
 void check_optimizer_in_backward(const config::RunConfig& run);
 
 // One optimizer step on micro-batches: gradients of sum of losses / trained tokens of all of them,
-// clipped, AdamW.
+// on all ranks, clipped, AdamW.
 class TrainStep {
  public:
-  // All references outlive the step.
+  // `weights` are sharded as `zero` says. All references outlive the step.
   TrainStep(const config::RunConfig& run, const Model& model, const Machine& machine,
             Weights& weights, const ExecutionPlan& plan, HostMemory& host, Phases& phases,
-            const dist::Mesh& mesh);
+            const dist::Mesh& mesh, const Zero& zero);
 
   struct Outcome {
-    LossSum loss;          // over the micro-batches; on the device
-    at::Tensor grad_norm;  // before clipping; on the device
+    at::Tensor loss;       // sum over this rank's micro-batches; on the device
+    at::Tensor grad_norm;  // before clipping, of all ranks; on the device
   };
-  Outcome run(std::span<const data::PackedBatch> batches, double learning_rate);
+  Outcome run(const StepBatches& batches, double learning_rate);
   Executor& executor() { return executor_; }
   const Phases& phases() const { return phases_; }
 
  private:
   Phases& phases_;
+  Weights& weights_;
   uint64_t seed_;
+  DataRank rank_;
   int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
   Executor executor_;
   AdamW optimizer_;
   // One of them.
-  std::optional<ResidentGrads> grads_;
-  std::optional<FusedGrads> fused_;
+  std::unique_ptr<GradSums> grads_;
+  std::unique_ptr<FusedGrads> fused_;
 };
 
 class Trainer {
@@ -73,18 +79,22 @@ class Trainer {
   // All references outlive the trainer.
   Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
           ResidentParams& params, const Machine& machine, const MemoryPlan& plan,
-          OutputFolder& output, RunLog& log);
+          const dist::Mesh& mesh, OutputFolder& output, RunLog& log);
 
   TrainingResult run();
 
  private:
-  // What is saved: master weights on the host may be on their way there after a step.
-  const std::vector<at::Tensor>& trained();
+  // Calls `write` on the first rank, with what is trained; all ranks call it together.
+  void save(const std::function<void(const model::BlockSource&)>& write);
+  void save_best();
+  void save_checkpoint(const char* why);
   void train_epoch(int64_t epoch);
-  void train_step(const std::vector<data::PackedBatch>& batches);
+  void train_step(const StepBatches& batches);
   void after_step(int64_t done, int64_t steps_in_epoch);
-  // sum / tokens; UserError when it is not finite.
+  // `sum` of all ranks / tokens; UserError when it is not finite.
   double checked_loss(const at::Tensor& sum, int64_t tokens) const;
+  // The signal that any rank was sent, the same on all; 0: none.
+  int agreed_interrupt() const;
   void report();
   void evaluate();  // before the first step: only reported
   void keep_if_best(double loss);
@@ -96,6 +106,8 @@ class Trainer {
   ResidentParams& params_;
   const Machine& machine_;
   const MemoryPlan& plan_;
+  const dist::Mesh& mesh_;
+  DataRank rank_;
   OutputFolder& output_;
   RunLog& log_;
   Schedule schedule_;

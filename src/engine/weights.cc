@@ -1,45 +1,67 @@
 #include "engine/weights.h"
 
 #include <ATen/Context.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
 
 #include "ops/linear.h"
 
 namespace trireme::engine {
 
-Weights::Weights(const Model& model, const Machine& machine, const WeightHomes& homes)
+namespace {
+
+// Of adapters.
+Zero with_whole_weights(Zero zero) {
+  zero.stage = std::min<int64_t>(zero.stage, 2);
+  return zero;
+}
+
+}  // namespace
+
+Weights::Weights(const Model& model, const Machine& machine, const WeightHomes& homes,
+                 const Zero& zero)
     : model_(model),
       device_(machine.device),
       base_(model.layout, machine.dtype, machine.device,
-            {model.adapters ? std::nullopt : homes.master, homes.layers}) {
-  if (homes.layers != nullptr) {
-    stream_.emplace(model.layout, base_.compute(), machine.device, *homes.layers);
+            {model.adapters ? std::nullopt : homes.master, homes.layers}, zero) {
+  if (homes.layers != nullptr || zero.weights()) {
+    stream_.emplace(model.layout, model.spec.tied, base_.compute(), machine.device, homes.layers,
+                    zero);
   }
   if (model.adapters) {
     adapters_.emplace(model.adapters->layout, machine.dtype, machine.device,
-                      WeightHomes{homes.master, nullptr});
+                      WeightHomes{homes.master, nullptr}, with_whole_weights(zero));
   }
 }
 
 void Weights::randomise(uint64_t seed) {
   at::manual_seed(seed);
-  for (size_t b = 0; b < model_.layout.blocks.size(); ++b) {
+  for (int64_t b = 0; b <= model_.layout.head_block(); ++b) {
     const model::BlockLayout& block = model_.layout.blocks[b];
-    at::Tensor& home = base_.compute()[b];
-    const bool here = home.device() == device_;
-    at::Tensor flat = here ? home : at::zeros_like(home, home.options().device(device_));
+    const at::Tensor flat = at::zeros({block.numel}, base_.compute()[b].options().device(device_));
     flat.narrow(0, 0, block.decayed).normal_(0, 0.02);
     for (const model::ParamInfo& info : block.params) {
       if (info.offset >= block.decayed) {
         model::param_view(flat, info).fill_(info.name.ends_with("norm.weight") ? 1.0 : 0.0);
       }
     }
-    // Through memory of its own: a part of the arena may not be pinned yet, and the driver refuses
-    // to copy into memory that is pinned only partly.
-    if (!here) home.copy_(flat.to(home.device()));
-    at::Tensor& master = base_.master()[b];
-    if (!master.is_same(home)) master.copy_(flat.to(master.device()));
+    base_.fill(b, flat);
   }
+}
+
+void Weights::fill_adapters(const std::function<void(std::vector<at::Tensor>&)>& write) {
+  std::vector<at::Tensor> blocks;
+  for (const model::BlockLayout& block : model_.adapters->layout.blocks) {
+    blocks.push_back(at::zeros({block.numel}, at::kFloat));
+  }
+  write(blocks);
+  for (int64_t b = 0; b < std::ssize(blocks); ++b) adapters_->fill(b, blocks[b]);
+}
+
+void Weights::updated() {
+  trained().gather();
+  if (stream_ && !adapters_) stream_->forget();
 }
 
 Weights::Layer Weights::layer(int64_t index) {
@@ -54,14 +76,15 @@ Weights::Layer Weights::layer(int64_t index) {
 }
 
 at::Tensor Weights::embed(const at::Tensor& tokens) {
-  const Lease lease = base_.lease(0);
+  const Lease lease = base(0);
   return ops::embedding(model::param_view(lease.flat(), model_.layout.blocks[0].params[0]), tokens);
 }
 
 Weights::Head Weights::head() {
-  Head head{base_.lease(0), base_.lease(model_.layout.head_block()), {}};
-  head.params =
-      model::head_params(model_.spec, model_.layout, head.embedding.flat(), head.head.flat());
+  const bool tied = model_.spec.tied;
+  Head head{tied ? std::optional(base(0)) : std::nullopt, base(model_.layout.head_block()), {}};
+  head.params = model::head_params(model_.spec, model_.layout,
+                                   tied ? head.embedding->flat() : at::Tensor(), head.head.flat());
   return head;
 }
 

@@ -5,8 +5,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "engine/device.h"
 #include "engine/model_folder.h"
@@ -19,16 +21,22 @@ namespace trireme::engine {
 class Weights {
  public:
   // Allocates. What is trained (the adapters, or the model where it has none) gets its
-  // masters; a frozen base has none. `model` outlives this.
-  Weights(const Model& model, const Machine& machine, const WeightHomes& homes);
+  // masters; a frozen base has none. Adapters are small: with ZeRO-3 too every rank has them whole.
+  // `model` and the mesh of `zero` outlive this.
+  Weights(const Model& model, const Machine& machine, const WeightHomes& homes,
+          const Zero& zero = {});
 
   // Fills the base from a checkpoint, or with random numbers: norms 1, biases 0, the rest normal
   // with deviation 0.02.
   void load(const io::Checkpoint& checkpoint) { base_.load(checkpoint); }
   void randomise(uint64_t seed);
+  // Fills the adapters; `write` fills blocks of their layout.
+  void fill_adapters(const std::function<void(std::vector<at::Tensor>&)>& write);
 
   // What the optimizer updates and checkpoints are written from.
   ResidentParams& trained() { return adapters_ ? *adapters_ : base_; }
+  // The optimizer has updated them.
+  void updated();
 
   // A layer's weights, adapters beside them, for as long as the lease lives.
   struct Layer {
@@ -42,7 +50,8 @@ class Weights {
   at::Tensor embed(const at::Tensor& tokens);
 
   struct Head {
-    Lease embedding, head;
+    std::optional<Lease> embedding;  // tied
+    Lease head;
     model::HeadParams params;
   };
   Head head();
@@ -53,7 +62,7 @@ class Weights {
   const Model& model_;
   at::Device device_;
   ResidentParams base_;
-  std::optional<ParamStream> stream_;  // of the base's layers that are on the host
+  std::optional<ParamStream> stream_;  // where the base is not all on the device
   std::optional<ResidentParams> adapters_;
 };
 

@@ -208,7 +208,8 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
                                               const std::vector<at::Tensor>& blocks,
                                               ExpertAdapters kind) {
   std::vector<io::TensorSource> list;
-  for (io::TensorSource& tensor : tensor_sources(adapters.layout, blocks, io::DType::kF32)) {
+  for (io::TensorSource& tensor :
+       tensor_sources(adapters.layout, held_blocks(blocks), io::DType::kF32)) {
     const bool expert = tensor.name.find(".mlp.experts.") != std::string::npos;
     if (expert && kind == ExpertAdapters::kParameters) continue;
     tensor.name = kPrefix + tensor.name;

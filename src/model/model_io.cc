@@ -142,23 +142,20 @@ void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
   }
 }
 
-void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint,
-                     std::vector<at::Tensor>& blocks) {
+void load_block(const BlockLayout& block, const io::Checkpoint& checkpoint, at::Tensor& flat) {
   at::Tensor staging = at::empty({0}, at::kByte);
-  for (size_t b = 0; b < layout.blocks.size(); ++b) {
-    for (const ParamInfo& info : layout.blocks[b].params) {
-      const Source source = find_source(checkpoint, info);
-      const io::SafetensorsFile& file = *source.located->file;
-      const at::ScalarType type = scalar_type(source.located->entry->dtype, info.name);
-      const io::TensorEntry slice = slice_of(source, info);
-      at::Tensor view = param_view(blocks[b], info);
-      if (view.is_cpu() && view.scalar_type() == type) {
-        read_parallel(file, slice, view);
-      } else {
-        staging.resize_({static_cast<int64_t>(slice.end - slice.begin)});
-        read_parallel(file, slice, staging);
-        view.copy_(staging.view(type).view(info.shape));
-      }
+  for (const ParamInfo& info : block.params) {
+    const Source source = find_source(checkpoint, info);
+    const io::SafetensorsFile& file = *source.located->file;
+    const at::ScalarType type = scalar_type(source.located->entry->dtype, info.name);
+    const io::TensorEntry slice = slice_of(source, info);
+    at::Tensor view = param_view(flat, info);
+    if (view.is_cpu() && view.scalar_type() == type) {
+      read_parallel(file, slice, view);
+    } else {
+      staging.resize_({static_cast<int64_t>(slice.end - slice.begin)});
+      read_parallel(file, slice, staging);
+      view.copy_(staging.view(type).view(info.shape));
     }
   }
 }
@@ -180,18 +177,25 @@ io::DType stored_dtype(const io::Checkpoint& checkpoint, const ParamInfo& info) 
   return find_source(checkpoint, info).located->entry->dtype;
 }
 
-std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout,
-                                             const std::vector<at::Tensor>& blocks,
+BlockSource held_blocks(const std::vector<at::Tensor>& blocks) {
+  return [&blocks](int64_t block) { return blocks[block]; };
+}
+
+std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout, const BlockSource& blocks,
                                              io::DType dtype) {
-  auto staging = std::make_shared<at::Tensor>();  // holds one converted tensor at a time
+  struct Held {
+    at::Tensor block, converted;
+    int64_t index = -1;
+  };
+  auto held = std::make_shared<Held>();
   std::vector<io::TensorSource> sources;
-  for (size_t b = 0; b < layout.blocks.size(); ++b) {
+  for (int64_t b = 0; b <= layout.head_block(); ++b) {
     for (const ParamInfo& info : layout.blocks[b].params) {
-      const at::Tensor view = param_view(blocks[b], info);
-      auto bytes = [view, staging, type = scalar_type(dtype, info.name)] {
-        *staging = view.to(at::kCPU, type).contiguous();
-        return std::span(static_cast<const std::byte*>(staging->const_data_ptr()),
-                         staging->nbytes());
+      auto bytes = [blocks, b, info, held, type = scalar_type(dtype, info.name)] {
+        if (held->index != b) held->block = blocks(b), held->index = b;
+        held->converted = param_view(held->block, info).to(at::kCPU, type).contiguous();
+        return std::span(static_cast<const std::byte*>(held->converted.const_data_ptr()),
+                         held->converted.nbytes());
       };
       sources.push_back({info.name, dtype, info.shape, std::move(bytes)});
     }

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,8 @@ namespace trireme::model {
 void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
                       const io::Checkpoint& checkpoint);
 
-// Fills blocks (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
-void load_checkpoint(const ModelLayout& layout, const io::Checkpoint& checkpoint,
-                     std::vector<at::Tensor>& blocks);
+// Fills a block (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
+void load_block(const BlockLayout& block, const io::Checkpoint& checkpoint, at::Tensor& flat);
 
 // One tensor of a safetensors file, as stored, on the host. UserError unless F32, BF16 or F16.
 at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry);
@@ -30,10 +30,14 @@ at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& e
 at::Tensor read_param(const io::Checkpoint& checkpoint, const ParamInfo& info);
 io::DType stored_dtype(const io::Checkpoint& checkpoint, const ParamInfo& info);
 
-// The model's tensors as files want them, converted to `dtype` when their turn comes; nothing is
-// held twice.
-std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout,
-                                             const std::vector<at::Tensor>& blocks,
+// A block's flat buffer, fp32 or bf16, on any device; asked for once a block, ascending.
+using BlockSource = std::function<at::Tensor(int64_t block)>;
+// Of blocks that are all there; they outlive it.
+BlockSource held_blocks(const std::vector<at::Tensor>& blocks);
+
+// The model's tensors as files want them, in the layout's order, converted to `dtype` when their
+// turn comes; one block and one tensor are held at a time.
+std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout, const BlockSource& blocks,
                                              io::DType dtype);
 
 }  // namespace trireme::model

@@ -351,9 +351,3 @@ def test_the_other_flags_of_the_old_script(users_folder, data):
 def test_every_ablation_trains(users_folder, ablation):
     run(*COMMAND, "--ablation_config", ablation, "--max_steps", 1, cwd=users_folder)
     assert metrics(users_folder / "outputs" / "DMSC_4k_test")[-1]["step"] == 1
-
-
-def test_several_ranks_are_refused_in_one_line(users_folder):
-    done = run(*COMMAND, cwd=users_folder, env={**os.environ, **ONE_RANK, "WORLD_SIZE": "2"}, expect=2)
-    assert done.stderr.startswith("trireme: WORLD_SIZE=2") and done.stderr.count("\n") == 1
-    assert not (users_folder / "outputs").exists()

@@ -1,0 +1,45 @@
+#include "engine/zero.h"
+
+#include "base/error.h"
+
+namespace trireme::engine {
+namespace {
+
+const dist::Group& self() {
+  static const dist::Group group;
+  return group;
+}
+
+}  // namespace
+
+Zero::Zero() : group_(&self()) {}
+
+Zero::Zero(const dist::Mesh& mesh, int64_t stage) : group_(&mesh.group(config::Span::kShards)) {
+  this->stage = stage;
+  ranks = group_->size();
+  index = group_->index();
+}
+
+at::Tensor Zero::mine(const at::Tensor& flat) const {
+  if (!states()) return flat;
+  const int64_t size = flat.numel() / ranks;
+  return flat.narrow(0, index * size, size);
+}
+
+dist::PendingPtr Zero::reduce(const at::Tensor& flat) const {
+  if (!states()) return group_->all_reduce(flat);
+  return group_->reduce_scatter(mine(flat), flat);
+}
+
+dist::PendingPtr Zero::gather(const at::Tensor& flat, const at::Tensor& shard) const {
+  if (states()) return group_->all_gather(flat, shard);
+  TRIREME_CHECK(flat.is_same(shard));
+  return self().all_reduce(flat);
+}
+
+at::Tensor Zero::sum(at::Tensor x) const {
+  if (states()) group_->all_reduce(x)->wait();
+  return x;
+}
+
+}  // namespace trireme::engine
