@@ -1,8 +1,9 @@
 // How a sequence is cut into the rows of ranks that share it: by flat token position, wherever
-// documents begin and end.
+// documents begin and end. Documents are [starts[i], starts[i+1]), with starts 0, ..., T.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace trireme::layout {
@@ -10,5 +11,44 @@ namespace trireme::layout {
 // Bounds 0, ..., `tokens` of `parts` runs of neighbours, of which the longest has at most one token
 // more than the shortest.
 std::vector<int64_t> even_cut(int64_t tokens, int64_t parts);
+
+// [first, end)
+struct Range {
+  int64_t first = 0;
+  int64_t end = 0;
+
+  int64_t size() const { return end - first; }
+  bool operator==(const Range&) const = default;
+};
+
+// A rank's rows of the sequence: flat positions, ascending; ranges are not empty and do not touch.
+using Rows = std::vector<Range>;
+
+int64_t size(const Rows& rows);
+// Of a rank's own rows, counted from 0, those of `part`.
+Rows slice(const Rows& rows, Range part);
+
+// Causal attention costs a row as many keys as its document has up to it: its area. Cut into as
+// many runs as there are ranks, a document costs the last rank most (kContiguous). Cut into twice
+// as many, of which rank r has the r-th and the r-th from the end, all cost the same (kZigzag).
+// Documents of their own lengths are not so kind: kBalanced is zigzag where that is even, else the
+// sequence is cut finer, and the chunks are dealt by their area.
+enum class Order { kContiguous, kZigzag, kBalanced };
+
+struct Dealt {
+  std::vector<Rows> rows;  // of each rank; as many as others' up to one a chunk
+  // kBalanced: why the largest area of a rank is more than kEven times the mean; empty: it is not.
+  std::string uneven;
+};
+constexpr double kEven = 1.05;
+
+// A pure function of its arguments: every rank deals alike.
+Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, Order order);
+
+// The most rows that deal() gives a rank of `tokens`, whatever the documents.
+int64_t most_rows(int64_t tokens, int64_t ranks);
+
+// The largest attention area of a rank divided by the mean.
+double imbalance(const std::vector<int64_t>& starts, const std::vector<Rows>& rows);
 
 }  // namespace trireme::layout
