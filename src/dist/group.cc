@@ -68,9 +68,11 @@ const char* collective_name(Collective collective) {
     case Collective::kReduceScatter:
       return "reduce_scatter";
     case Collective::kAllToAll:
+      return "all_to_all";
+    case Collective::kRingShift:
       break;
   }
-  return "all_to_all";
+  return "ring_shift";
 }
 
 Group::Group(std::string name) : name_(std::move(name)) {}
@@ -153,6 +155,19 @@ PendingPtr Group::all_to_all(const at::Tensor& out, const at::Tensor& in,
   return start(Collective::kAllToAll, bytes, [&] {
     at::Tensor to = out, from = in;
     return impl_->backend->alltoall_base(to, from, out_rows, in_rows);
+  });
+}
+
+// An all_to_all with nothing for the others: NCCL sends nothing to those either, in one coalesced
+// call, and Gloo's own send of CUDA tensors ends the process.
+PendingPtr Group::ring_shift(const at::Tensor& out, const at::Tensor& in) const {
+  if (!impl_) return copied(out, in);
+  return start(Collective::kRingShift, bytes_of(in), [&] {
+    std::vector<int64_t> from_each(ranks_.size()), to_each(ranks_.size());
+    from_each[(index_ + ranks_.size() - 1) % ranks_.size()] = out.numel();
+    to_each[(index_ + 1) % ranks_.size()] = in.numel();
+    at::Tensor to = out.view(-1), from = in.view(-1);
+    return impl_->backend->alltoall_base(to, from, from_each, to_each);
   });
 }
 

@@ -23,8 +23,8 @@ class PeerFailure : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Collective { kAllReduce, kAllGather, kReduceScatter, kAllToAll };
-constexpr size_t kCollectives = 4;
+enum class Collective { kAllReduce, kAllGather, kReduceScatter, kAllToAll, kRingShift };
+constexpr size_t kCollectives = 5;
 const char* collective_name(Collective collective);
 
 struct Traffic {
@@ -78,6 +78,9 @@ class Group {
   [[nodiscard]] PendingPtr all_to_all(const at::Tensor& out, const at::Tensor& in,
                                       std::vector<int64_t> out_rows,
                                       std::vector<int64_t> in_rows) const;
+  // `in` of each rank becomes `out` of the next, and the last one's the first's; as large as
+  // theirs.
+  [[nodiscard]] PendingPtr ring_shift(const at::Tensor& out, const at::Tensor& in) const;
 
   Traffic traffic(Collective collective) const { return traffic_[static_cast<size_t>(collective)]; }
 

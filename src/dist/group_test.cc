@@ -2,6 +2,7 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -84,6 +85,27 @@ TEST_P(Collectives, AllToAllOfUnevenRows) {
     group.all_to_all(back, out, rows, rows)->wait();
     EXPECT_TRUE(back.equal(in));
     EXPECT_EQ(group.traffic(Collective::kAllToAll).bytes, n == 1 ? 0 : 2 * 8 * (total - rows[me]));
+  });
+}
+
+// Rank r has r + 1 rows; after as many shifts as there are ranks they are home.
+TEST_P(Collectives, RingShiftPassesOnToTheNext) {
+  run([](const Group& group) {
+    const int64_t n = group.size(), me = group.index();
+    const auto of_rank = [](int64_t r) {
+      return at::full({r + 1, 3}, static_cast<double>(r), at::kBFloat16);
+    };
+    at::Tensor here = of_rank(me);
+    int64_t sent = 0;
+    for (int64_t step = 1; step <= n; ++step) {
+      sent += static_cast<int64_t>(here.nbytes());
+      const at::Tensor next = at::empty_like(of_rank((me + n - step) % n));
+      group.ring_shift(next, here)->wait();
+      here = next;
+      EXPECT_TRUE(here.equal(of_rank((me + n - step) % n)));
+    }
+    EXPECT_EQ(group.traffic(Collective::kRingShift).calls, n == 1 ? 0 : n);
+    EXPECT_EQ(group.traffic(Collective::kRingShift).bytes, n == 1 ? 0 : sent);
   });
 }
 
