@@ -19,8 +19,9 @@ Phases::Scope::Scope(Phases& phases, const char* name)
 Phases::Scope::~Scope() { phases_.leave(); }
 
 void Phases::leave() {
-  auto peak = std::ranges::find(peaks_, name_, &Peak::phase);
-  if (peak == peaks_.end()) peak = peaks_.insert(peaks_.end(), Peak{.phase = name_});
+  const char* name = name_;
+  auto peak = std::ranges::find(peaks_, name, &Peak::phase);
+  if (peak == peaks_.end()) peak = peaks_.insert(peaks_.end(), Peak{.phase = name});
   const AllocatorStats stats = allocator_stats(device_);
   peak->device = std::max(peak->device, stats.allocated_peak);
   peak->reserved = std::max(peak->reserved, stats.reserved_peak);
@@ -28,7 +29,9 @@ void Phases::leave() {
 }
 
 std::string Phases::where() const {
-  return layer_ < 0 ? name_ : fmt::format("{}, layer {}", name_, layer_);
+  const int64_t step = step_, layer = layer_;
+  return (step < 0 ? "" : fmt::format("step {}, ", step)) + name_.load() +
+         (layer < 0 ? "" : fmt::format(", layer {}", layer));
 }
 
 Phases::Peak Phases::total() const {

@@ -4,6 +4,7 @@
 
 #include <ATen/record_function.h>
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -28,7 +29,7 @@ class Phases {
   };
 
   // The run is in a phase for as long as its scope lives; the profiler sees the scope under the
-  // same name. Scopes do not nest.
+  // same name, a literal. Scopes do not nest.
   class Scope {
    public:
     Scope(Phases& phases, const char* name);
@@ -42,8 +43,10 @@ class Phases {
   };
   Scope enter(const char* name) { return Scope(*this, name); }
   void at_layer(int64_t layer) { layer_ = layer; }
+  void at_step(int64_t step) { step_ = step; }
 
-  // "backward, layer 17": the phase entered last, also when an exception has left it.
+  // "step 3, backward, layer 17": the phase entered last, also when an exception has left it; of
+  // the step only once there is one. On any thread.
   std::string where() const;
 
   // In the order in which the phases were first entered.
@@ -55,8 +58,8 @@ class Phases {
   void leave();
 
   at::Device device_;
-  std::string name_ = "start";
-  int64_t layer_ = -1;
+  std::atomic<const char*> name_ = "start";
+  std::atomic<int64_t> layer_ = -1, step_ = -1;
   std::vector<Peak> peaks_;
 };
 
