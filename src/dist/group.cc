@@ -15,19 +15,20 @@ class Done : public Pending {
 
 class Working : public Pending {
  public:
-  Working(c10::intrusive_ptr<c10d::Work> work, std::string where)
-      : work_(std::move(work)), where_(std::move(where)) {}
+  Working(c10::intrusive_ptr<c10d::Work> work, std::string where, std::vector<int64_t> ranks)
+      : work_(std::move(work)), where_(std::move(where)), ranks_(std::move(ranks)) {}
   void wait() override {
     try {
       work_->wait();
     } catch (const std::exception& error) {
-      throw PeerFailure(where_ + ": " + cause(error));
+      throw PeerFailure(where_ + ": " + cause(error), ranks_);
     }
   }
 
  private:
   c10::intrusive_ptr<c10d::Work> work_;
   std::string where_;
+  std::vector<int64_t> ranks_;
 };
 
 // What one rank exchanges with itself.
@@ -91,7 +92,8 @@ Group::Group(std::string name, std::vector<int64_t> ranks, size_t index, const S
     impl_->backend->setTimeout(timeouts.collective);
   } catch (const std::exception& error) {
     throw PeerFailure(fmt::format("rank {}: group {} of ranks {} did not meet: {}", ranks_[index_],
-                                  name_, fmt::join(ranks_, ", "), cause(error)));
+                                  name_, fmt::join(ranks_, ", "), cause(error)),
+                      ranks_);
   }
 }
 
@@ -110,9 +112,9 @@ PendingPtr Group::start(Collective collective, int64_t bytes, const Start& start
   ++traffic.calls;
   traffic.bytes += bytes;
   try {
-    return std::make_unique<Working>(start(), where(collective));
+    return std::make_unique<Working>(start(), where(collective), ranks_);
   } catch (const std::exception& error) {
-    throw PeerFailure(where(collective) + ": " + cause(error));
+    throw PeerFailure(where(collective) + ": " + cause(error), ranks_);
   }
 }
 

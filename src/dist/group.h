@@ -11,16 +11,22 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dist/rendezvous.h"
 
 namespace trireme::dist {
 
-// A collective did not end: a rank is gone, or did not come in time.
+// A collective did not end: a rank of the group is gone, or did not come in time.
 class PeerFailure : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  PeerFailure(const std::string& what, std::vector<int64_t> ranks)
+      : std::runtime_error(what), ranks_(std::move(ranks)) {}
+  const std::vector<int64_t>& ranks() const { return ranks_; }  // of the group
+
+ private:
+  std::vector<int64_t> ranks_;
 };
 
 enum class Collective { kAllReduce, kAllGather, kReduceScatter, kAllToAll, kRingShift };

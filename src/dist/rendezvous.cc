@@ -15,16 +15,8 @@ bool port_taken(const std::string& cause) {
          cause.find("address already in use") != std::string::npos;
 }
 
-// While it lives, c10d says nothing of attempts that fail, each with a backtrace; the last is told
-// by explain().
-class Quiet {
- public:
-  Quiet() { FLAGS_caffe2_log_level = 3; }  // only what is fatal
-  ~Quiet() { FLAGS_caffe2_log_level = before_; }
-
- private:
-  int before_ = FLAGS_caffe2_log_level;
-};
+// c10d logs each attempt that fails with a backtrace, before the exception that we tell of.
+void only_log_fatal_errors() { FLAGS_caffe2_log_level = 3; }
 
 [[noreturn]] void explain(const Launch& launch, const std::string& cause,
                           std::chrono::seconds timeout) {
@@ -38,9 +30,9 @@ class Quiet {
          timeout.count(), cause);
   }
   fail(
-      "rank {}: rank 0 does not answer at {} within {} s: check MASTER_ADDR, MASTER_PORT and that "
-      "it runs: {}",
-      launch.rank, place, timeout.count(), cause);
+      "rank 0 does not answer at {} within {} s: check MASTER_ADDR, MASTER_PORT and that it runs: "
+      "{}",
+      place, timeout.count(), cause);
 }
 
 }  // namespace
@@ -53,7 +45,7 @@ StorePtr connect(const Launch& launch, std::chrono::seconds timeout) {
   options.numWorkers = static_cast<size_t>(launch.ranks);
   options.waitWorkers = !launch.agent_store;
   options.timeout = timeout;
-  const Quiet quiet;
+  only_log_fatal_errors();
   try {
     auto store = c10::make_intrusive<c10d::TCPStore>(launch.address, options);
     return std::make_shared<Store>(

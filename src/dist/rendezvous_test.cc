@@ -77,7 +77,7 @@ TEST(Rendezvous, ATakenPortIsSaid) {
 TEST(Rendezvous, AFirstRankThatDoesNotAnswerIsNamed) {
   const int64_t port = free_port();
   const std::string error = user_error([&] { connect(launch(1, port), seconds(1)); });
-  EXPECT_EQ(error.find(fmt::format("rank 1: rank 0 does not answer at 127.0.0.1:{} within 1 s: "
+  EXPECT_EQ(error.find(fmt::format("rank 0 does not answer at 127.0.0.1:{} within 1 s: "
                                    "check MASTER_ADDR, MASTER_PORT and that it runs: ",
                                    port)),
             0u)
