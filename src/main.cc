@@ -1,13 +1,13 @@
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "cli/ending.h"
 #include "cli/verbs.h"
-#include "dist/group.h"
+#include "dist/launch.h"
 
 namespace {
 
@@ -51,22 +51,24 @@ int run(const std::vector<std::string>& arguments) {
                 trireme::did_you_mean(arguments[0], names));
 }
 
+// Of ranks that find the same mistake before they meet, the first says it plainly.
+std::string speaker() {
+  try {
+    const int64_t rank = trireme::dist::read_launch().rank;
+    return rank == 0 ? "" : fmt::format("rank {}: ", rank);
+  } catch (const trireme::UserError&) {
+    return "";  // what the launcher says of ranks is the mistake
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
     return run(std::vector<std::string>(argv + 1, argv + argc));
-  } catch (const trireme::UserError& error) {
-    fmt::print(stderr, "trireme: {}\n", error.what());
-    return 2;
-  } catch (const std::filesystem::filesystem_error& error) {
-    fmt::print(stderr, "trireme: {}\n", error.what());
-    return 2;
-  } catch (const trireme::dist::PeerFailure& error) {
-    fmt::print(stderr, "trireme: {}\n", error.what());
-    return 1;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "trireme: internal error: {}\n", error.what());
-    return 1;
+  } catch (const std::exception&) {
+    trireme::cli::Ending ending = trireme::cli::ending_of(std::current_exception());
+    ending.words = speaker() + ending.words;
+    return trireme::cli::end(ending);
   }
 }

@@ -135,12 +135,7 @@ void dump(const config::RunConfig& run, const engine::ModelFolder& model,
   if (ranks.first()) write(run.out, tensors);
 }
 
-}  // namespace
-
-int run_dump(Arguments arguments) {
-  if (help_shown(config::kDump, arguments)) return 0;
-  const config::RunConfig run = parse(arguments);
-  const Ranks ranks = start_ranks(run);
+int dump(const config::RunConfig& run, const Ranks& ranks) {
   if (ranks.mesh.spec().data > 1) {
     fail("{} ranks for one batch: give --sequence_parallel_size {}", ranks.mesh.spec().ranks(),
          ranks.mesh.spec().ranks());
@@ -155,9 +150,18 @@ int run_dump(Arguments arguments) {
       run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1}, run.grads,
       /*optimizer=*/false, engine::Zero(ranks.mesh, run.zero_stage));
   engine::Phases phases(machine.device);
+  const auto telling = ranks.tell_where([&] { return phases.where(); });
   engine::explain_out_of_memory(plan, phases, machine,
                                 [&] { dump(run, model, machine, plan, batch, phases, ranks); });
   return 0;
+}
+
+}  // namespace
+
+int run_dump(Arguments arguments) {
+  if (help_shown(config::kDump, arguments)) return 0;
+  const config::RunConfig run = parse(arguments);
+  return run_on_ranks(run, config::kDump, [&](const Ranks& ranks) { return dump(run, ranks); });
 }
 
 }  // namespace trireme::cli

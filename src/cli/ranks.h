@@ -1,21 +1,39 @@
-// The ranks of a run: how it was launched, and the mesh that it gave.
+// The ranks of a run: how it was launched, the mesh that it gave, and how it ends on all of them.
 #pragma once
 
-#include "config/run_config.h"
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "config/schema.h"
 #include "dist/mesh.h"
+#include "dist/watch.h"
 #include "engine/device.h"
 
 namespace trireme::cli {
 
 struct Ranks {
-  dist::StorePtr store;  // of rank 0's process are all others' connections
+  dist::StorePtr store;                // of rank 0's process are all others' connections
+  std::unique_ptr<dist::Watch> watch;  // none: one rank
   dist::Mesh mesh;
 
   bool first() const { return mesh.rank() == 0; }
+  // While the result lives, `where` ("step 3, backward, layer 17") says where this rank is, in
+  // messages of its failure and of others'. Called on any thread.
+  [[nodiscard]] dist::Watch::Telling tell_where(std::function<std::string()> where) const {
+    return {watch.get(), std::move(where)};
+  }
 };
 
-// Finds the other ranks, if a launcher started some. From here on only the first logs. UserError:
-// the degrees do not divide the ranks, or they do not meet.
+// Finds the other ranks, if a launcher started some, sees that all were told the same, and runs
+// `body` on each; from here on only the first logs. Returns the body's status when all ranks have
+// ended well. An error of one ends all of them, in bounded time, with the process: it prints the
+// line, and the others who it was. UserError: the degrees do not divide the ranks, or they do not
+// meet.
+int run_on_ranks(const config::RunConfig& run, config::Verb verb,
+                 const std::function<int(const Ranks&)>& body);
+
+// The same without the watch, for a verb that ends as it likes.
 Ranks start_ranks(const config::RunConfig& run);
 
 // How many ranks the launcher started. From here on only the first logs.

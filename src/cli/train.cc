@@ -130,14 +130,8 @@ int finish(const engine::TrainingResult& result, const engine::OutputFolder& out
   return 0;
 }
 
-}  // namespace
-
-int run_train(Arguments arguments) {
-  if (help_shown(config::kTrain, arguments)) return 0;
-  config::RunConfig run = parse(arguments);
-  const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run, launched_ranks());
-  engine::check_optimizer_in_backward(run);
-  const Ranks ranks = start_ranks(run);
+int train(const config::RunConfig& run, const std::optional<config::DeepSpeed>& deepspeed,
+          const Ranks& ranks) {
   const engine::ModelFolder model(run);
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
@@ -171,12 +165,24 @@ int run_train(Arguments arguments) {
   }
   catch_interrupts();
   engine::Phases phases(machine.device);
+  const auto telling = ranks.tell_where([&] { return phases.where(); });
   engine::TrainingResult result;
   engine::explain_out_of_memory(plan, phases, machine, [&] {
     result = train(run, model, machine, plan, samples, output, phases, ranks);
   });
   if (result.interrupted_by == 0) log("{}", engine::memory_report(plan, phases, machine));
   return finish(result, output);
+}
+
+}  // namespace
+
+int run_train(Arguments arguments) {
+  if (help_shown(config::kTrain, arguments)) return 0;
+  config::RunConfig run = parse(arguments);
+  const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run, launched_ranks());
+  engine::check_optimizer_in_backward(run);
+  return run_on_ranks(run, config::kTrain,
+                      [&](const Ranks& ranks) { return train(run, deepspeed, ranks); });
 }
 
 }  // namespace trireme::cli

@@ -106,7 +106,8 @@ struct RunConfig {
   bool disable_flash_attn = false;
   int64_t sequence_parallel_size = 1;  // ranks that share each sequence
   int64_t zero_stage = 1;
-  std::string deepspeed;  // DeepSpeed JSON
+  int64_t collective_timeout = 600;  // seconds that a rank waits for the others
+  std::string deepspeed;             // DeepSpeed JSON
   int64_t local_rank = -1;
 
   // other verbs

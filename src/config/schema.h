@@ -19,6 +19,10 @@ namespace trireme::config {
 // kSame: any value gives the same bits.
 enum class Numerics { kSame, kChanges };
 
+// What the ranks of a run must have alike of an option: its value, or what is in the file or folder
+// that it names. kNothing: machines may differ, or other options say it all.
+enum class Alike { kValue, kContent, kNothing };
+
 // Verbs an option belongs to, as bits. kBench and kDump take whatever kTrain takes.
 enum Verb : unsigned {
   kTrain = 1,
@@ -42,6 +46,7 @@ struct Option {
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  // strings only
   bool list = false;  // strings only: names with commas between; in the run config a list will do
+  Alike alike = Alike::kValue;
   unsigned verbs = kTrain;
   Numerics numerics = Numerics::kSame;
   std::string help = "";

@@ -152,6 +152,7 @@ std::vector<Option> memory_options() {
        .field = &RunConfig::device_memory,
        .unit = "bytes",
        .min = 0,
+       .alike = Alike::kNothing,
        .verbs = kModelVerbs,
        .help = "memory that may be used, as 80GiB or 512MiB; 0 = what the device has free"},
       {.name = "memory_report",
@@ -200,6 +201,7 @@ std::vector<Option> memory_options() {
        .field = &RunConfig::host_memory,
        .unit = "bytes",
        .min = 0,
+       .alike = Alike::kNothing,
        .help = "host memory for offload, as 80GiB; 0 = what is available, less a tenth"},
   };
 }
@@ -233,6 +235,7 @@ std::vector<Option> machine_options() {
        .unit = "threads",
        .min = 0,
        .max = 4096,
+       .alike = Alike::kNothing,
        .verbs = kModelVerbs | kExport,
        .numerics = kChanges,
        .help = "0 = all cores"},
@@ -263,9 +266,8 @@ std::vector<Option> machine_options() {
        .min = 1,
        .max = 4096,
        .numerics = kChanges,
-       .help =
-           "ranks that share each sequence and exchange attention heads (Ulysses); the others "
-           "train on sequences of their own"},
+       .help = "ranks that share each sequence and exchange attention heads (Ulysses); the others "
+               "train on sequences of their own"},
       {.name = "zero_stage",
        .field = &RunConfig::zero_stage,
        .min = 0,
@@ -274,13 +276,22 @@ std::vector<Option> machine_options() {
        .help =
            "what ranks hold a shard of instead of all of it (ZeRO): 1 = optimizer state, 2 = also "
            "gradients, 3 = also weights; a DeepSpeed file says it with zero_optimization.stage"},
+      {.name = "collective_timeout",
+       .field = &RunConfig::collective_timeout,
+       .unit = "seconds",
+       .min = 1,
+       .max = 1 << 20,
+       .help = "a rank that waits for others longer ends the job; more than what one does alone "
+               "takes, such as writing a checkpoint"},
       {.name = "deepspeed",
        .field = &RunConfig::deepspeed,
+       .alike = Alike::kContent,
        .numerics = kChanges,
        .help = "DeepSpeed JSON: each key is done, or said to have no effect here, or refused"},
       {.name = "local_rank",
        .field = &RunConfig::local_rank,
        .min = -1,
+       .alike = Alike::kNothing,
        .verbs = kModelVerbs,
        .help = "set by launchers"},
   };

@@ -72,6 +72,7 @@ TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Mac
 
 TrainStep::Outcome TrainStep::run(const StepBatches& batches, double learning_rate) {
   TRIREME_CHECK(batches.trained_tokens > 0);
+  phases_.at_step(++steps_);
   const double scale = 1.0 / static_cast<double>(batches.trained_tokens);
   if (fused_) optimizer_.begin(learning_rate);
   GradStore& grads = fused_ ? static_cast<GradStore&>(*fused_) : *grads_;

@@ -66,6 +66,7 @@ class TrainStep {
   Weights& weights_;
   uint64_t seed_;
   DataRank rank_;
+  int64_t steps_ = 0;
   int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
   Executor executor_;
   AdamW optimizer_;

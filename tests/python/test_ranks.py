@@ -5,9 +5,13 @@ rows; only the sums over rows are in another order.
 """
 import json
 import os
+import pathlib
+import re
+import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -33,9 +37,9 @@ def launched(ranks, rank, port):
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def start(ranks, rank, port, *arguments):
+def start(ranks, rank, port, *arguments, **options):
     return subprocess.Popen([binary(), *map(str, arguments)], env=launched(ranks, rank, port), text=True,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
 
 
 def dump_on(ranks, model, documents, labels, folder, *options, **what):
@@ -101,7 +105,7 @@ def test_a_changed_token_does_not_leak_over_ranks_into_other_documents(folder, s
     assert same[:first].all() and same[first + len(documents[3]):].all()
 
 
-# Bad input, and ranks that die.
+# Bad input.
 
 def test_degrees_that_cannot_be_are_refused_with_what_can(folder, scratch):
     documents, labels = make_batch([9])
@@ -133,21 +137,165 @@ def test_heads_that_the_degree_does_not_divide(folder, scratch):
         assert process.returncode == 2
 
 
-def test_a_killed_rank_ends_the_others_with_its_group(folder, scratch):
-    """Seconds into a pass that takes many; the connections that end with it tell the others."""
+def test_different_options_are_named_with_their_ranks(folder, scratch):
+    documents, labels = make_batch([9])
+    (scratch / "batch.json").write_text(json.dumps({"documents": documents, "labels": labels}))
+    port, model = free_port(), folder("qwen3_head_dim")
+    ranks = [start(4, rank, port, *dump_arguments(model, scratch, 4), "--seed", 7 if rank in (1, 2) else 5)
+             for rank in range(4)]
+    ends = [rank.communicate(timeout=60)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [2] * 4
+    assert ends[0] == ("trireme: --seed is 5 on ranks 0, 3 and 7 on ranks 1, 2: start all ranks with the same options and "
+                       "files\n")
+    assert ends[1:] == [""] * 3  # said once
+
+
+@pytest.mark.parametrize("option", ["--batch", "--model"])
+def test_different_files_behind_an_option_are_named(folder, scratch, option):
+    documents, labels = make_batch([9, 5])
+    (scratch / "batch.json").write_text(json.dumps({"documents": documents, "labels": labels}))
+    other = {"--batch": scratch / "other.json", "--model": folder("llama_untied")}[option]
+    (scratch / "other.json").write_text(json.dumps({"documents": documents[::-1], "labels": labels[::-1]}))
+    port, arguments = free_port(), dump_arguments(folder("qwen3_head_dim"), scratch, 2)
+    ranks = [start(2, 0, port, *arguments), start(2, 1, port, *arguments, option, other)]
+    ends = [rank.communicate(timeout=60)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [2, 2]
+    assert re.fullmatch(rf"trireme: {option} is (a file of \d+ bytes|a folder of \d files) with hash \w{{16}} on rank 0 and "
+                        r".* on rank 1: start all ranks with the same options and files\n", ends[0]), ends
+    assert ends[1] == ""
+
+
+def test_a_mistake_before_ranks_meet_has_the_rank(scratch):
+    process = start(2, 1, free_port(), "dump", "--modle", "x")
+    assert process.communicate(timeout=60)[1].startswith("trireme: rank 1: --modle: unknown option")
+    assert process.returncode == 2
+
+
+# Ranks that die, and those that wait for them.
+
+HOST = re.escape(socket.gethostname())
+AT = r"at (forward|head and loss|backward)(, layer \d)?"
+
+
+def dump_arguments(model, scratch, ranks):
+    return ["dump", "--model", model, "--batch", scratch / "batch.json", "--out", scratch / "never.safetensors", "--grads",
+            "--threads", 1, "--sequence_parallel_size", ranks]
+
+
+@pytest.fixture
+def long_dump(folder, scratch):
+    """Arguments of a pass of two ranks that takes many seconds."""
     documents, labels = make_batch([20000])
     (scratch / "batch.json").write_text(json.dumps({"documents": documents, "labels": labels}))
-    port, arguments = free_port(), ["dump", "--model", folder("qwen3_head_dim"), "--batch", scratch / "batch.json", "--out",
-                                    scratch / "never.safetensors", "--grads", "--threads", 1,
-                                    "--sequence_parallel_size", 2]
-    ranks = [start(2, rank, port, *arguments) for rank in range(2)]
+    yield dump_arguments(folder("qwen3_head_dim"), scratch, 2)
+    assert not (scratch / "never.safetensors").exists()
+
+
+def started(arguments, *options):
+    """Two ranks, seconds into the pass."""
+    port = free_port()
+    ranks = [start(2, rank, port, *arguments, *options) for rank in range(2)]
     for line in ranks[0].stderr:
         if line.startswith("read "):  # the model: the ranks have met
             break
-    time.sleep(1)
-    ranks[1].kill()
-    began = time.monotonic()
-    error = ranks[0].communicate(timeout=60)[1]
-    assert ranks[0].returncode == 1 and time.monotonic() - began < 30
-    assert error.startswith("trireme: rank 0: ") and "in group ulysses of ranks 0, 1: " in error, error
-    assert not (scratch / "never.safetensors").exists()
+    time.sleep(2)
+    return ranks
+
+
+def end_of(process, within):
+    """Its status and the lines that it said, in bounded time."""
+    error = process.communicate(timeout=within)[1]
+    return process.returncode, error
+
+
+@pytest.mark.parametrize("killed", [0, 1])  # rank 0 holds the store
+def test_a_killed_rank_ends_the_others(long_dump, killed):
+    ranks = started(long_dump)
+    ranks[killed].kill()
+    status, error = end_of(ranks[1 - killed], within=30)
+    ranks[killed].communicate()
+    assert status == 1
+    gone = (r"rank 0 is gone or hangs: the store that it holds does not answer",
+            rf"rank 1 on {HOST} is gone or hangs, last seen {AT}")[killed]
+    assert re.match(rf"trireme: rank {1 - killed} on {HOST} stopped {AT}: {gone} \(rank {1 - killed}: \w+ in group \w+ of "
+                    r"ranks 0, 1: ", error), error
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_hanging_rank_ends_the_others(long_dump, stopped):
+    ranks = started(long_dump, "--collective_timeout", 4)
+    ranks[stopped].send_signal(signal.SIGSTOP)
+    try:
+        status, error = end_of(ranks[1 - stopped], within=4 + 30)
+    finally:
+        ranks[stopped].kill()
+        ranks[stopped].communicate()
+    assert status == 1
+    assert re.match(rf"trireme: rank {1 - stopped} on {HOST} stopped {AT}: rank {stopped}( on {HOST})? is gone or hangs", error), error
+
+
+def let_fail(pid):
+    """Its next large allocation fails."""
+    resource.prlimit(pid, resource.RLIMIT_DATA, (1 << 20, 1 << 20))
+
+
+OUT_OF_MEMORY = r"out of memory on the host in [a-z ]+(, layer \d)?: .* more was asked for beside .*"
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_that_throws_ends_the_others(long_dump, failing):
+    ranks = started(long_dump)
+    let_fail(ranks[failing].pid)
+    ends = [end_of(rank, within=30) for rank in ranks]
+    assert ends[failing][0] == 2 and ends[1 - failing][0] == 1, ends
+    assert re.search(rf"^trireme: rank {failing} on {HOST} failed {AT}: {OUT_OF_MEMORY}$", ends[failing][1], re.M), ends
+    assert re.match(rf"trireme: rank {1 - failing} on {HOST} stopped {AT}: rank {failing} on {HOST} failed first, {AT}: "
+                    + OUT_OF_MEMORY, ends[1 - failing][1]), ends
+
+
+# The same under torchrun, which ends the other ranks itself and prints a summary.
+
+def torchrun(*arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}",
+               "--no-python", binary(), *map(str, arguments)]
+    return subprocess.Popen(command, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def test_torchrun_runs_a_dump(folder, scratch):
+    documents, labels = make_batch([9])
+    (scratch / "batch.json").write_text(json.dumps({"documents": documents, "labels": labels}))
+    arguments = dump_arguments(folder("qwen3_head_dim"), scratch, 2)
+    arguments[arguments.index("--out") + 1] = scratch / "ran.safetensors"
+    status, error = end_of(torchrun(*arguments), within=60)
+    assert status == 0, error
+    assert (scratch / "ran.safetensors").exists()
+
+
+def worker(launcher, rank):
+    """The process of a rank that torchrun started."""
+    children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return next(int(pid) for pid in children if f"\0RANK={rank}\0" in pathlib.Path(f"/proc/{pid}/environ").read_text())
+
+
+def root_cause(summary):
+    return summary[summary.index("Root Cause"):]
+
+
+def test_torchrun_tells_what_a_rank_said(long_dump):
+    launcher = torchrun(*long_dump)
+    for line in launcher.stderr:
+        if line.startswith("read "):
+            break
+    time.sleep(2)
+    let_fail(worker(launcher, 1))
+    status, error = end_of(launcher, within=60)
+    assert status == 1
+    assert re.match(rf"trireme: rank 1 on {HOST} failed {AT}: {OUT_OF_MEMORY}", error), error
+    assert re.search(rf"UserError: rank 1 on {HOST} failed {AT}: {OUT_OF_MEMORY}", root_cause(error)), error
+
+
+def test_torchrun_tells_of_a_mistake(folder, scratch):
+    status, error = end_of(torchrun(*dump_arguments(folder("qwen3_head_dim"), scratch, 3)), within=60)
+    assert status == 1
+    assert "\ntrireme: 2 ranks cannot be laid out" in error
+    assert re.search("UserError: (rank 1: )?2 ranks cannot be laid out", root_cause(error)), error

@@ -1,0 +1,55 @@
+#include "cli/ending.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "config/json.h"
+#include "dist/group.h"
+
+namespace trireme::cli {
+namespace {
+
+// torchrun's summary of a job that failed shows the text of the file with the earliest time.
+void write_for_torchrun(const Ending& ending) {
+  const auto path = env("TORCHELASTIC_ERROR_FILE");
+  if (!path) return;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  // Where "py_callstack" is in it, torchrun prints that in place of the message.
+  const config::Json json = {{"message",
+                              {{"message", ending.type + ": " + ending.words},
+                               {"extraInfo", {{"timestamp", std::to_string(seconds)}}}}}};
+  // Bytes of a file's name need not be UTF-8.
+  std::ofstream(*path) << json.dump(-1, ' ', false, config::Json::error_handler_t::replace) << '\n';
+}
+
+}  // namespace
+
+Ending ending_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const UserError& user_error) {
+    return {2, "UserError", user_error.what()};
+  } catch (const std::filesystem::filesystem_error& file_error) {
+    return {2, "UserError", file_error.what()};
+  } catch (const dist::PeerFailure& failure) {
+    return {1, "PeerFailure", failure.what()};
+  } catch (const std::exception& other) {
+    return {1, "InternalError", fmt::format("internal error: {}", other.what())};
+  }
+}
+
+int end(const Ending& ending) {
+  fmt::print(stderr, "trireme: {}\n", ending.words);
+  std::fflush(stderr);
+  write_for_torchrun(ending);
+  return ending.status;
+}
+
+}  // namespace trireme::cli
