@@ -1,12 +1,23 @@
 #include "attention/ulysses.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
 
 namespace trireme::attention {
+namespace {
+
+// The key heads of x [T, keys, D] that the group reads.
+at::Tensor read_by(const HeadGroups& of, int64_t index, const at::Tensor& x) {
+  const int64_t first = index * of.group * of.keys / of.queries;
+  return x.narrow(1, first, std::max<int64_t>(1, of.group * of.keys / of.queries));
+}
+
+}  // namespace
 
 void check_ulysses(int64_t heads, int64_t degree, const std::string& option) {
   if (heads % degree == 0) return;
@@ -18,32 +29,51 @@ void check_ulysses(int64_t heads, int64_t degree, const std::string& option) {
        heads, degrees);
 }
 
+HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t bytes_of_a_head,
+                       int64_t most_bytes) {
+  TRIREME_CHECK(heads % ranks == 0 && heads % kv_heads == 0);
+  const int64_t of_key = heads / kv_heads, queries = heads / ranks;
+  const int64_t run = std::gcd(queries, of_key);
+  HeadGroups groups{of_key / run, queries / run, queries, 1};
+  for (int64_t size = 2; size <= queries; ++size) {
+    // Whole runs, or parts of one.
+    const bool fits = queries % size == 0 && (size % run == 0 || run % size == 0);
+    if (fits && size * bytes_of_a_head <= most_bytes) groups.group = size;
+  }
+  return groups;
+}
+
 UlyssesAttention::UlyssesAttention(std::unique_ptr<Attention> whole, const dist::Group& group,
-                                   std::vector<int64_t> bounds)
-    : whole_(std::move(whole)), group_(group), total_(bounds.back()) {
+                                   std::vector<int64_t> bounds, int64_t most_bytes)
+    : whole_(std::move(whole)), group_(group), total_(bounds.back()), most_bytes_(most_bytes) {
   TRIREME_CHECK(std::ssize(bounds) == group.size() + 1);
   for (size_t r = 0; r + 1 < bounds.size(); ++r) counts_.push_back(bounds[r + 1] - bounds[r]);
 }
 
-// A rank's query heads fall into runs of the same key head; all runs are of equal length if that
-// divides both a rank's heads and the heads of one key, and each run has a copy of its key head.
-int64_t UlyssesAttention::repeats(const at::Tensor& q, const at::Tensor& k) const {
-  TRIREME_CHECK(q.size(1) % group_.size() == 0 && q.size(1) % k.size(1) == 0);
-  const int64_t of_key = q.size(1) / k.size(1);
-  return of_key / std::gcd(q.size(1) / group_.size(), of_key);
+HeadGroups UlyssesAttention::groups(const at::Tensor& q, const at::Tensor& k) const {
+  return head_groups(q.size(1), k.size(1), group_.size(),
+                     total_ * q.size(2) * static_cast<int64_t>(q.element_size()), most_bytes_);
+}
+
+UlyssesAttention::Exchange UlyssesAttention::to_heads(const at::Tensor& x, int64_t index,
+                                                      int64_t size) const {
+  const int64_t ranks = group_.size();
+  return send_rows(x.unflatten(1, {ranks, x.size(1) / ranks}).narrow(2, index * size, size));
 }
 
 UlyssesAttention::Exchange UlyssesAttention::to_heads(const at::Tensor& x, int64_t repeats) const {
   const int64_t rows = x.size(0), ranks = group_.size(), dim = x.size(2);
-  const int64_t here = x.size(1) * repeats / ranks;
+  return send_rows(x.unsqueeze(2)
+                       .expand({rows, x.size(1), repeats, dim})
+                       .reshape({rows, ranks, x.size(1) * repeats / ranks, dim}));
+}
+
+// parts [S, P, N, D], of each rank.
+UlyssesAttention::Exchange UlyssesAttention::send_rows(at::Tensor parts) const {
+  const int64_t rows = parts.size(0), here = parts.size(2), dim = parts.size(3);
   Exchange exchange;
-  exchange.in = x.unsqueeze(2)
-                    .expand({rows, x.size(1), repeats, dim})
-                    .reshape({rows, ranks, here, dim})
-                    .transpose(0, 1)
-                    .contiguous()
-                    .view({ranks * rows, here, dim});
-  exchange.out = at::empty({total_, here, dim}, x.options());
+  exchange.in = parts.transpose(0, 1).contiguous().view({group_.size() * rows, here, dim});
+  exchange.out = at::empty({total_, here, dim}, parts.options());
   exchange.pending = group_.all_to_all(exchange.out, exchange.in, counts_,
                                        std::vector<int64_t>(counts_.size(), rows));
   return exchange;
@@ -67,37 +97,82 @@ at::Tensor UlyssesAttention::heads(Exchange exchange) const {
 at::Tensor UlyssesAttention::rows(Exchange exchange) const {
   exchange.pending->wait();
   const int64_t ranks = group_.size(), rows = exchange.out.size(0) / ranks;
-  const int64_t heads = exchange.out.size(1), dim = exchange.out.size(2);
-  return exchange.out.view({ranks, rows, heads, dim})
-      .transpose(0, 1)
-      .reshape({rows, ranks * heads, dim});
+  return exchange.out.view({ranks, rows, exchange.out.size(1), exchange.out.size(2)})
+      .transpose(0, 1);
 }
 
 AttentionOutput UlyssesAttention::forward(const at::Tensor& q, const at::Tensor& k,
                                           const at::Tensor& v) {
-  const int64_t times = repeats(q, k);
-  Exchange query = to_heads(q), key = to_heads(k, times), value = to_heads(v, times);
-  const AttentionOutput part =
-      whole_->forward(heads(std::move(query)), heads(std::move(key)), heads(std::move(value)));
-  return {rows(to_rows(part.out)), part.lse};
+  const HeadGroups of = groups(q, k);
+  Exchange query = to_heads(q, 0, of.group);
+  Exchange key_heads = to_heads(k, of.repeats), value_heads = to_heads(v, of.repeats);
+  const at::Tensor key = heads(std::move(key_heads)), value = heads(std::move(value_heads));
+  AttentionOutput output{at::empty(q.sizes(), q.options()),
+                         at::empty({of.queries, total_}, q.options().dtype(at::kFloat))};
+  const at::Tensor out = output.out.unflatten(1, {group_.size(), of.queries});
+  Exchange back;
+  const auto place = [&](int64_t index) {
+    out.narrow(2, index * of.group, of.group).copy_(rows(std::move(back)));
+  };
+  for (int64_t i = 0; i < of.count(); ++i) {
+    const at::Tensor mine = heads(std::move(query));
+    if (i + 1 < of.count()) query = to_heads(q, i + 1, of.group);
+    const auto [part, lse] =
+        whole_->forward(mine, read_by(of, i, key).contiguous(), read_by(of, i, value).contiguous());
+    output.lse.narrow(0, i * of.group, of.group).copy_(lse);
+    if (i > 0) place(i - 1);
+    back = to_rows(part);
+  }
+  place(of.count() - 1);
+  return output;
 }
 
 AttentionGradients UlyssesAttention::backward(const at::Tensor& dout, const at::Tensor& q,
                                               const at::Tensor& k, const at::Tensor& v,
                                               const AttentionOutput& forward) {
-  const int64_t times = repeats(q, k);
-  Exchange dout_part = to_heads(dout), query = to_heads(q), key = to_heads(k, times),
-           value = to_heads(v, times), out = to_heads(forward.out);
-  const AttentionGradients part =
-      whole_->backward(heads(std::move(dout_part)), heads(std::move(query)), heads(std::move(key)),
-                       heads(std::move(value)), {heads(std::move(out)), forward.lse});
-  Exchange dq = to_rows(part.dq), dk = to_rows(part.dk), dv = to_rows(part.dv);
-  // The copies of a key head stand side by side.
-  const auto summed = [&](const at::Tensor& x) {
-    return times == 1 ? x : x.view({k.size(0), k.size(1), times, k.size(2)}).sum(2);
+  const HeadGroups of = groups(q, k);
+  struct Group {
+    Exchange dout, query, out;
   };
-  AttentionGradients gradients{rows(std::move(dq)), summed(rows(std::move(dk))),
-                               summed(rows(std::move(dv)))};
+  const auto post = [&](int64_t index) {
+    return Group{to_heads(dout, index, of.group), to_heads(q, index, of.group),
+                 to_heads(forward.out, index, of.group)};
+  };
+  Group next = post(0);
+  Exchange key_heads = to_heads(k, of.repeats), value_heads = to_heads(v, of.repeats);
+  const at::Tensor key = heads(std::move(key_heads)), value = heads(std::move(value_heads));
+  // Sums where a key head is read by several groups.
+  const at::TensorOptions sums =
+      of.group * of.keys < of.queries ? k.options().dtype(at::kFloat) : k.options();
+  const at::Tensor dkey = at::zeros(key.sizes(), sums), dvalue = at::zeros(key.sizes(), sums);
+  AttentionGradients gradients{at::empty(q.sizes(), q.options()), {}, {}};
+  const at::Tensor dq = gradients.dq.unflatten(1, {group_.size(), of.queries});
+  Exchange back;
+  const auto place = [&](int64_t index) {
+    dq.narrow(2, index * of.group, of.group).copy_(rows(std::move(back)));
+  };
+  for (int64_t i = 0; i < of.count(); ++i) {
+    const at::Tensor mine = heads(std::move(next.dout)), query = heads(std::move(next.query)),
+                     out = heads(std::move(next.out));
+    if (i + 1 < of.count()) next = post(i + 1);
+    const AttentionGradients part = whole_->backward(
+        mine, query, read_by(of, i, key).contiguous(), read_by(of, i, value).contiguous(),
+        {out, forward.lse.narrow(0, i * of.group, of.group)});
+    read_by(of, i, dkey).add_(part.dk);
+    read_by(of, i, dvalue).add_(part.dv);
+    if (i > 0) place(i - 1);
+    back = to_rows(part.dq);
+  }
+  Exchange dk = to_rows(dkey.to(k.scalar_type())), dv = to_rows(dvalue.to(v.scalar_type()));
+  place(of.count() - 1);
+  // The copies of a key head stand side by side.
+  const auto summed = [&](Exchange exchange) {
+    const at::Tensor all =
+        rows(std::move(exchange)).reshape({k.size(0), k.size(1), of.repeats, k.size(2)});
+    return of.repeats == 1 ? all.squeeze(2) : all.sum(2);
+  };
+  gradients.dk = summed(std::move(dk));
+  gradients.dv = summed(std::move(dv));
   return gradients;
 }
 

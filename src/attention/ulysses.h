@@ -16,15 +16,36 @@ namespace trireme::attention {
 // it.
 void check_ulysses(int64_t heads, int64_t degree, const std::string& option);
 
+// How a rank's heads are exchanged and attended to.
+struct HeadGroups {
+  int64_t repeats;  // copies of each key head
+  int64_t keys;     // of a rank, with copies
+  int64_t queries;  // of a rank
+  int64_t group;    // query heads at a time
+
+  int64_t count() const { return queries / group; }
+};
+// Of H query and K key heads over P ranks. A rank's query heads fall into runs of the same key
+// head; all runs are of equal length if that divides both a rank's heads and the heads of one key,
+// and each run has a copy of its key head. A group is the most heads of which T rows of D numbers
+// are `most_bytes`, but at least one.
+HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t bytes_of_a_head,
+                       int64_t most_bytes);
+
+// What Ulysses holds of queries, of outputs and of their gradients at a time: large enough for a
+// kernel and a link to be busy, and no more with more heads.
+constexpr int64_t kHeadGroupBytes = int64_t{256} << 20;
+
 // Query heads h * H / P ... of rank h, with the keys and values that they read: where several ranks
 // read the same, or parts of a rank's query heads are not as many for each, keys and values are
-// repeated, as often as need be and no more; their gradients are summed.
+// repeated, as often as need be and no more; their gradients are summed. Query heads are exchanged
+// in groups: one travels while the one before it is attended to.
 class UlyssesAttention : public Attention {
  public:
   // Rank r of `group` holds the rows [bounds[r], bounds[r+1]) of the sequence, of which `whole`
   // computes attention. `group` outlives this; its size divides the query heads.
   UlyssesAttention(std::unique_ptr<Attention> whole, const dist::Group& group,
-                   std::vector<int64_t> bounds);
+                   std::vector<int64_t> bounds, int64_t most_bytes = kHeadGroupBytes);
 
   // q [S,H,D], k and v [S,K,D] of this rank's S rows. Of the output, `out` is of these rows and all
   // heads, lse [H/P, T] of all rows and this rank's heads.
@@ -37,19 +58,24 @@ class UlyssesAttention : public Attention {
     at::Tensor in, out;
     dist::PendingPtr pending;
   };
-  int64_t repeats(const at::Tensor& q, const at::Tensor& k) const;
-  // Of x [S,N,D], whose heads are repeated: [T, N repeats / P, D]. Asynchronous.
-  Exchange to_heads(const at::Tensor& x, int64_t repeats = 1) const;
-  // Of x [T,N,D]: [S, N P, D], heads of the first rank first. Asynchronous.
+  HeadGroups groups(const at::Tensor& q, const at::Tensor& k) const;
+  // Of x [S,N,D], of whose N / P heads for each rank those of group `index` of `size` are taken, or
+  // all, repeated: [T, heads, D]. Asynchronous.
+  Exchange to_heads(const at::Tensor& x, int64_t index, int64_t size) const;
+  Exchange to_heads(const at::Tensor& x, int64_t repeats) const;
+  Exchange send_rows(at::Tensor parts) const;
+  // Of x [T,N,D]: to the ranks of its rows. Asynchronous.
   Exchange to_rows(const at::Tensor& x) const;
   // Ends the exchange.
   at::Tensor heads(Exchange exchange) const;
+  // Ends it: [S, P, N, D], heads of the first rank first.
   at::Tensor rows(Exchange exchange) const;
 
   std::unique_ptr<Attention> whole_;
   const dist::Group& group_;
   std::vector<int64_t> counts_;  // rows of each rank
   int64_t total_;
+  int64_t most_bytes_;
 };
 
 }  // namespace trireme::attention

@@ -16,23 +16,28 @@ using ops::relative_error;
 constexpr double kScale = 0.25;
 constexpr Span kUlysses[] = {Span::kUlysses};
 
-// Ranks, query heads, key heads, rows of the sequence.
-class Degrees : public testing::TestWithParam<std::tuple<int64_t, int64_t, int64_t, int64_t>> {};
+// Ranks, query heads, key heads, rows of the sequence, query heads of a rank at a time (0: all).
+class Degrees
+    : public testing::TestWithParam<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>> {};
 
 INSTANTIATE_TEST_SUITE_P(
     Ulysses, Degrees,
-    testing::Values(std::tuple{1, 4, 2, 31},   // of one rank
-                    std::tuple{2, 8, 4, 61},   // as many key heads as ranks, or more
-                    std::tuple{4, 8, 2, 61},   // fewer: repeated
-                    std::tuple{8, 8, 2, 61},   // of each rank one query head
-                    std::tuple{2, 12, 3, 40},  // ranks and key heads divide neither way
-                    std::tuple{3, 12, 4, 41},  //
-                    std::tuple{4, 4, 1, 3}));  // a rank without rows
+    testing::Values(std::tuple{1, 4, 2, 31, 0},   // of one rank
+                    std::tuple{2, 8, 4, 61, 0},   // as many key heads as ranks, or more
+                    std::tuple{4, 8, 2, 61, 0},   // fewer: repeated
+                    std::tuple{8, 8, 2, 61, 0},   // of each rank one query head
+                    std::tuple{2, 12, 3, 40, 0},  // ranks and key heads divide neither way
+                    std::tuple{3, 12, 4, 41, 0},  //
+                    std::tuple{4, 4, 1, 3, 0},    // a rank without rows
+                    std::tuple{2, 8, 4, 61, 2},   // groups of a run of the same key head
+                    std::tuple{2, 16, 2, 61, 2},  // of a part of a run: key gradients are sums
+                    std::tuple{2, 12, 3, 40, 3},  // three key heads with copies
+                    std::tuple{2, 8, 8, 61, 1}));
 
 // The single rank's attention over packed documents that shards cut anywhere: the same kernels on
 // the same rows, so that all but the sums of repeated heads have the same bits.
 TEST_P(Degrees, EqualTheSingleRank) {
-  const auto [ranks, heads, kv_heads, rows] = GetParam();
+  const auto [ranks, heads, kv_heads, rows, at_a_time] = GetParam();
   const at::Tensor q = random_tensor({rows, heads, 16}, 1),
                    k = random_tensor({rows, kv_heads, 16}, 2),
                    v = random_tensor({rows, kv_heads, 16}, 3), dout = random_tensor(q.sizes(), 4);
@@ -48,7 +53,8 @@ TEST_P(Degrees, EqualTheSingleRank) {
     const int64_t first = bounds[mesh.rank()], count = bounds[mesh.rank() + 1] - first;
     const auto mine = [&](const at::Tensor& x) { return x.narrow(0, first, count); };
     UlyssesAttention attention(std::make_unique<LocalAttention>(starts, at::kCPU, kScale),
-                               mesh.group(Span::kUlysses), bounds);
+                               mesh.group(Span::kUlysses), bounds,
+                               at_a_time == 0 ? kHeadGroupBytes : at_a_time * rows * 16 * 4);
     const AttentionOutput out = attention.forward(mine(q), mine(k), mine(v));
     EXPECT_TRUE(out.out.equal(mine(expected.out)));
     const AttentionGradients g = attention.backward(mine(dout), mine(q), mine(k), mine(v), out);

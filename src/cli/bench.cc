@@ -20,6 +20,7 @@
 #include "engine/memory_report.h"
 #include "engine/optimizer.h"
 #include "engine/profile.h"
+#include "engine/traffic.h"
 #include "engine/trainer.h"
 #include "engine/work.h"
 
@@ -27,6 +28,8 @@ namespace trireme::cli {
 namespace {
 
 using config::Json;
+
+constexpr config::Span kCounted[] = {config::Span::kUlysses, config::Span::kShards};
 
 // `documents` of `length` tokens, every token trained.
 data::PackedBatch random_batch(int64_t vocab, int64_t length, int64_t documents, uint64_t seed) {
@@ -200,6 +203,31 @@ Json tiles_json(const engine::ExecutionPlan& plan) {
           {"layers_run_again", plan.segments.back()}};
 }
 
+// Of this rank, in a step: what was counted beside what arithmetic says.
+Json traffic_json(const engine::TrafficTable& counted, const engine::TrafficRequest& request,
+                  const dist::Mesh& mesh) {
+  const engine::TrafficTable foreseen = engine::foresee_traffic(request);
+  const auto steps = static_cast<double>(request.steps);
+  Json rows = Json::array();
+  for (const auto& [row, traffic] : counted) {
+    const auto found = foreseen.find(row);
+    const dist::Traffic expected = found == foreseen.end() ? dist::Traffic{} : found->second;
+    rows.push_back({{"collective", dist::collective_name(row.second)},
+                    {"group", config::span_name(row.first)},
+                    {"ranks", mesh.group(row.first).size()},
+                    {"calls", static_cast<double>(traffic.calls) / steps},
+                    {"bytes", static_cast<double>(traffic.bytes) / steps},
+                    {"foreseen_calls", static_cast<double>(expected.calls) / steps},
+                    {"foreseen_bytes", static_cast<double>(expected.bytes) / steps}});
+  }
+  Json paper = Json::object();
+  for (const config::Span span : kCounted) {
+    const int64_t bytes = engine::paper_bytes(request, span);
+    if (bytes > 0) paper[config::span_name(span)] = static_cast<double>(bytes) / steps;
+  }
+  return {{"rows", rows}, {"paper_bytes", paper}};
+}
+
 Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  const engine::Machine& machine, std::unique_ptr<engine::Weights> weights,
                  const engine::MemoryPlan& plan, engine::HostMemory& host, engine::Phases& phases,
@@ -213,8 +241,11 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
   auto step = std::make_unique<engine::TrainStep>(run, model, machine, *weights, plan.execution,
                                                   host, phases, ranks.mesh,
                                                   engine::Zero(ranks.mesh, run.zero_stage));
+  const engine::TrafficTable before = engine::counted_traffic(ranks.mesh, kCounted);
   const Timing timing =
       time_steps(run, machine, *step, batches, ranks.mesh.group(config::Span::kData));
+  const engine::TrafficTable counted =
+      engine::since(before, engine::counted_traffic(ranks.mesh, kCounted));
   const auto tokens = static_cast<double>(batches.tokens);
   const double seconds = timing.median_seconds();
   Json result = {{"seconds", timing.seconds},
@@ -224,6 +255,19 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                  {"memory", memory_json(machine, plan, phases)},
                  {"host_memory", host_json(plan, host, step->executor().stored_bytes())},
                  {"plan", tiles_json(plan.execution)}};
+  if (ranks.mesh.spec().ranks() > 1) {
+    result["traffic"] = traffic_json(counted,
+                                     {&model,
+                                      machine.dtype,
+                                      &plan.execution,
+                                      run.optimizer_in_backward,
+                                      ranks.mesh.spec(),
+                                      engine::Zero(ranks.mesh, run.zero_stage),
+                                      ranks.mesh.group(config::Span::kUlysses).index(),
+                                      {run.length * run.documents},
+                                      run.steps},
+                                     ranks.mesh);
+  }
   if (run.profile) {
     result["profile"] =
         profile_json(engine::profile(machine, [&] { step->run(batches, run.learning_rate); }));

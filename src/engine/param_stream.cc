@@ -38,7 +38,8 @@ ParamStream::ParamStream(const model::ModelLayout& layout, bool tied,
       buffers_(layout, zero, tied),
       transfer_(arena == nullptr ? nullptr : make_transfer(device, *arena)),
       side_(make_side_stream(device)),
-      slots_(buffers_.sizes.size()) {
+      slots_(buffers_.sizes.size()),
+      order_(buffers_) {
   const at::TensorOptions options = homes.front().options().device(device);
   for (int64_t b = 0; b <= layout.head_block(); ++b) {
     Slot& slot = slots_[buffers_.of(b)];
@@ -58,22 +59,15 @@ Lease ParamStream::lease(int64_t block) {
   const int64_t numel = layout_.blocks[block].numel;
   if (stays(block)) return Lease(homes_[block].narrow(0, 0, numel));
   if (arena_ != nullptr) arena_->wait_until_pinned();
-  Slot& slot = fetch(block);
+  for (const int64_t b : order_.want(block)) fetch(b);
+  Slot& slot = slots_[buffers_.of(block)];
   slot.wait();
-  const auto is_layer = [&](int64_t b) { return b > 0 && b < layout_.head_block(); };
-  if (is_layer(block)) {
-    const int64_t next = block >= last_ ? block + 1 : block - 1;
-    last_ = block;
-    if (is_layer(next)) fetch(next);
-  }
   return Lease(slot.memory.narrow(0, 0, numel));
 }
 
 void ParamStream::forget() {
-  for (Slot& slot : slots_) {
-    slot.wait();
-    slot.block = -1;
-  }
+  for (Slot& slot : slots_) slot.wait();
+  order_.forget();
 }
 
 void ParamStream::Slot::wait() {
@@ -82,11 +76,9 @@ void ParamStream::Slot::wait() {
   gathering.reset();
 }
 
-ParamStream::Slot& ParamStream::fetch(int64_t block) {
+void ParamStream::fetch(int64_t block) {
   Slot& slot = slots_[buffers_.of(block)];
-  if (slot.block == block) return slot;
   slot.wait();  // for a layer that came and was not asked for after all
-  slot.block = block;
   at::Tensor home = homes_[block];
   if (home.device() != device_) {
     const at::Tensor room = zero_.weights() ? slot.shard : slot.memory;
@@ -103,7 +95,6 @@ ParamStream::Slot& ParamStream::fetch(int64_t block) {
       slot.gathering = zero_.gather(flat, home);
     });
   }
-  return slot;
 }
 
 }  // namespace trireme::engine

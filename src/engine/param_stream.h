@@ -37,14 +37,13 @@ class ParamStream : public ParamStore {
   struct Slot {
     at::Tensor memory;  // whole
     at::Tensor shard;   // of a home on the host, on its way to the others
-    int64_t block = -1;
     std::vector<Copy> copies;
     std::unique_ptr<Arrival> arrival;
     dist::PendingPtr gathering;
     void wait();
   };
   bool stays(int64_t block) const;
-  Slot& fetch(int64_t block);
+  void fetch(int64_t block);
 
   const model::ModelLayout& layout_;
   const std::vector<at::Tensor>& homes_;
@@ -55,7 +54,7 @@ class ParamStream : public ParamStore {
   std::unique_ptr<Transfer> transfer_;
   std::unique_ptr<SideStream> side_;
   std::vector<Slot> slots_;
-  int64_t last_ = 0;  // layer that was asked for last
+  VisitOrder order_;
 };
 
 }  // namespace trireme::engine

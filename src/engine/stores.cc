@@ -121,6 +121,18 @@ size_t BlockBuffers::of(int64_t block) const {
   return block == head_ ? sizes.size() - 1 : static_cast<size_t>(block) % 2;
 }
 
+std::vector<int64_t> VisitOrder::want(int64_t block) {
+  std::vector<int64_t> wanted = {block};
+  if (buffers_.is_layer(block)) {
+    const int64_t next = block >= last_ ? block + 1 : block - 1;
+    if (buffers_.is_layer(next)) wanted.push_back(next);
+    last_ = block;
+  }
+  std::erase_if(wanted, [&](int64_t b) { return there_[buffers_.of(b)] == b; });
+  for (const int64_t b : wanted) there_[buffers_.of(b)] = b;
+  return wanted;
+}
+
 int64_t widest_layer(const model::ModelLayout& layout) {
   int64_t most = 0;
   for (int64_t b = 1; b < layout.head_block(); ++b) {

@@ -111,9 +111,28 @@ struct BlockBuffers {
   BlockBuffers(const model::ModelLayout& layout, const layout::Sharding& sharding, bool apart);
   std::vector<int64_t> sizes;  // elements
   size_t of(int64_t block) const;
+  bool is_layer(int64_t block) const { return block > 0 && block < head_; }
 
  private:
   int64_t head_;
+};
+
+// Which blocks are brought into their buffers when blocks are wanted one after the other: a layer's
+// comes while the one before it is at work. Pure, so that what will be brought can be foreseen.
+class VisitOrder {
+ public:
+  explicit VisitOrder(const BlockBuffers& buffers)
+      : buffers_(buffers), there_(buffers.sizes.size(), -1) {}
+  // To bring now, in this order: the block where it is not there, and the layer that is next if the
+  // order goes on as it did.
+  std::vector<int64_t> want(int64_t block);
+  // Nothing is there any more.
+  void forget() { there_.assign(there_.size(), -1); }
+
+ private:
+  BlockBuffers buffers_;
+  std::vector<int64_t> there_;  // the block in each buffer
+  int64_t last_ = 0;            // layer that was wanted last
 };
 
 // Elements of the largest block of a layer.

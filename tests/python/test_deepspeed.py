@@ -186,7 +186,7 @@ def refused(place, text, *options):
         ('{"optimizer": {"type": "Muon"}}', ["optimizer.type: Muon is not built", "Adam or AdamW"]),
         ('{"scheduler": {"type": "LRRangeTest"}}', ["scheduler.type: LRRangeTest has no counterpart", "WarmupLR"]),
         ('{"sequence_parallel": {"type": "ulises"}}', ["sequence_parallel.type: 'ulises'", "did you mean 'ulysses'?"]),
-        ('{"tensor_parallel": {"autotp_size": 4}}', ["tensor_parallel.autotp_size: 4 ranks", "write 1"]),
+        ('{"tensor_parallel": {"autotp_size": 4}}', ["tensor_parallel.autotp_size: 4: not built", "write 1"]),
         ('{"communication_data_type": "fp8"}', ["'fp8' is not known: one of fp16, bf16, fp32"]),
     ]])
 def test_bad_files(place, text, says):
