@@ -52,9 +52,10 @@ def main():
     cases = {"ZeRO-1": ("--zero_stage", 1), "ZeRO-2": ("--zero_stage", 2), "ZeRO-3": ("--zero_stage", 3),
              "Ulysses": ("--zero_stage", 1, "--sequence_parallel_size", run.ranks),
              "Ulysses, ZeRO-3": ("--zero_stage", 3, "--sequence_parallel_size", run.ranks)}
-    row = "{:<16} {:>9} {:>6} {:>9}  {:<15} {:<9} {:>7} {:>14} {:>14} {:>14} {:>6}".format
-    print(row("", "tok/s", "ratio", "GiB/rank", "collective", "group", "calls", "bytes", "foreseen", "paper", "ratio"))
-    print(row("1 rank", f"{one['tokens_per_second']:.0f}", "1.00", f"{one['memory']['planned'] / 2**30:.2f}", *[""] * 7))
+    row = "{:<16} {:>9} {:>6} {:>9}  {:<15} {:<9} {:>7} {:>14} {:>14} {:>14} {:>6} {:>10} {:>7}".format
+    print(row("", "tok/s", "ratio", "GiB/rank", "collective", "group", "calls", "bytes", "foreseen", "paper", "ratio",
+              "overlapped", "exposed"))
+    print(row("1 rank", f"{one['tokens_per_second']:.0f}", "1.00", f"{one['memory']['planned'] / 2**30:.2f}", *[""] * 9))
     for name, options in cases.items():
         result = bench(run.trireme, run.ranks, *common, "--threads", 1, *options)
         head = (name, f"{result['tokens_per_second']:.0f}",
@@ -63,12 +64,13 @@ def main():
         sums = {}
         for line in result["traffic"]["rows"]:
             print(row(*head, line["collective"], line["group"], f"{line['calls']:g}", f"{line['bytes']:,.0f}",
-                      f"{line['foreseen_bytes']:,.0f}", "", ""))
+                      f"{line['foreseen_bytes']:,.0f}", "", "", f"{line['overlapped_seconds']:.2f} s",
+                      f"{line['exposed_seconds']:.2f} s"))
             sums[line["group"]] = sums.get(line["group"], 0) + line["bytes"]
             head = ("",) * 4
         for group, paper in result["traffic"]["paper_bytes"].items():
             print(row(*[""] * 4, "all", group, "", f"{sums[group]:,.0f}", "", f"{paper:,.0f}",
-                      f"{sums[group] / paper:.3f}"))
+                      f"{sums[group] / paper:.3f}", "", ""))
 
 
 if __name__ == "__main__":

@@ -217,6 +217,8 @@ Json traffic_json(const engine::TrafficTable& counted, const engine::TrafficRequ
                     {"ranks", mesh.group(row.first).size()},
                     {"calls", static_cast<double>(traffic.calls) / steps},
                     {"bytes", static_cast<double>(traffic.bytes) / steps},
+                    {"overlapped_seconds", traffic.overlapped / steps},
+                    {"exposed_seconds", traffic.exposed / steps},
                     {"foreseen_calls", static_cast<double>(expected.calls) / steps},
                     {"foreseen_bytes", static_cast<double>(expected.bytes) / steps}});
   }

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "dist/c10d.h"
 
 namespace trireme::dist {
@@ -15,20 +16,29 @@ class Done : public Pending {
 
 class Working : public Pending {
  public:
-  Working(c10::intrusive_ptr<c10d::Work> work, std::string where, std::vector<int64_t> ranks)
-      : work_(std::move(work)), where_(std::move(where)), ranks_(std::move(ranks)) {}
+  Working(c10::intrusive_ptr<c10d::Work> work, std::string where, std::vector<int64_t> ranks,
+          Traffic& traffic)
+      : work_(std::move(work)),
+        where_(std::move(where)),
+        ranks_(std::move(ranks)),
+        traffic_(traffic) {}
   void wait() override {
+    const double before = clock_.seconds();
     try {
       work_->wait();
     } catch (const std::exception& error) {
       throw PeerFailure(where_ + ": " + cause(error), ranks_);
     }
+    traffic_.overlapped += before;
+    traffic_.exposed += clock_.seconds() - before;
   }
 
  private:
   c10::intrusive_ptr<c10d::Work> work_;
   std::string where_;
   std::vector<int64_t> ranks_;
+  Traffic& traffic_;
+  Stopwatch clock_;
 };
 
 // What one rank exchanges with itself.
@@ -112,7 +122,7 @@ PendingPtr Group::start(Collective collective, int64_t bytes, const Start& start
   ++traffic.calls;
   traffic.bytes += bytes;
   try {
-    return std::make_unique<Working>(start(), where(collective), ranks_);
+    return std::make_unique<Working>(start(), where(collective), ranks_, traffic);
   } catch (const std::exception& error) {
     throw PeerFailure(where(collective) + ": " + cause(error), ranks_);
   }

@@ -36,6 +36,9 @@ const char* collective_name(Collective collective);
 struct Traffic {
   int64_t calls = 0;
   int64_t bytes = 0;  // to other ranks, the least that the collective can do with
+  // Seconds of the host between the start and the call of wait(), in which it did something else,
+  // and within wait().
+  double overlapped = 0, exposed = 0;
 };
 
 // The end of a collective that was started.

@@ -175,6 +175,8 @@ TrafficTable since(const TrafficTable& before, TrafficTable now) {
     if (found == before.end()) continue;
     traffic.calls -= found->second.calls;
     traffic.bytes -= found->second.bytes;
+    traffic.overlapped -= found->second.overlapped;
+    traffic.exposed -= found->second.exposed;
   }
   std::erase_if(now, [](const auto& row) { return row.second.calls == 0; });
   return now;

@@ -78,6 +78,14 @@ def test_ulysses_equals_one_rank(folder, scratch, name, degree, batch):
         assert_equal(one, dump_on(degree, folder(name), documents, labels, scratch, grads=grads))
 
 
+@pytest.mark.parametrize("name", ["qwen3_head_dim", "qwen3_moe_norm_topk"])
+@pytest.mark.parametrize("ranks,stage", [(2, 0), (2, 3), (4, 2), (4, 3)])
+def test_zero_stages_equal_one_rank(folder, scratch, name, ranks, stage):
+    documents, labels = make_batch(BATCHES["packed"])
+    one = dump(folder(name), documents, labels, scratch, "--threads", 1)
+    assert_equal(one, dump_on(ranks, folder(name), documents, labels, scratch, "--zero_stage", stage))
+
+
 def test_a_sequence_shorter_than_the_ranks(folder, scratch):
     """Five of eight ranks have no rows. The softmax of three tokens is all but one-hot, and what is left of the
     gradients of queries and keys is mostly rounding: 1e-3 of them."""
