@@ -19,17 +19,24 @@ namespace {
 void write_for_torchrun(const Ending& ending) {
   const auto path = env("TORCHELASTIC_ERROR_FILE");
   if (!path) return;
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
   // Where "py_callstack" is in it, torchrun prints that in place of the message.
   const config::Json json = {{"message",
                               {{"message", ending.type + ": " + ending.words},
-                               {"extraInfo", {{"timestamp", std::to_string(seconds)}}}}}};
+                               {"extraInfo", {{"timestamp", std::to_string(ending.at.count())}}}}}};
   // Bytes of a file's name need not be UTF-8.
   std::ofstream(*path) << json.dump(-1, ' ', false, config::Json::error_handler_t::replace) << '\n';
 }
 
 }  // namespace
+
+std::chrono::seconds Ending::now() {
+  const auto time = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(time);
+}
+
+Ending ending_for_another(std::string words) {
+  return {1, "PeerFailure", std::move(words), Ending::now() + std::chrono::seconds(1)};
+}
 
 Ending ending_of(const std::exception_ptr& error) {
   try {
@@ -39,7 +46,7 @@ Ending ending_of(const std::exception_ptr& error) {
   } catch (const std::filesystem::filesystem_error& file_error) {
     return {2, "UserError", file_error.what()};
   } catch (const dist::PeerFailure& failure) {
-    return {1, "PeerFailure", failure.what()};
+    return ending_for_another(failure.what());
   } catch (const std::exception& other) {
     return {1, "InternalError", fmt::format("internal error: {}", other.what())};
   }

@@ -33,7 +33,7 @@ config::MeshSpec mesh_of(const config::RunConfig& run, int64_t ranks) {
 }
 
 Ending for_another(const dist::Watch& watch, const std::string& why) {
-  return {1, "PeerFailure", fmt::format("{} stopped at {}: {}", watch.name(), watch.where(), why)};
+  return ending_for_another(fmt::format("{} stopped at {}: {}", watch.name(), watch.where(), why));
 }
 
 [[noreturn]] void end_rank(const std::exception_ptr& error, bool first, dist::Watch& watch) {
