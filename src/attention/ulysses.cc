@@ -43,6 +43,19 @@ HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t b
   return groups;
 }
 
+int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t ranks,
+                       int64_t rows, int64_t bytes_of_a_number) {
+  if (ranks == 1) return 0;
+  const int64_t head = rows * head_dim * bytes_of_a_number;
+  const HeadGroups of = head_groups(heads, kv_heads, ranks, head, kHeadGroupBytes);
+  // Backward: a group's output, its gradient and queries, the next group's on their way (sent and
+  // received), the gradient of queries, sent and received. Keys and values, their gradients (fp32
+  // where they are sums), sent and received.
+  const int64_t of_group = of.count() > 1 ? 3 + 6 + 2 : 6 + 2;
+  const int64_t sums = of.group * of.keys < of.queries ? 4 / bytes_of_a_number : 1;
+  return head * (of_group * of.group + (2 + 2 * sums + 4) * of.keys);
+}
+
 UlyssesAttention::UlyssesAttention(std::unique_ptr<Attention> whole, const dist::Group& group,
                                    std::vector<int64_t> bounds, int64_t most_bytes)
     : whole_(std::move(whole)), group_(group), total_(bounds.back()), most_bytes_(most_bytes) {

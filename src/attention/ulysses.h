@@ -36,6 +36,10 @@ HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t b
 // kernel and a link to be busy, and no more with more heads.
 constexpr int64_t kHeadGroupBytes = int64_t{256} << 20;
 
+// Bytes of a rank that exchanges hold at once, at most, of a sequence of `rows` rows over P ranks.
+int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t ranks,
+                       int64_t rows, int64_t bytes_of_a_number);
+
 // Query heads h * H / P ... of rank h, with the keys and values that they read: where several ranks
 // read the same, or parts of a rank's query heads are not as many for each, keys and values are
 // repeated, as often as need be and no more; their gradients are summed. Query heads are exchanged

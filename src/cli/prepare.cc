@@ -59,10 +59,6 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                             const engine::Machine& machine, engine::BatchSize batch, bool training,
                             bool optimizer, const layout::Sharding& sharding) {
   check_widths(model, machine);
-  if (run.sequence_parallel_size > 1) {
-    batch.tokens = layout::even_cut(batch.tokens, run.sequence_parallel_size)[1];  // the most
-    batch.longest = std::min(batch.longest, batch.tokens);
-  }
   if (run.offload_param == "cpu" && optimizer && !model.adapters) {
     fail(
         "--offload_param cpu: weights that are trained stay on the device: use --use_lora, or "
@@ -74,11 +70,13 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
     batch.tokens = engine::bucket(batch.tokens);
     batch.longest = engine::bucket(batch.longest);
   }
+  const std::vector<int64_t> rows = layout::even_cut(batch.tokens, run.sequence_parallel_size);
   return engine::plan_memory({.activations = {.model = &model,
                                               .cuda = machine.device.is_cuda(),
                                               .dtype = machine.dtype,
                                               .training = training,
-                                              .tokens = batch.tokens,
+                                              .ulysses = run.sequence_parallel_size,
+                                              .tokens = rows[1],  // the most that a rank has
                                               .longest = batch.longest,
                                               .documents = batch.documents,
                                               .keep = run.keep,

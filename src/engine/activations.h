@@ -27,7 +27,8 @@ struct ActivationRequest {
   bool cuda = false;
   at::ScalarType dtype = at::kFloat;
   bool training = true;
-  int64_t tokens = 0;              // of the longest micro-batch
+  int64_t ulysses = 1;             // ranks that share each micro-batch
+  int64_t tokens = 0;              // this rank's of the longest micro-batch
   int64_t longest = 0;             // tokens of its longest document
   int64_t documents = 1;           // the most that a micro-batch has
   std::string keep = "auto";       // auto: what fits; all; none: the least memory
