@@ -43,6 +43,7 @@ if(NOT TRIREME_CUDA STREQUAL "OFF")
   endif()
 endif()
 if(TRIREME_HAS_CUDA)
+  set(NCCL_INCLUDE ${SITE_PACKAGES}/nvidia/nccl/include)  # of the very version that libtorch_cuda uses
   set(CMAKE_CUDA_COMPILER ${NVCC})
   set(CMAKE_CUDA_ARCHITECTURES 90a)
   set(CMAKE_CUDA_STANDARD 20)

@@ -1,7 +1,5 @@
 #include "cli/alike.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 
 #include "base/error.h"
 #include "config/json.h"
+#include "dist/gather_texts.h"
 
 namespace trireme::cli {
 namespace {
@@ -82,24 +81,6 @@ Json told(const config::RunConfig& run, config::Verb verb) {
   return json;
 }
 
-// Of every rank of the group, in their order.
-std::vector<std::string> gather(const std::string& text, const dist::Group& group) {
-  const at::Tensor length = at::empty({1}, at::kLong).fill_(std::ssize(text));
-  const at::Tensor lengths = at::empty({group.size()}, at::kLong);
-  group.all_gather(lengths, length)->wait();
-  const int64_t most = lengths.max().item<int64_t>();
-  const at::Tensor mine = at::zeros({1, most}, at::kByte);
-  std::ranges::copy(text, static_cast<char*>(mine.mutable_data_ptr()));
-  const at::Tensor all = at::empty({group.size(), most}, at::kByte);
-  group.all_gather(all, mine)->wait();
-  std::vector<std::string> texts;
-  for (int64_t i = 0; i < group.size(); ++i) {
-    const auto* begin = static_cast<const char*>(all.const_data_ptr()) + i * most;
-    texts.emplace_back(begin, lengths.const_data_ptr<int64_t>()[i]);
-  }
-  return texts;
-}
-
 std::string ranks_text(const std::vector<int64_t>& ranks) {
   return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(ranks, ", "));
 }
@@ -128,7 +109,7 @@ void check_alike(const config::RunConfig& run, config::Verb verb, const dist::Gr
   const Json mine = told(run, verb);
   std::vector<Json> all;
   for (const std::string& text :
-       gather(mine.dump(-1, ' ', true, Json::error_handler_t::replace), group)) {
+       dist::gather_texts(mine.dump(-1, ' ', true, Json::error_handler_t::replace), group)) {
     all.push_back(Json::parse(text));
   }
   for (const auto& [name, value] : mine.items()) {

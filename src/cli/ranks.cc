@@ -2,23 +2,29 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <numeric>
+#include <set>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/alike.h"
 #include "cli/ending.h"
+#include "dist/gather_texts.h"
 
 namespace trireme::cli {
 namespace {
 
 using config::Span;
 
-// What ranks agree on is exchanged among all of them.
-constexpr Span kSpans[] = {Span::kWorld, Span::kData, Span::kUlysses, Span::kShards};
+constexpr Span kSpans[] = {Span::kData, Span::kUlysses, Span::kShards};
 constexpr std::chrono::seconds kMeeting{60};  // ranks that a launcher starts together
 
 config::MeshSpec mesh_of(const config::RunConfig& run, int64_t ranks) {
@@ -53,9 +59,58 @@ Ending for_another(const dist::Watch& watch, const std::string& why) {
   }
 }
 
+// NCCL's errors come on a thread of c10d's, which throws them to nobody.
+dist::Watch* watch_of_process = nullptr;
+
+[[noreturn]] void terminated() {
+  const std::exception_ptr error = std::current_exception();
+  if (!error || watch_of_process == nullptr) std::abort();
+  try {
+    std::rethrow_exception(error);
+  } catch (const c10::DistError& failure) {
+    const std::string text = failure.what_without_backtrace();
+    std::vector<int64_t> all(static_cast<size_t>(dist::read_launch().ranks));
+    std::iota(all.begin(), all.end(), 0);
+    end_rank(std::make_exception_ptr(dist::PeerFailure(text.substr(0, text.find('\n')), all)),
+             /*first=*/true, *watch_of_process);
+  } catch (...) {
+    end_rank(error, /*first=*/true, *watch_of_process);
+  }
+}
+
+// NCCL refuses ranks that share a device.
+dist::Wire wire_of(const at::Device& device, const dist::Group& control) {
+  const std::vector<std::string> places =
+      dist::gather_texts(fmt::format("{} of {}", device.str(), dist::host_name()), control);
+  const auto on_cpu = [](const std::string& place) { return place.starts_with("cpu"); };
+  const auto cpus = std::ranges::count_if(places, on_cpu);
+  if (cpus == std::ssize(places)) return dist::Wire::kGloo;
+  if (cpus > 0) {
+    fail(
+        "ranks compute on different kinds of devices: {}: give --device cpu, or GPUs to all of "
+        "them",
+        fmt::join(places, ", "));
+  }
+  const std::set<std::string> different(places.begin(), places.end());
+  if (different.size() == places.size()) return dist::Wire::kNccl;
+  log("{} ranks share {} GPUs: what they exchange goes through host memory", places.size(),
+      different.size());
+  return dist::Wire::kGloo;
+}
+
+dist::Mesh meet(const config::RunConfig& run, config::Verb verb, const dist::Launch& launch,
+                const dist::Store& store) {
+  const config::MeshSpec spec = mesh_of(run, launch.ranks);
+  const dist::Timeouts timeouts{kMeeting, std::chrono::seconds(run.collective_timeout)};
+  dist::Group control = dist::control_group(launch.ranks, launch.rank, store, timeouts);
+  check_alike(run, verb, control);
+  const dist::Wire wire = wire_of(engine::take_device(run, launch.local_rank), control);
+  return {spec, std::move(control), store, kSpans, timeouts, wire};
+}
+
 // Nobody ends well before all have.
-void wait_for_all(const Ranks& ranks) {
-  ranks.mesh.group(Span::kWorld).all_reduce(at::zeros({1}, at::kLong))->wait();
+void wait_for_all(const dist::Group& control) {
+  control.all_reduce(at::zeros({1}, at::kLong))->wait();
 }
 
 }  // namespace
@@ -63,7 +118,7 @@ void wait_for_all(const Ranks& ranks) {
 int run_on_ranks(const config::RunConfig& run, config::Verb verb,
                  const std::function<int(const Ranks&)>& body) {
   const dist::Launch launch = dist::read_launch();
-  const config::MeshSpec spec = mesh_of(run, launch.ranks);
+  mesh_of(run, launch.ranks);  // before anybody is waited for
   if (launch.ranks == 1) return body({});
   only_warn(launch.rank != 0);
   Ranks ranks;
@@ -72,12 +127,13 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
       launch, ranks.store, dist::Pace{}, [](dist::Watch& watch, const std::string& sentence) {
         end_process(end(for_another(watch, sentence)), watch);
       });
+  watch_of_process = ranks.watch.get();
+  std::set_terminate(terminated);
   try {
-    const std::chrono::seconds patience{run.collective_timeout};
-    ranks.mesh = dist::Mesh(spec, launch.rank, *ranks.store, kSpans, {kMeeting, patience});
-    check_alike(run, verb, ranks.mesh.group(Span::kWorld));
+    ranks.mesh = meet(run, verb, launch, *ranks.store);
     const int status = body(ranks);
-    wait_for_all(ranks);
+    wait_for_all(ranks.mesh.control());
+    watch_of_process = nullptr;
     ranks.watch.reset();
     return status;
   } catch (...) {
@@ -87,10 +143,9 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
 
 Ranks start_ranks(const config::RunConfig& run) {
   const dist::Launch launch = dist::read_launch();
-  const config::MeshSpec spec = mesh_of(run, launch.ranks);
+  mesh_of(run, launch.ranks);
   dist::StorePtr store = dist::connect(launch, kMeeting);
-  const std::chrono::seconds patience{run.collective_timeout};
-  dist::Mesh mesh(spec, launch.rank, *store, kSpans, {kMeeting, patience});
+  dist::Mesh mesh = meet(run, config::kBench, launch, *store);
   return {std::move(store), nullptr, std::move(mesh)};
 }
 
@@ -101,7 +156,7 @@ int64_t launched_ranks() {
 }
 
 engine::Machine agreed(engine::Machine machine, const Ranks& ranks) {
-  const dist::Group& group = ranks.mesh.group(Span::kWorld);
+  const dist::Group& group = ranks.mesh.control();
   const at::Tensor mine = at::empty({1, 3}, at::kLong),
                    all = at::empty({group.size(), 3}, at::kLong);
   // All to be maximal: what is held, and what is had, negative.

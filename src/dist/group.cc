@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "dist/c10d.h"
+#include "dist/nccl_backend.h"
 
 namespace trireme::dist {
 namespace {
@@ -62,11 +63,41 @@ class Summing : public Pending {
   at::Tensor parts_, out_;
 };
 
+// The result goes to the device once it is in host memory.
+class Returning : public Pending {
+ public:
+  Returning(PendingPtr exchange, at::Tensor host, at::Tensor out)
+      : exchange_(std::move(exchange)), host_(std::move(host)), out_(std::move(out)) {}
+  void wait() override {
+    exchange_->wait();
+    out_.copy_(host_);
+  }
+
+ private:
+  PendingPtr exchange_;
+  at::Tensor host_, out_;
+};
+
+PendingPtr returned(PendingPtr exchange, const at::Tensor& host, const at::Tensor& out) {
+  return std::make_unique<Returning>(std::move(exchange), host, out);
+}
+
+at::Tensor on_host(const at::Tensor& like) {
+  return at::empty(like.sizes(), like.options().device(at::kCPU));
+}
+
 int64_t bytes_of(const at::Tensor& x) { return static_cast<int64_t>(x.nbytes()); }
 
 }  // namespace
 
 struct Group::Impl {
+  Impl(Wire through, c10::intrusive_ptr<c10d::Backend> c10d_backend)
+      : wire(through), backend(std::move(c10d_backend)) {}
+  ~Impl() {
+    if (wire == Wire::kNccl) backend->shutdown();
+  }
+
+  Wire wire;
   c10::intrusive_ptr<c10d::Backend> backend;
 };
 
@@ -86,20 +117,31 @@ const char* collective_name(Collective collective) {
   return "ring_shift";
 }
 
+namespace {
+
+c10::intrusive_ptr<c10d::Backend> connect(Wire wire, const c10::intrusive_ptr<c10d::Store>& place,
+                                          size_t index, size_t size, const Timeouts& timeouts) {
+  const auto rank = static_cast<int>(index), ranks = static_cast<int>(size);
+  if (wire == Wire::kNccl) return nccl_backend(place, rank, ranks, timeouts.collective);
+  auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(
+      place, rank, ranks, c10d::ProcessGroupGloo::Options::create_default(timeouts.meeting));
+  gloo->setTimeout(timeouts.collective);
+  return gloo;
+}
+
+}  // namespace
+
 Group::Group(std::string name) : name_(std::move(name)) {}
 
 Group::Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
-             const Timeouts& timeouts)
+             const Timeouts& timeouts, Wire wire)
     : name_(std::move(name)), ranks_(std::move(ranks)), index_(index) {
   TRIREME_CHECK(index_ < ranks_.size());
-  if (ranks_.size() == 1) return;
+  if (ranks_.size() == 1 && wire == Wire::kGloo) return;
   const auto place = c10::make_intrusive<c10d::PrefixStore>(
       fmt::format("{}/{}", name_, ranks_.front()), store.c10d);
   try {
-    impl_ = std::make_unique<Impl>(Impl{c10::make_intrusive<c10d::ProcessGroupGloo>(
-        place, static_cast<int>(index_), static_cast<int>(ranks_.size()),
-        c10d::ProcessGroupGloo::Options::create_default(timeouts.meeting))});
-    impl_->backend->setTimeout(timeouts.collective);
+    impl_ = std::make_unique<Impl>(wire, connect(wire, place, index_, ranks_.size(), timeouts));
   } catch (const std::exception& error) {
     throw PeerFailure(fmt::format("rank {}: group {} of ranks {} did not meet: {}", ranks_[index_],
                                   name_, fmt::join(ranks_, ", "), cause(error)),
@@ -116,6 +158,10 @@ std::string Group::where(Collective collective) const {
                      collective_name(collective), name_, fmt::join(ranks_, ", "));
 }
 
+bool Group::through_host(const at::Tensor& x) const {
+  return impl_ && impl_->wire == Wire::kGloo && x.is_cuda();
+}
+
 template <typename Start>
 PendingPtr Group::start(Collective collective, int64_t bytes, const Start& start) const {
   Traffic& traffic = traffic_[static_cast<size_t>(collective)];
@@ -130,6 +176,10 @@ PendingPtr Group::start(Collective collective, int64_t bytes, const Start& start
 
 PendingPtr Group::all_reduce(const at::Tensor& x) const {
   if (!impl_) return std::make_unique<Done>();
+  if (through_host(x)) {
+    const at::Tensor host = x.cpu();
+    return returned(all_reduce(host), host, x);
+  }
   return start(Collective::kAllReduce, 2 * bytes_of(x) * (size() - 1) / size(), [&] {
     std::vector<at::Tensor> list{x};
     return impl_->backend->allreduce(list);
@@ -139,6 +189,10 @@ PendingPtr Group::all_reduce(const at::Tensor& x) const {
 PendingPtr Group::all_gather(const at::Tensor& out, const at::Tensor& in) const {
   TRIREME_CHECK(out.numel() == size() * in.numel());
   if (!impl_) return copied(out, in);
+  if (through_host(in)) {
+    const at::Tensor host = on_host(out);
+    return returned(all_gather(host, in.cpu()), host, out);
+  }
   return start(Collective::kAllGather, bytes_of(in) * (size() - 1), [&] {
     at::Tensor to = out, from = in;
     return impl_->backend->_allgather_base(to, from);
@@ -148,9 +202,20 @@ PendingPtr Group::all_gather(const at::Tensor& out, const at::Tensor& in) const 
 PendingPtr Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) const {
   TRIREME_CHECK(in.numel() == size() * out.numel());
   if (!impl_) return copied(out, in);
+  if (through_host(in)) {
+    const at::Tensor host = on_host(out);
+    return returned(reduce_scatter(host, in.cpu()), host, out);
+  }
+  const int64_t bytes = bytes_of(out) * (size() - 1);
+  if (impl_->wire == Wire::kNccl) {
+    return start(Collective::kReduceScatter, bytes, [&] {
+      at::Tensor to = out, from = in;
+      return impl_->backend->_reduce_scatter_base(to, from);
+    });
+  }
   // Gloo's own would send twice as much: an all_reduce of which all but a part is thrown away.
   const at::Tensor parts = at::empty(in.sizes(), in.options());
-  PendingPtr exchange = start(Collective::kReduceScatter, bytes_of(out) * (size() - 1), [&] {
+  PendingPtr exchange = start(Collective::kReduceScatter, bytes, [&] {
     at::Tensor to = parts, from = in;
     std::vector<int64_t> even;
     return impl_->backend->alltoall_base(to, from, even, even);
@@ -162,6 +227,10 @@ PendingPtr Group::all_to_all(const at::Tensor& out, const at::Tensor& in,
                              std::vector<int64_t> out_rows, std::vector<int64_t> in_rows) const {
   TRIREME_CHECK(std::ssize(out_rows) == size() && std::ssize(in_rows) == size());
   if (!impl_) return copied(out, in);
+  if (through_host(in)) {
+    const at::Tensor host = on_host(out);
+    return returned(all_to_all(host, in.cpu(), std::move(out_rows), std::move(in_rows)), host, out);
+  }
   const int64_t rows = in.size(0), others = rows - in_rows[index_];
   const int64_t bytes = rows == 0 ? 0 : bytes_of(in) / rows * others;
   return start(Collective::kAllToAll, bytes, [&] {
@@ -174,6 +243,10 @@ PendingPtr Group::all_to_all(const at::Tensor& out, const at::Tensor& in,
 // call, and Gloo's own send of CUDA tensors ends the process.
 PendingPtr Group::ring_shift(const at::Tensor& out, const at::Tensor& in) const {
   if (!impl_) return copied(out, in);
+  if (through_host(in)) {
+    const at::Tensor host = on_host(out);
+    return returned(ring_shift(host, in.cpu()), host, out);
+  }
   return start(Collective::kRingShift, bytes_of(in), [&] {
     std::vector<int64_t> from_each(ranks_.size()), to_each(ranks_.size());
     from_each[(index_ + ranks_.size() - 1) % ranks_.size()] = out.numel();

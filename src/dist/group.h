@@ -45,7 +45,8 @@ struct Traffic {
 class Pending {
  public:
   virtual ~Pending() = default;
-  // On a CPU: returns when the output is there. PeerFailure.
+  // Through Gloo: returns when the output is there. PeerFailure. Through NCCL: the current stream
+  // waits for it, and the host does not.
   virtual void wait() = 0;
 };
 using PendingPtr = std::unique_ptr<Pending>;
@@ -55,15 +56,20 @@ struct Timeouts {
   std::chrono::milliseconds collective;  // until a collective ends that a rank has begun
 };
 
+// What a group's tensors travel through. kGloo: host memory, where CUDA tensors are copied to and
+// from; their collectives end for the host. kNccl: from device to device; each rank has the current
+// device to itself.
+enum class Wire { kGloo, kNccl };
+
 class Group {
  public:
   // Of one rank.
   explicit Group(std::string name = "self");
-  // Of `ranks` (ascending, of the job), of which this process is `ranks[index]`; Gloo connects each
-  // to each. All of them construct it, and meet in the store under `name` and the first rank.
-  // PeerFailure: they do not all come in time.
+  // Of `ranks` (ascending, of the job), of which this process is `ranks[index]`. All of them
+  // construct it, and meet in the store under `name` and the first rank. One rank gets NCCL where
+  // it is asked for, for tests. PeerFailure: they do not all come in time.
   Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
-        const Timeouts& timeouts);
+        const Timeouts& timeouts, Wire wire = Wire::kGloo);
   ~Group();
   Group(Group&&) noexcept;
   Group& operator=(Group&&) noexcept;
@@ -98,6 +104,8 @@ class Group {
   template <typename Start>
   PendingPtr start(Collective collective, int64_t bytes, const Start& start) const;
   std::string where(Collective collective) const;
+  // Whether x is to be copied to host memory for Gloo.
+  bool through_host(const at::Tensor& x) const;
 
   std::string name_;
   std::vector<int64_t> ranks_ = {0};

@@ -10,23 +10,31 @@
 
 namespace trireme::dist {
 
+// All ranks of a job, through Gloo: for what they agree on, on the CPU.
+Group control_group(int64_t ranks, int64_t rank, const Store& store, const Timeouts& timeouts);
+
 class Mesh {
  public:
   // Of one rank.
   Mesh() = default;
   // Of all ranks of `spec`, each of which constructs it with the same spans, of which the run uses
-  // the groups. PeerFailure: as Group's.
+  // the groups, and the same wire for them. `control` is control_group()'s. PeerFailure: as
+  // Group's.
+  Mesh(const config::MeshSpec& spec, Group control, const Store& store,
+       std::span<const config::Span> spans, const Timeouts& timeouts, Wire wire);
+  // The same through Gloo.
   Mesh(const config::MeshSpec& spec, int64_t rank, const Store& store,
        std::span<const config::Span> spans, const Timeouts& timeouts);
 
   const config::MeshSpec& spec() const { return spec_; }
-  int64_t rank() const { return rank_; }
-  // This rank's group of the span, which is one of the constructor's.
+  int64_t rank() const { return control_.index(); }
+  // This rank's group of the span, which is one of the constructor's: for tensors on the device.
   const Group& group(config::Span span) const;
+  const Group& control() const { return control_; }
 
  private:
   config::MeshSpec spec_;
-  int64_t rank_ = 0;
+  Group control_;
   std::map<config::Span, Group> groups_;
   Group self_;
 };

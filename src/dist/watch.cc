@@ -20,11 +20,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kLook{50};  // between looks at the board by who waits for it
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "an unknown host";
-}
-
 std::string name_of(int64_t rank, const std::string& host) {
   return fmt::format("rank {}{}{}", rank, host.empty() ? "" : " on ", host);
 }
@@ -45,6 +40,11 @@ auto ask_until(Clock::time_point end, const Ask& ask) {
 }
 
 }  // namespace
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "an unknown host";
+}
 
 struct Watch::State {
   State(Watch& owner, const Launch& from, StorePtr store, const Pace& at_pace, Failed on_failure)

@@ -20,6 +20,9 @@
 
 namespace trireme::dist {
 
+// Of this machine.
+std::string host_name();
+
 struct Pace {
   std::chrono::milliseconds beat{1000};
   std::chrono::milliseconds moment{3000};  // within which ranks that fail together have said so

@@ -11,6 +11,7 @@ namespace trireme::engine::cuda {
 
 bool built();
 int available_devices();
+void use_device(int index);  // the current one of this thread, and of pin()
 std::string device_name();
 // Free bytes of the current device, what this process's allocator caches included.
 int64_t free_bytes();

@@ -3,6 +3,8 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 
+#include <atomic>
+
 #include "engine/cuda_device.h"
 
 namespace trireme::engine::cuda {
@@ -10,11 +12,18 @@ namespace {
 
 namespace allocator = c10::cuda::CUDACachingAllocator;
 
+std::atomic<c10::DeviceIndex> used_device = 0;
+
 }  // namespace
 
 bool built() { return true; }
 
 int available_devices() { return c10::cuda::device_count(); }
+
+void use_device(int index) {
+  used_device = static_cast<c10::DeviceIndex>(index);
+  c10::cuda::set_device(used_device);
+}
 
 std::string device_name() { return at::cuda::getCurrentDeviceProperties()->name; }
 
@@ -57,6 +66,7 @@ void limit_memory(int64_t bytes) {
 void synchronize() { C10_CUDA_CHECK(cudaDeviceSynchronize()); }
 
 std::string pin(void* address, int64_t bytes) {
+  c10::cuda::set_device(used_device);  // each thread has a current device of its own
   const cudaError_t error =
       cudaHostRegister(address, static_cast<size_t>(bytes), cudaHostRegisterDefault);
   if (error == cudaSuccess) return "";

@@ -4,6 +4,7 @@ namespace trireme::engine::cuda {
 
 bool built() { return false; }
 int available_devices() { return 0; }
+void use_device(int) {}
 std::string device_name() { return ""; }
 int64_t free_bytes() { return 0; }
 AllocatorStats allocator_stats() { return {}; }

@@ -68,6 +68,14 @@ void require_determinism() {
 
 }  // namespace
 
+at::Device take_device(const config::RunConfig& run, int64_t local_rank) {
+  const at::Device device = choose_device(run.device);
+  if (device.is_cpu()) return device;
+  const auto index = static_cast<int>(local_rank % cuda::available_devices());
+  cuda::use_device(index);
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
 Machine prepare_machine(const config::RunConfig& run) {
   set_threads(run.threads);
   Machine machine;

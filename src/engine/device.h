@@ -19,6 +19,10 @@ struct Machine {
   std::string name;                   // "CPU, 2 threads", "NVIDIA H200"
 };
 
+// The device of the rank with this number on its machine, which is the current one from here on,
+// ranks in turn where there are more of them than devices. UserError: no such device.
+at::Device take_device(const config::RunConfig& run, int64_t local_rank);
+
 // Resolves device, dtype and memory budget, sets threads and determinism. UserError: no such
 // device, a dtype that it does not compute in.
 Machine prepare_machine(const config::RunConfig& run);

@@ -186,7 +186,7 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
 }
 
 int Trainer::agreed_interrupt() const {
-  const dist::Group& group = mesh_.group(config::Span::kShards);
+  const dist::Group& group = mesh_.control();
   const at::Tensor signal = at::zeros({group.size()}, at::kInt);
   signal.mutable_data_ptr<int>()[group.index()] = interrupted();
   group.all_reduce(signal)->wait();
