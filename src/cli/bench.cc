@@ -347,13 +347,7 @@ Json bench(const config::RunConfig& run, Subject& subject, const engine::Machine
   return result;
 }
 
-}  // namespace
-
-int run_bench(Arguments arguments) {
-  if (help_shown(config::kBench, arguments)) return 0;
-  const config::RunConfig run = config::parse_command_line(config::kBench, arguments);
-  launched_ranks();
-  const Ranks ranks = start_ranks(run);
+int bench(const config::RunConfig& run, const Ranks& ranks) {
   Subject subject(run);
   engine::Model& model = subject.model();
   const bool training = run.steps > 0;
@@ -364,11 +358,20 @@ int run_bench(Arguments arguments) {
       plan_run(run, model, machine, {run.length * run.documents, run.length, run.documents},
                training, training, engine::Zero(ranks.mesh, run.zero_stage));
   engine::Phases phases(machine.device);
+  const auto telling = ranks.tell_where([&] { return phases.where(); });
   Json result;
   engine::explain_out_of_memory(
       plan, phases, machine, [&] { result = bench(run, subject, machine, plan, phases, ranks); });
   if (ranks.first()) fmt::print("{}\n", result.dump());
   return 0;
+}
+
+}  // namespace
+
+int run_bench(Arguments arguments) {
+  if (help_shown(config::kBench, arguments)) return 0;
+  const config::RunConfig run = config::parse_command_line(config::kBench, arguments);
+  return run_on_ranks(run, config::kBench, [&](const Ranks& ranks) { return bench(run, ranks); });
 }
 
 }  // namespace trireme::cli

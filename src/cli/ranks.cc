@@ -141,14 +141,6 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
   }
 }
 
-Ranks start_ranks(const config::RunConfig& run) {
-  const dist::Launch launch = dist::read_launch();
-  mesh_of(run, launch.ranks);
-  dist::StorePtr store = dist::connect(launch, kMeeting);
-  dist::Mesh mesh = meet(run, config::kBench, launch, *store);
-  return {std::move(store), nullptr, std::move(mesh)};
-}
-
 int64_t launched_ranks() {
   const dist::Launch launch = dist::read_launch();
   only_warn(launch.rank != 0);

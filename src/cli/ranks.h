@@ -33,9 +33,6 @@ struct Ranks {
 int run_on_ranks(const config::RunConfig& run, config::Verb verb,
                  const std::function<int(const Ranks&)>& body);
 
-// The same without the watch, for a verb that ends as it likes.
-Ranks start_ranks(const config::RunConfig& run);
-
 // How many ranks the launcher started. From here on only the first logs.
 int64_t launched_ranks();
 
