@@ -353,7 +353,7 @@ int bench(const config::RunConfig& run, const Ranks& ranks) {
   const bool training = run.steps > 0;
   attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
                            "--sequence_parallel_size");
-  const engine::Machine machine = agreed(engine::prepare_machine(run), ranks);
+  const engine::Machine machine = prepare_machine(run, ranks);
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {run.length * run.documents, run.length, run.documents},
                training, training, engine::Zero(ranks.mesh, run.zero_stage));

@@ -144,7 +144,7 @@ int dump(const config::RunConfig& run, const Ranks& ranks) {
   attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
                            "--sequence_parallel_size");
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
-  const engine::Machine machine = agreed(engine::prepare_machine(run), ranks);
+  const engine::Machine machine = prepare_machine(run, ranks);
   const int64_t tokens = std::ssize(batch.tokens);
   const engine::MemoryPlan plan = plan_run(
       run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1}, run.grads,

@@ -78,10 +78,29 @@ dist::Watch* watch_of_process = nullptr;
   }
 }
 
+// Where a rank computes.
+struct Seat {
+  std::string device, computer;
+  bool operator==(const Seat&) const = default;
+};
+
+std::vector<Seat> gather_seats(const at::Device& device, const dist::Group& control) {
+  const std::vector<std::string> devices = dist::gather_texts(device.str(), control);
+  const std::vector<std::string> computers = dist::gather_texts(dist::host_name(), control);
+  std::vector<Seat> seats;
+  for (size_t r = 0; r < devices.size(); ++r) seats.push_back({devices[r], computers[r]});
+  return seats;
+}
+
+engine::Neighbours neighbours_of(const Seat& mine, const std::vector<Seat>& seats) {
+  return {std::ranges::count(seats, mine.computer, &Seat::computer),
+          std::ranges::count(seats, mine)};
+}
+
 // NCCL refuses ranks that share a device.
-dist::Wire wire_of(const at::Device& device, const dist::Group& control) {
-  const std::vector<std::string> places =
-      dist::gather_texts(fmt::format("{} of {}", device.str(), dist::host_name()), control);
+dist::Wire wire_of(const std::vector<Seat>& seats) {
+  std::vector<std::string> places;
+  for (const Seat& seat : seats) places.push_back(seat.device + " of " + seat.computer);
   const auto on_cpu = [](const std::string& place) { return place.starts_with("cpu"); };
   const auto cpus = std::ranges::count_if(places, on_cpu);
   if (cpus == std::ssize(places)) return dist::Wire::kGloo;
@@ -98,14 +117,16 @@ dist::Wire wire_of(const at::Device& device, const dist::Group& control) {
   return dist::Wire::kGloo;
 }
 
-dist::Mesh meet(const config::RunConfig& run, config::Verb verb, const dist::Launch& launch,
-                const dist::Store& store) {
+void meet(const config::RunConfig& run, config::Verb verb, const dist::Launch& launch,
+          Ranks& ranks) {
   const config::MeshSpec spec = mesh_of(run, launch.ranks);
   const dist::Timeouts timeouts{kMeeting, std::chrono::seconds(run.collective_timeout)};
-  dist::Group control = dist::control_group(launch.ranks, launch.rank, store, timeouts);
+  dist::Group control = dist::control_group(launch.ranks, launch.rank, *ranks.store, timeouts);
   check_alike(run, verb, control);
-  const dist::Wire wire = wire_of(engine::take_device(run, launch.local_rank), control);
-  return {spec, std::move(control), store, kSpans, timeouts, wire};
+  const std::vector<Seat> seats =
+      gather_seats(engine::take_device(run, launch.local_rank), control);
+  ranks.neighbours = neighbours_of(seats[static_cast<size_t>(launch.rank)], seats);
+  ranks.mesh = {spec, std::move(control), *ranks.store, kSpans, timeouts, wire_of(seats)};
 }
 
 // Nobody ends well before all have.
@@ -130,7 +151,7 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
   watch_of_process = ranks.watch.get();
   std::set_terminate(terminated);
   try {
-    ranks.mesh = meet(run, verb, launch, *ranks.store);
+    meet(run, verb, launch, ranks);
     const int status = body(ranks);
     wait_for_all(ranks.mesh.control());
     watch_of_process = nullptr;
@@ -147,7 +168,8 @@ int64_t launched_ranks() {
   return launch.ranks;
 }
 
-engine::Machine agreed(engine::Machine machine, const Ranks& ranks) {
+engine::Machine prepare_machine(const config::RunConfig& run, const Ranks& ranks) {
+  engine::Machine machine = engine::prepare_machine(run, ranks.neighbours);
   const dist::Group& group = ranks.mesh.control();
   const at::Tensor mine = at::empty({1, 3}, at::kLong),
                    all = at::empty({group.size(), 3}, at::kLong);

@@ -16,6 +16,7 @@ struct Ranks {
   dist::StorePtr store;                // of rank 0's process are all others' connections
   std::unique_ptr<dist::Watch> watch;  // none: one rank
   dist::Mesh mesh;
+  engine::Neighbours neighbours;
 
   bool first() const { return mesh.rank() == 0; }
   // While the result lives, `where` ("step 3, backward, layer 17") says where this rank is, in
@@ -37,6 +38,6 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
 int64_t launched_ranks();
 
 // The machine as every rank can plan with it: the least that any of them has.
-engine::Machine agreed(engine::Machine machine, const Ranks& ranks);
+engine::Machine prepare_machine(const config::RunConfig& run, const Ranks& ranks);
 
 }  // namespace trireme::cli

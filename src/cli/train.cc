@@ -138,7 +138,7 @@ int train(const config::RunConfig& run, const std::optional<config::DeepSpeed>& 
   const engine::TrainingSamples samples = read_samples(run, tokenizer);
   attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
                            "--sequence_parallel_size");
-  const engine::Machine machine = agreed(engine::prepare_machine(run), ranks);
+  const engine::Machine machine = prepare_machine(run, ranks);
   const engine::BatchSize largest = largest_batch(run, samples);
   log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
       model.layout.numel(), config::family_name(model.spec.family), machine.name,

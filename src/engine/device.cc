@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -38,23 +39,30 @@ at::ScalarType choose_dtype(const std::string& wanted, const at::Device& device)
   return wanted == "bfloat16" ? at::kBFloat16 : at::kFloat;
 }
 
-void set_threads(int64_t wanted) {
-  if (wanted > 0) at::set_num_threads(static_cast<int>(wanted));
+// torchrun gives each of several ranks one thread, whatever the machine has.
+void set_threads(int64_t wanted, int64_t ranks) {
+  if (wanted == 0 && ranks == 1) return;
+  const int64_t share = std::thread::hardware_concurrency() / static_cast<unsigned>(ranks);
+  at::set_num_threads(static_cast<int>(std::max<int64_t>(1, wanted > 0 ? wanted : share)));
 }
+
+// What the ranks of this computer may take each, beside what each has already.
+int64_t host_share(Neighbours neighbours) { return host_available_bytes() / neighbours.computer; }
 
 // Without --device_memory the CPU's "device" has all of the one memory that both are, so that
 // nothing is left to spill to; half of it where something is to go to the host in any case.
-int64_t device_budget(const config::RunConfig& run, const at::Device& device) {
-  const int64_t all =
-      device.is_cuda() ? cuda::free_bytes() : host_available_bytes() + host_resident_bytes();
+int64_t device_budget(const config::RunConfig& run, const at::Device& device,
+                      Neighbours neighbours) {
+  const int64_t all = device.is_cuda() ? cuda::free_bytes() / neighbours.device
+                                       : host_share(neighbours) + host_resident_bytes();
   if (run.device_memory > 0) return std::min(all, run.device_memory);
   const bool both = run.offload_activations == "all" || run.offload_param == "cpu";
   return device.is_cpu() && both ? all / 2 : all;
 }
 
 // A tenth of what is available stays free, for the model's file on its way and for others.
-int64_t host_budget(const config::RunConfig& run, const Machine& machine) {
-  int64_t left = host_available_bytes();
+int64_t host_budget(const config::RunConfig& run, const Machine& machine, Neighbours neighbours) {
+  int64_t left = host_share(neighbours);
   if (machine.device.is_cpu()) left += host_resident_bytes() - machine.budget;
   left = std::max<int64_t>(0, left - left / 10);
   return run.host_memory > 0 ? std::min(left, run.host_memory) : left;
@@ -76,8 +84,8 @@ at::Device take_device(const config::RunConfig& run, int64_t local_rank) {
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
-Machine prepare_machine(const config::RunConfig& run) {
-  set_threads(run.threads);
+Machine prepare_machine(const config::RunConfig& run, Neighbours neighbours) {
+  set_threads(run.threads, neighbours.computer);
   Machine machine;
   machine.device = choose_device(run.device);
   machine.dtype = choose_dtype(run.dtype, machine.device);
@@ -86,11 +94,11 @@ Machine prepare_machine(const config::RunConfig& run) {
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   if (run.deterministic) require_determinism();
   if (machine.device.is_cuda()) cuda::prepare_allocator();
-  machine.budget = device_budget(run, machine.device);
+  machine.budget = device_budget(run, machine.device, neighbours);
   if (run.device_memory > 0 && machine.device.is_cuda()) {
     cuda::limit_memory(std::max<int64_t>(0, run.device_memory - kCudaContext));
   }
-  machine.host_budget = host_budget(run, machine);
+  machine.host_budget = host_budget(run, machine, neighbours);
   machine.program = machine.device.is_cpu() ? host_resident_bytes()
                     : run.device_memory > 0 ? kCudaContext
                                             : 0;

@@ -23,9 +23,16 @@ struct Machine {
 // ranks in turn where there are more of them than devices. UserError: no such device.
 at::Device take_device(const config::RunConfig& run, int64_t local_rank);
 
-// Resolves device, dtype and memory budget, sets threads and determinism. UserError: no such
-// device, a dtype that it does not compute in.
-Machine prepare_machine(const config::RunConfig& run);
+// Ranks of the job, this one among them, that share its computer, and its device.
+struct Neighbours {
+  int64_t computer = 1;
+  int64_t device = 1;
+};
+
+// Resolves device, dtype and memory budget (the rank's share of what is free), sets threads (its
+// share of the cores) and determinism. UserError: no such device, a dtype that it does not compute
+// in.
+Machine prepare_machine(const config::RunConfig& run, Neighbours neighbours = {});
 
 // What CUDA's allocator counts; zeros on CPU. Peaks are those since reset_peaks().
 struct AllocatorStats {
