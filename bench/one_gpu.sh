@@ -67,7 +67,7 @@ optimizers() {
   name=$1 length=$2 steps=$3; shift 3
   for place in "$@"; do
     # shellcheck disable=SC2086
-    ours "$name" "optimizer $place" --shape qwen3-8b --length "$length" --steps "$steps" --keep none --profile true \
+    ours "$name" "optimizer $place" --shape qwen3-8b --length "$length" --steps "$steps" --keep none --bound true \
       --optimizer_in_backward true --offload_optimizer $place
   done
 }
@@ -99,7 +99,7 @@ run_case() {
     30b-full-falls)  # on a repeated batch
       ours "$1" trireme --shape qwen3-30b-a3b --length 4096 --steps 20 $SMALL --learning_rate 1e-4 ;;
     8b-optimizer-4k) optimizers "$1" 4096 4 none stream cpu ;;  # what an optimizer on the host costs
-    8b-optimizer-32k) optimizers "$1" 32768 4 none stream ;;
+    8b-optimizer-32k) optimizers "$1" 32768 4 none stream cpu ;;
     8b-offload-64k) offload "$1" 65536 3 ;;   # what copies to the host cost where everything fits
     8b-offload-128k) offload "$1" 131072 2 ;;
     8b-lora-budgets)  # tokens/s over the memory that may be used

@@ -39,6 +39,17 @@ def row(case, program, result, fastest):
     return text
 
 
+def print_optimizer(case, result):
+    """What state on the host costs beside a step: its copies one way, AdamW's bound there, AdamW as it was."""
+    there = result.get("bound", {}).get("optimizer_on_host", {})
+    if not there.get("bytes_one_way"):
+        return
+    text = f"\n{case}: {result['seconds'][-1]:.2f} s a step; copies {there['copy_seconds']:.2f} s one way"
+    if result["host_adamw_seconds"]:
+        text += f"; AdamW on the host {result['host_adamw_seconds']:.2f} s, its bound {there['host_adamw_seconds']:.2f} s"
+    print(text)
+
+
 def print_profile(case, result):
     profile = result.get("profile")
     if not profile:
@@ -60,6 +71,7 @@ def main():
             print(row(case, program, result, max(speeds, default=None)))
     for case, results in cases.items():
         for program, result in results.items():
+            print_optimizer(f"{case}, {program}", result)
             print_profile(f"{case}, {program}", result)
 
 

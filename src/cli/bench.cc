@@ -49,8 +49,7 @@ double median(std::vector<double> values) {
 }
 
 // The first step builds plans and grows pools, the second settles them; those after are timed, all
-// of them when there are no more than two. Whatever makes the host wait in a timed step throws; an
-// optimizer on the host has to.
+// of them when there are no more than two. Whatever makes the host wait in a timed step throws.
 struct Timing {
   std::vector<double> seconds, losses;
   int64_t driver_calls = 0;  // of the allocator, after the second step
@@ -69,8 +68,7 @@ Timing time_steps(const config::RunConfig& run, const engine::Machine& machine,
     engine::TrainStep::Outcome outcome;
     {
       std::optional<engine::NoSyncGuard> guard;
-      if (i >= 2 && engine::update_place(run, machine) != engine::UpdatePlace::kHost)
-        guard.emplace(machine.device);
+      if (i >= 2) guard.emplace(machine.device);
       outcome = step.run(batches, run.learning_rate);
     }
     engine::synchronize(machine.device);
@@ -107,15 +105,18 @@ Json rates_json(const engine::Rates& rates) {
           {"link", rates.link}};
 }
 
-// What an optimizer's state on the host costs at least: by copies of it there and back, or by AdamW
-// there (measured for fp32 state on 16 cores, where memory is the bound).
+// What an optimizer's state on the host costs at least: by copies (of it there and back, or of
+// gradients there and weights back), and by AdamW there (measured for fp32 state on 16 cores, where
+// memory is the bound).
 Json host_optimizer_json(const engine::Model& model, const engine::MemoryPlan& plan,
                          const engine::Rates& rates) {
   constexpr double kHostAdamW = 0.22e-9;  // seconds a parameter
-  const auto bytes = static_cast<double>(plan.optimizer_arena);
-  return {{"bytes_each_way", bytes},
+  const auto parameters = static_cast<double>(model.trained_layout().numel());
+  const bool there = plan.request.update == engine::UpdatePlace::kHost;
+  const double bytes = there ? 4 * parameters : static_cast<double>(plan.optimizer_arena);
+  return {{"bytes_one_way", bytes},
           {"copy_seconds", bytes / rates.link},
-          {"host_adamw_seconds", kHostAdamW * static_cast<double>(model.trained_layout().numel())}};
+          {"host_adamw_seconds", kHostAdamW * parameters}};
 }
 
 // The bound with everything kept, and that of what the plan keeps; both with and without the
@@ -150,7 +151,7 @@ int64_t static_bytes(const engine::MemoryTable& table) {
   for (const engine::MemoryRow& row : table.rows()) {
     for (const char* name : {"weights", "weights on their way", "adapters", "gradients",
                              "gradients on their way", "master weights", "Adam moments"})
-      if (row.name == name) bytes += row.bytes;
+      if (row.name == name && row.where == engine::Where::kDevice) bytes += row.bytes;
   }
   return bytes;
 }
@@ -163,6 +164,8 @@ Json host_json(const engine::MemoryPlan& plan, const engine::HostMemory& host, i
           {"pin_seconds", host.activations.pin_seconds()},
           {"optimizer_arena", host.optimizer.bytes()},
           {"optimizer_pin_seconds", host.optimizer.pin_seconds()},
+          {"gradients_arena", host.gradients.bytes()},
+          {"gradients_pin_seconds", host.gradients.pin_seconds()},
           {"layers_arena", host.layers.bytes()},
           {"layers_pin_seconds", host.layers.pin_seconds()}};
 }
@@ -270,6 +273,7 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                                       run.steps},
                                      ranks.mesh);
   }
+  result["host_adamw_seconds"] = step->optimizer().host_seconds() / static_cast<double>(run.steps);
   if (run.profile) {
     result["profile"] =
         profile_json(engine::profile(machine, [&] { step->run(batches, run.learning_rate); }));

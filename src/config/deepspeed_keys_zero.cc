@@ -14,8 +14,7 @@ constexpr auto kNoTensor = "no tensor parallelism in this version";
 constexpr auto kNoPipeline = "no pipeline in this version";
 constexpr auto kPinned = "weights on the host are pinned";
 constexpr auto kHostAdam = "one implementation of AdamW on the host, on all of --threads";
-constexpr auto kPageable =
-    "the optimizer's memory on the host is pinned where it is streamed, and else not";
+constexpr auto kPageable = "what is copied is pinned, and nothing else";
 constexpr auto kNoDisk = "training state is never kept on a disk";
 constexpr auto kNotBuilt = "not built: leave it out";
 constexpr auto kLossy = "lossy communication is not built: leave it out";

@@ -178,8 +178,10 @@ std::vector<Option> memory_options() {
       {.name = "offload_optimizer",
        .field = &RunConfig::offload_optimizer,
        .choices = {"none", "cpu", "stream"},
-       .help = "master weights and moments in host memory: cpu = and AdamW on the host; stream = "
-               "they pass through the device piece by piece"},
+       .help =
+           "master weights and moments in host memory: cpu = and AdamW there, on gradients that "
+           "are there too, or beside backward with optimizer_in_backward; stream = they pass "
+           "through the device piece by piece"},
       {.name = "offload_param",
        .field = &RunConfig::offload_param,
        .choices = {"none", "cpu"},

@@ -3,47 +3,34 @@
 // (Lv et al. 2023, "Full Parameter Fine-tuning for Large Language Models with Limited Resources").
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
-#include <memory>
+#include <utility>
 #include <vector>
 
+#include "engine/grad_stream.h"
 #include "engine/optimizer.h"
-#include "engine/stores.h"
-#include "engine/transfer.h"
 
 namespace trireme::engine {
 
-class FusedGrads : public GradStore {
+class FusedGrads : public GradStream {
  public:
-  // overwritten: as ResidentGrads'. tied: the embedding's gradient grows from the head's backward
-  // to the end. `optimizer` outlives this.
+  // As GradStream's. `optimizer`, whose step has begun before the first pass, outlives this.
   FusedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
-             std::vector<bool> overwritten, AdamW& optimizer, const Zero& zero = {});
+             std::vector<bool> overwritten, AdamW& optimizer, const Zero& zero = {})
+      : GradStream(layout, tied, device, std::move(overwritten), zero), optimizer_(optimizer) {}
 
-  at::Tensor accumulator(int64_t block) override;
-  bool take_fresh(int64_t block) override;
-  // Sums them over ranks and updates the block's weights, asynchronously.
-  void finish(int64_t block) override;
-  // What is given to the compute stream from now on comes after all updates.
-  void clear() override;
-  void begin_pass(bool) override {}
+  at::Tensor update(AdamW& optimizer) override {
+    settle();
+    return optimizer.end();
+  }
+
+ protected:
+  void take(int64_t block, const at::Tensor& mine) override {
+    optimizer_.update(static_cast<size_t>(block), mine);
+  }
 
  private:
-  struct Buffer {
-    at::Tensor memory;
-    int64_t block = -1;                // whose gradient is in it
-    std::unique_ptr<Arrival> arrival;  // of the update that reads it
-  };
-  const model::ModelLayout& layout_;
-  Zero zero_;
-  std::vector<bool> overwritten_;
   AdamW& optimizer_;
-  BlockBuffers sizes_;
-  std::unique_ptr<SideStream> side_;
-  std::vector<Buffer> buffers_;
-  bool fresh_ = false;
 };
 
 }  // namespace trireme::engine

@@ -10,7 +10,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "engine/host_adamw.h"
+#include "engine/host_grads.h"
 #include "engine/param_stream.h"
+#include "engine/state_stream.h"
 
 namespace trireme::engine {
 namespace {
@@ -32,11 +35,16 @@ const char* moment_name(ops::MomentFormat format) {
   return "8-bit";
 }
 
-// Beside weights of less precision, or where updates are the host's.
+// Beside weights of less precision.
 bool has_masters(const MemoryRequest& request) {
-  const bool fp32 = request.activations.dtype == at::kFloat;
-  return request.master_weights && (!fp32 || request.update == UpdatePlace::kHost);
+  return request.master_weights && request.activations.dtype != at::kFloat;
 }
+
+// AdamW is on the host, and so are gradients that it is not given at once.
+bool updates_on_host(const MemoryRequest& request) {
+  return request.optimizer && request.update == UpdatePlace::kHost;
+}
+bool host_grads(const MemoryRequest& request) { return updates_on_host(request) && !request.fused; }
 
 // Over a layout's blocks: of this rank's shards, or of buffers that shards can be cut from.
 int64_t shard_elements(const model::ModelLayout& layout, const layout::Sharding& sharding) {
@@ -52,20 +60,22 @@ int64_t padded_elements(const model::ModelLayout& layout, const layout::Sharding
 
 struct Gradients {
   int64_t passing = 0;  // exist until they are summed or consumed
-  int64_t held = 0;
+  int64_t held = 0;     // on the device
+  int64_t host = 0;
 };
 
 Gradients gradients(const MemoryRequest& request) {
   const Model& model = *request.activations.model;
   const model::ModelLayout& layout = model.trained_layout();
-  const bool pass = request.fused || request.sharding.gradients();
+  const bool host = host_grads(request);
+  const bool pass = request.fused || host || request.sharding.gradients();
   Gradients elements;
   if (pass) {
     const auto sizes = BlockBuffers(layout, request.sharding, model.spec.tied).sizes;
     elements.passing = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
   }
   if (!request.fused) {
-    elements.held =
+    (host ? elements.host : elements.held) =
         pass ? shard_elements(layout, request.sharding) : padded_elements(layout, request.sharding);
   }
   return elements;
@@ -108,6 +118,7 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const Gradients sums = gradients(request);
   add("gradients", sums.held, "fp32", 4);
   add("gradients on their way", sums.passing, "fp32", 4);
+  add("gradients", sums.host, "fp32", 4, Where::kHost);
   if (!request.optimizer) return;
   const bool master = has_masters(request);
   const Where where = request.update == UpdatePlace::kDevice ? Where::kDevice : Where::kHost;
@@ -115,6 +126,11 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   if (master) add("master weights", shards, "fp32", 4, where);
   table.add("Adam moments", fmt::format("2 x {} {}", shards, moment_name(request.moments)),
             moment_bytes(trained, request.moments, request.sharding), where);
+  if (updates_on_host(request)) {
+    table.add("pieces on their way",
+              fmt::format("{} x {} parameters", HostAdamW::kSlots, HostAdamW::kPiece),
+              HostAdamW::arena_bytes(r.dtype, !host_grads(request)), Where::kHost);
+  }
   if (request.update != UpdatePlace::kStreamed) return;
   table.add("optimizer pieces", fmt::format("2 x {} parameters", StateStream::kPiece),
             StateStream::device_bytes(master, request.moments));
@@ -255,8 +271,12 @@ config::Json MemoryTable::json() const {
 
 HostMemory::HostMemory(const MemoryPlan& plan, const at::Device& device)
     : activations(plan.execution.host_bytes, device),
-      optimizer(plan.optimizer_arena, device, "the optimizer's state",
-                "--moments_dtype 8bit or --offload_optimizer none"),
+      // Where the device does not copy it, it need not be pinned.
+      optimizer(plan.optimizer_arena,
+                plan.request.update == UpdatePlace::kStreamed ? device : at::Device(at::kCPU),
+                "the optimizer's state", "--moments_dtype 8bit or --offload_optimizer none"),
+      gradients(plan.gradients_arena, device, "gradients",
+                "--optimizer_in_backward true or --offload_optimizer stream"),
       layers(plan.layers_arena, device, "the layers' weights", "--offload_param none") {}
 
 WeightHomes HostMemory::homes(const config::RunConfig& run, const Machine& machine, bool training) {
@@ -276,10 +296,15 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
   MemoryPlan plan;
   plan.request = request;
   plan.table = fixed_rows(request);
-  if (request.update == UpdatePlace::kStreamed) {
+  const model::ModelLayout& trained = request.activations.model->trained_layout();
+  if (request.optimizer && request.update != UpdatePlace::kDevice) {
     plan.optimizer_arena =
-        state_arena_bytes(request.activations.model->trained_layout(), has_masters(request),
-                          request.moments, request.sharding);
+        state_arena_bytes(trained, has_masters(request), request.moments, request.sharding);
+  }
+  if (updates_on_host(request)) {
+    plan.gradients_arena =
+        HostAdamW::arena_bytes(request.activations.dtype, !host_grads(request)) +
+        (host_grads(request) ? HostGrads::arena_bytes(trained, request.sharding) : 0);
   }
   if (request.layers_on_host) {
     for (int64_t b = 1; b < request.activations.model->layout.head_block(); ++b) {
@@ -291,7 +316,8 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
   if (host > host_room) {
     fail(
         "not enough host memory: --offload_optimizer and --offload_param put {} there, which may "
-        "hold {}: use --moments_dtype 8bit, --master_weights off, or --offload_param none",
+        "hold {}: use --moments_dtype 8bit, --master_weights off, --optimizer_in_backward true, or "
+        "--offload_param none",
         format_bytes(host), format_bytes(host_room));
   }
   const auto activations = best_activations(request);

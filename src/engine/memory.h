@@ -55,15 +55,16 @@ struct MemoryPlan {
   ExecutionPlan execution;
   MemoryTable table;
   ActivationPlan activations;
-  int64_t optimizer_arena = 0;  // bytes of streamed optimizer state on the host
+  int64_t optimizer_arena = 0;  // bytes of the optimizer's state on the host
+  int64_t gradients_arena = 0;  // of gradients there, and of what AdamW there takes and gives
   int64_t layers_arena = 0;     // of the layers' weights
 
   std::string text() const { return table.text(request.budget, request.activations.host_room); }
 };
 
-// The pinned host memory of a training run; pinning begins at once.
+// The host memory of a training run; what is copied is pinned, which begins at once.
 struct HostMemory {
-  HostArena activations, optimizer, layers;
+  HostArena activations, optimizer, gradients, layers;
   // Of the weights of such a run; `training`: with masters.
   WeightHomes homes(const config::RunConfig& run, const Machine& machine, bool training);
   HostMemory(const MemoryPlan& plan, const at::Device& device);

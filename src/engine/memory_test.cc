@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "config/shapes.h"
+#include "engine/host_adamw.h"
 
 namespace trireme::engine {
 namespace {
@@ -153,6 +154,46 @@ TEST_F(MemoryPlanTest, OptimizerRowsFollowTheFormats) {
   EXPECT_NEAR(static_cast<double>(least["Adam moments"].bytes),
               2.03125 * static_cast<double>(count), 8.0 * 2 * 5);  // a part's last block is whole
   EXPECT_EQ(rows(true, ops::MomentFormat::kBFloat16)["Adam moments"].bytes, 4 * count);
+}
+
+// With AdamW on the host: gradients too, unless it is given each at once; the arenas are what the
+// rows say.
+TEST_F(MemoryPlanTest, AdamWOnTheHostTakesTheGradientsThere) {
+  MemoryRequest request{.activations = {.model = &model_,
+                                        .cuda = true,
+                                        .dtype = at::kBFloat16,
+                                        .tokens = 1000,
+                                        .longest = 1000,
+                                        .keep = "none",
+                                        .tiles = {0, 0},
+                                        .host_room = kPlenty},
+                        .update = UpdatePlace::kHost,
+                        .budget = kPlenty};
+  const auto bytes = [](const MemoryPlan& plan, const std::string& name, Where where) {
+    int64_t sum = 0;
+    for (const MemoryRow& row : plan.table.rows()) {
+      sum += row.name == name && row.where == where ? row.bytes : 0;
+    }
+    return sum;
+  };
+  const int64_t count = model_.layout.numel();
+  const MemoryPlan whole = plan_memory(request);
+  EXPECT_EQ(bytes(whole, "gradients", Where::kHost), 4 * count);
+  EXPECT_EQ(bytes(whole, "gradients", Where::kDevice), 0);
+  const int64_t passing = bytes(whole, "gradients on their way", Where::kDevice);
+  EXPECT_GT(passing, 0);
+  EXPECT_LT(passing, 4 * count);
+  const auto arena = static_cast<double>(whole.gradients_arena);
+  const auto rows = static_cast<double>(bytes(whole, "gradients", Where::kHost) +
+                                        bytes(whole, "pieces on their way", Where::kHost));
+  EXPECT_NEAR(arena, rows, 64 * 5);
+  EXPECT_EQ(bytes(whole, "master weights", Where::kHost), 4 * count);
+  request.fused = true;
+  const MemoryPlan fused = plan_memory(request);
+  EXPECT_EQ(bytes(fused, "gradients", Where::kHost), 0);
+  EXPECT_EQ(bytes(fused, "gradients on their way", Where::kDevice), passing);
+  EXPECT_EQ(fused.gradients_arena, bytes(fused, "pieces on their way", Where::kHost));
+  EXPECT_EQ(fused.gradients_arena, 3 * (6 * HostAdamW::kPiece + 64));
 }
 
 }  // namespace

@@ -1,23 +1,16 @@
 #include "engine/optimizer.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
+#include "engine/host_adamw.h"
+#include "engine/state_stream.h"
 #include "ops/counter_bits.h"
 
 namespace trireme::engine {
 namespace {
-
-at::Tensor global_norm(const std::vector<at::Tensor>& shards, const Zero& zero) {
-  at::Tensor sum = at::zeros({}, shards.front().options().dtype(at::kDouble));
-  for (const at::Tensor& shard : shards) {
-    if (shard.numel() > 0) sum.add_(ops::sum_of_squares(shard));
-  }
-  return zero.sum(sum).sqrt();
-}
 
 // Elements [first, first + count) of a block, in this rank's shard, that decay or do not.
 struct Range {
@@ -48,18 +41,6 @@ at::Tensor clip_divisor(const at::Tensor& norm, double max_norm) {
   return ((norm + 1e-6) / max_norm).clamp_min(1.0).to(at::kFloat);
 }
 
-// Where there is no master, the weights themselves travel both ways.
-void update_on_host(const at::Tensor& master, const at::Tensor& compute, const at::Tensor& grad,
-                    const ops::Moments& moments, const ops::AdamWStep& step,
-                    const at::Tensor& divisor) {
-  const at::Tensor param = master.to(at::kCPU);
-  const bool rounds = param.scalar_type() != compute.scalar_type();
-  const at::Tensor weight =
-      rounds ? at::empty(param.sizes(), param.options().dtype(compute.scalar_type())) : param;
-  ops::adamw_(param, grad.to(at::kCPU), moments, step, divisor, rounds ? weight : at::Tensor());
-  if (weight.data_ptr() != compute.data_ptr()) compute.copy_(weight);
-}
-
 bool has_masters(ResidentParams& params) {
   return !params.compute().front().is_same(params.master().front());
 }
@@ -86,14 +67,14 @@ UpdatePlace update_place(const config::RunConfig& run, const Machine& machine) {
   return run.offload_optimizer == "cpu" ? UpdatePlace::kHost : UpdatePlace::kStreamed;
 }
 
+bool host_grads(const config::RunConfig& run, const Machine& machine) {
+  return update_place(run, machine) == UpdatePlace::kHost && !run.optimizer_in_backward;
+}
+
 std::optional<MasterHome> master_home(const config::RunConfig& run, const Machine& machine,
                                       HostArena& state) {
-  if (!run.master_weights) return std::nullopt;
-  const UpdatePlace place = update_place(run, machine);
-  if (place == UpdatePlace::kDevice) return MasterHome{machine.device};
-  if (place == UpdatePlace::kHost) return MasterHome{at::kCPU};
-  // fp32 weights are their own masters, and on the device anyway.
-  if (machine.dtype == at::kFloat) return std::nullopt;
+  if (!run.master_weights || machine.dtype == at::kFloat) return std::nullopt;
+  if (update_place(run, machine) == UpdatePlace::kDevice) return MasterHome{machine.device};
   return MasterHome{at::kCPU, &state};
 }
 
@@ -121,29 +102,33 @@ int64_t state_arena_bytes(const model::ModelLayout& layout, bool master, ops::Mo
   return bytes;
 }
 
+std::vector<at::Tensor> squares_of(const std::vector<at::Tensor>& grads) {
+  std::vector<at::Tensor> squares;
+  for (const at::Tensor& grad : grads) {
+    squares.push_back(grad.numel() > 0 ? ops::sum_of_squares(grad) : at::Tensor());
+  }
+  return squares;
+}
+
 AdamW::AdamW(const model::ModelLayout& layout, ResidentParams& params, const at::Device& device,
-             AdamWOptions options, HostArena* state, const Zero& zero)
+             AdamWOptions options, OptimizerArenas arenas, const Zero& zero)
     : options_(options), zero_(zero), params_(params) {
-  const bool streamed = options.place == UpdatePlace::kStreamed;
-  const at::Device home = options.place == UpdatePlace::kDevice ? device : at::Device(at::kCPU);
+  const bool here = options.place == UpdatePlace::kDevice;
   for (const Range& range : ranges_of(layout, zero)) {
     parts_.push_back({range.block, range.first, range.offset, range.count,
                       range.decays ? options.weight_decay : 0.0,
-                      streamed ? moments_in(*state, range.count, options.moments)
-                               : ops::zero_moments(range.count, options.moments, home)});
+                      here ? ops::zero_moments(range.count, options.moments, device)
+                           : moments_in(*arenas.state, range.count, options.moments)});
   }
-  if (!streamed) return;
-  state->wait_until_pinned();
-  stream_.emplace(device, *state, has_masters(params), options.moments);
-}
-
-at::Tensor AdamW::step(std::vector<at::Tensor>& grads, double learning_rate) {
-  ++steps_;
-  learning_rate_ = learning_rate;
-  const at::Tensor norm = global_norm(grads, zero_);
-  const at::Tensor divisor = divisor_of(norm);
-  for (size_t b = 0; b < grads.size(); ++b) update(b, grads[b], divisor);
-  return norm;
+  if (here) return;
+  arenas.state->wait_until_pinned();
+  if (options.place == UpdatePlace::kStreamed) {
+    remote_ =
+        std::make_unique<StateStream>(device, *arenas.state, has_masters(params), options.moments);
+  } else {
+    remote_ = std::make_unique<HostAdamW>(
+        device, *arenas.pieces, params.compute().front().scalar_type(), !options.host_grads);
+  }
 }
 
 void AdamW::begin(double learning_rate) {
@@ -152,19 +137,40 @@ void AdamW::begin(double learning_rate) {
   squares_.reset();
 }
 
+at::Tensor AdamW::step(const std::vector<at::Tensor>& grads,
+                       const std::vector<at::Tensor>& squares) {
+  at::Tensor sum = at::zeros({}, params_.compute().front().options().dtype(at::kDouble));
+  for (const at::Tensor& each : squares) {
+    if (each.defined()) sum.add_(each);
+  }
+  const at::Tensor norm = zero_.sum(sum).sqrt();
+  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  for (size_t b = 0; b < grads.size(); ++b) update(b, grads[b], divisor);
+  if (remote_) remote_->settle();
+  return norm;
+}
+
+at::Tensor AdamW::step(const std::vector<at::Tensor>& grads, double learning_rate) {
+  begin(learning_rate);
+  return step(grads, squares_of(grads));
+}
+
 void AdamW::update(size_t block, const at::Tensor& grad) {
   if (grad.numel() == 0) return;
   const at::Tensor squares = zero_.sum(ops::sum_of_squares(grad));
   squares_ = squares_.defined() ? squares_ + squares : squares;
   const bool own = options_.clip_by_block || !norm_.defined();
-  update(block, grad, divisor_of(own ? squares.sqrt() : norm_));
+  update(block, grad, clip_divisor(own ? squares.sqrt() : norm_, options_.max_grad_norm));
 }
 
-at::Tensor AdamW::end() { return norm_ = squares_.sqrt(); }
+at::Tensor AdamW::end() {
+  if (remote_) remote_->settle();
+  return norm_ = squares_.sqrt();
+}
 
-at::Tensor AdamW::divisor_of(const at::Tensor& norm) const {
-  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
-  return options_.place == UpdatePlace::kHost ? divisor.to(at::kCPU) : divisor;
+double AdamW::host_seconds() const {
+  const auto* host = dynamic_cast<const HostAdamW*>(remote_.get());
+  return host != nullptr ? host->seconds() : 0;
 }
 
 void AdamW::update(size_t block, const at::Tensor& grad, const at::Tensor& divisor) {
@@ -180,13 +186,10 @@ void AdamW::update(const Part& part, const at::Tensor& grad, const at::Tensor& d
   const at::Tensor master = narrow(params_.master()[part.block]);
   const at::Tensor compute = narrow(params_.compute()[part.block]);
   const ops::AdamWStep step = step_of(part);
-  if (options_.place == UpdatePlace::kHost) {
-    return update_on_host(master, compute, grad, part.moments, step, divisor);
-  }
   const bool apart = has_masters(params_);
-  if (stream_) {
-    const HostState state{apart ? master : at::Tensor(), part.moments};
-    return stream_->update(state, compute, grad, step, divisor);
+  if (remote_) {
+    const AdamWState state{apart ? master : at::Tensor(), part.moments};
+    return remote_->update(state, compute, grad, step, divisor);
   }
   ops::adamw_(master, grad, part.moments, step, divisor, apart ? compute : at::Tensor());
 }

@@ -4,13 +4,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "config/run_config.h"
 #include "engine/device.h"
-#include "engine/state_stream.h"
+#include "engine/remote_adamw.h"
 #include "engine/stores.h"
 #include "model/layout.h"
 #include "ops/adamw.h"
@@ -33,47 +34,66 @@ struct AdamWOptions {
   ops::MomentFormat moments = ops::MomentFormat::kFloat32;
   uint64_t seed = 0;  // of stochastic rounding
   UpdatePlace place = UpdatePlace::kDevice;
-  bool clip_by_block = false;  // with begin(): each block by its own norm
+  bool clip_by_block = false;  // in parts: each block by its own norm
+  bool host_grads = false;     // with kHost: gradients are on the host too
+};
+
+// Host memory that an optimizer takes its own from.
+struct OptimizerArenas {
+  HostArena* state = nullptr;   // of kHost and kStreamed: state_arena_bytes() beside the masters
+  HostArena* pieces = nullptr;  // of kHost: HostAdamW::arena_bytes()
 };
 
 // Of --moments_dtype.
 ops::MomentFormat moment_format(const std::string& option);
 // Of --offload_optimizer; kDevice where the device is the host.
 UpdatePlace update_place(const config::RunConfig& run, const Machine& machine);
-// Where fp32 master weights of what is trained are; nullopt: there are none. `state`: of what is
-// streamed.
+// Whether gradients are on the host, where the optimizer is.
+bool host_grads(const config::RunConfig& run, const Machine& machine);
+// Where fp32 master weights of what is trained are; nullopt: there are none, or the weights are
+// fp32 themselves. `state`: of what is on the host.
 std::optional<MasterHome> master_home(const config::RunConfig& run, const Machine& machine,
                                       HostArena& state);
 
 // Of both moments of all that is trained, on this rank.
 int64_t moment_bytes(const model::ModelLayout& layout, ops::MomentFormat format,
                      const layout::Sharding& sharding = {});
-// Of the arena of streamed state, with its masters or without.
+// Of the arena of state on the host, with its masters or without.
 int64_t state_arena_bytes(const model::ModelLayout& layout, bool master, ops::MomentFormat format,
                           const layout::Sharding& sharding = {});
+
+// Of each of these; undefined where it is empty.
+std::vector<at::Tensor> squares_of(const std::vector<at::Tensor>& grads);
 
 // Adam moments beside the weights, of this rank's shards: a function of the step's number, the seed
 // and what it was given.
 class AdamW {
  public:
-  // `state`: of what is streamed, with room for state_arena_bytes() beside the masters that are
-  // there. All references outlive this.
+  // All references outlive this.
   AdamW(const model::ModelLayout& layout, ResidentParams& params, const at::Device& device,
-        AdamWOptions options, HostArena* state = nullptr, const Zero& zero = {});
+        AdamWOptions options, OptimizerArenas arenas = {}, const Zero& zero = {});
 
+  // A step begins.
+  void begin(double learning_rate);
   // Clips the gradients (fp32 shards of the layout's blocks, summed over ranks; they are consumed)
   // to the global norm and updates master and compute weights in one pass; bf16 weights without a
-  // master are rounded stochastically. Returns the norm before clipping: 0-dim fp64 on the device,
-  // so that nothing waits for it. On the host, each block's gradients are copied there and its new
-  // weights back, one after the other, and the host waits for both; the bits are the device's.
-  at::Tensor step(std::vector<at::Tensor>& grads, double learning_rate);
+  // master are rounded stochastically. `squares` are the sums of those of each block, 0-dim fp64 on
+  // the device, undefined of an empty one. Returns the norm before clipping: as they are, so that
+  // nothing waits for it. Asynchronous: what the current stream is given afterwards comes after the
+  // update. The bits do not depend on where state and gradients are.
+  at::Tensor step(const std::vector<at::Tensor>& grads, const std::vector<at::Tensor>& squares);
 
-  // The same in parts, for gradients that are gone before the last is known: begin(), update() of
-  // each block once, end(), which returns the norm. Then they are clipped by the global norm of the
-  // step before (in the first one by their block's), or always by their block's.
-  void begin(double learning_rate);
+  // The same as a whole step.
+  at::Tensor step(const std::vector<at::Tensor>& grads, double learning_rate);
+
+  // The same in parts, for gradients that are gone before the last is known: update() of each block
+  // once, end(), which returns the norm. Then they are clipped by the global norm of the step
+  // before (in the first one by their block's), or always by their block's.
   void update(size_t block, const at::Tensor& grad);
   at::Tensor end();
+
+  // Of AdamW on the host so far, once the device is idle.
+  double host_seconds() const;
 
  private:
   // Elements of a block, from its shard's `offset` on, which decay or do not.
@@ -83,8 +103,6 @@ class AdamW {
     double weight_decay;
     ops::Moments moments;
   };
-  // What gradients of that norm are divided by, where the update is computed.
-  at::Tensor divisor_of(const at::Tensor& norm) const;
   void update(size_t block, const at::Tensor& grad, const at::Tensor& divisor);
   void update(const Part& part, const at::Tensor& grad, const at::Tensor& divisor);
   ops::AdamWStep step_of(const Part& part) const;
@@ -95,8 +113,8 @@ class AdamW {
   int64_t steps_ = 0;
   double learning_rate_ = 0;
   std::vector<Part> parts_;
-  std::optional<StateStream> stream_;
-  at::Tensor squares_, norm_;  // of this step so far, of the step before: 0-dim fp64
+  std::unique_ptr<RemoteAdamW> remote_;  // of state that is on the host
+  at::Tensor squares_, norm_;            // of this step so far, of the step before: 0-dim fp64
 };
 
 }  // namespace trireme::engine

@@ -3,7 +3,9 @@
 #include <ATen/ops/matmul.h>
 #include <gtest/gtest.h>
 
+#include "engine/host_adamw.h"
 #include "engine/optimizer.h"
+#include "engine/state_stream.h"
 #include "ops/testing.h"
 
 namespace trireme::engine {
@@ -37,22 +39,16 @@ class Regression {
     bool master = true;
     ops::MomentFormat moments = ops::MomentFormat::kFloat32;
     bool to_nearest = false;  // weights are rounded to bf16 after each step
-    UpdatePlace place = UpdatePlace::kDevice;
   };
 
   // The loss over all rows after the steps, or at the start.
   double train(const Format& format, int64_t steps = kSteps) const {
     const model::ModelLayout blocks = layout();
-    const bool streamed = format.place == UpdatePlace::kStreamed;
-    HostArena state(streamed ? state_arena_bytes(blocks, format.master, format.moments) : 0,
-                    at::kCPU);
-    const MasterHome home{at::kCPU, streamed ? &state : nullptr};
     ResidentParams params(blocks, format.dtype, at::kCPU,
-                          {format.master ? std::optional(home) : std::nullopt});
+                          {format.master ? std::optional(MasterHome{at::kCPU}) : std::nullopt});
     params.fill(0, start_);
     AdamW optimizer(blocks, params, at::kCPU,
-                    {.beta2 = 0.99, .moments = format.moments, .seed = 3, .place = format.place},
-                    &state);
+                    {.beta2 = 0.99, .moments = format.moments, .seed = 3});
     for (int64_t step = 0; step < steps; ++step) {
       const int64_t first = step * kRows % (rows_.size(0) - kRows);
       const at::Tensor x = rows_.narrow(0, first, kRows), y = y_.narrow(0, first, kRows);
@@ -94,44 +90,45 @@ TEST(AdamWFormats, TwoHundredStepsEndWhereFp32Does) {
   EXPECT_GT(lost({.to_nearest = true}), 0.5);
 }
 
-TEST(AdamWFormats, OnTheHostTheBitsAreTheSame) {
-  const Regression problem;
-  for (const auto& [dtype, master] :
-       {std::pair(at::kFloat, true), {at::kBFloat16, true}, {at::kBFloat16, false}}) {
-    Regression::Format format{dtype, master, ops::MomentFormat::kBFloat16};
-    const double here = problem.train(format, 20);
-    format.place = UpdatePlace::kHost;
-    EXPECT_EQ(problem.train(format, 20), here);
-  }
-}
-
-// Several pieces of a block, and parts that begin inside one.
-TEST(AdamWFormats, StreamedTheBitsAreTheSame) {
+// Several pieces of a block, and parts that begin inside one; gradients that come to the host with
+// the pieces, or are there.
+TEST(AdamWFormats, WithStateOnTheHostTheBitsAreTheSame) {
   model::ModelLayout blocks;
   const int64_t matrix = 2 * StateStream::kPiece + 640, all = matrix + 320;
   blocks.blocks.push_back(
       {{{"w", {matrix}, 0, matrix}, {"norm", {300}, matrix, 300}}, all, matrix});
   const at::Tensor start = ops::random_tensor({all}, 1), grad = ops::random_tensor({all}, 2);
-  for (const bool master : {true, false}) {
-    for (const auto moments : {ops::MomentFormat::kFloat32, ops::MomentFormat::kEightBit}) {
-      const auto train = [&](UpdatePlace place) {
-        HostArena state(state_arena_bytes(blocks, master, moments), at::kCPU);
-        const bool streamed = place == UpdatePlace::kStreamed;
-        const MasterHome home{at::kCPU, streamed ? &state : nullptr};
-        ResidentParams params(blocks, at::kBFloat16, at::kCPU,
-                              {master ? std::optional(home) : std::nullopt});
-        params.fill(0, start);
-        AdamW optimizer(blocks, params, at::kCPU,
-                        {.weight_decay = 0.1, .moments = moments, .seed = 3, .place = place},
-                        &state);
-        for (int64_t step = 0; step < 2; ++step) {
-          std::vector<at::Tensor> grads = {grad * static_cast<double>(step + 1)};
-          optimizer.step(grads, 1e-2);
-        }
-        return params.compute()[0];
-      };
-      EXPECT_TRUE(train(UpdatePlace::kStreamed).equal(train(UpdatePlace::kDevice)))
-          << master << static_cast<int>(moments);
+  const auto train = [&](at::ScalarType dtype, bool master, ops::MomentFormat moments,
+                         UpdatePlace place, bool host_grads) {
+    HostArena state(state_arena_bytes(blocks, master, moments), at::kCPU);
+    HostArena pieces(HostAdamW::arena_bytes(dtype, !host_grads), at::kCPU);
+    const MasterHome home{at::kCPU, place == UpdatePlace::kDevice ? nullptr : &state};
+    ResidentParams params(blocks, dtype, at::kCPU, {master ? std::optional(home) : std::nullopt});
+    params.fill(0, start);
+    AdamW optimizer(blocks, params, at::kCPU,
+                    {.weight_decay = 0.1,
+                     .max_grad_norm = 5,
+                     .moments = moments,
+                     .seed = 3,
+                     .place = place,
+                     .host_grads = host_grads},
+                    {&state, &pieces});
+    for (int64_t step = 0; step < 2; ++step) {
+      optimizer.step({grad * static_cast<double>(step + 1)}, 1e-2);
+    }
+    return params.compute()[0];
+  };
+  using enum ops::MomentFormat;
+  using enum UpdatePlace;
+  for (const auto& [dtype, master, moments] : {std::tuple(at::kBFloat16, true, kFloat32),
+                                               {at::kBFloat16, true, kEightBit},
+                                               {at::kBFloat16, false, kEightBit},
+                                               {at::kFloat, false, kBFloat16}}) {
+    const at::Tensor here = train(dtype, master, moments, kDevice, false);
+    for (const auto& [place, host_grads] :
+         {std::pair(kStreamed, false), {kHost, false}, {kHost, true}}) {
+      EXPECT_TRUE(train(dtype, master, moments, place, host_grads).equal(here))
+          << dtype << master << static_cast<int>(moments) << static_cast<int>(place) << host_grads;
     }
   }
 }

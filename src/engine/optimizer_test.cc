@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/host_adamw.h"
 #include "ops/testing.h"
 
 namespace trireme::engine {
@@ -39,9 +40,10 @@ TEST(AdamW, OnTheHostNoMomentIsOnTheDevice) {
   const model::ModelLayout layout = two_parts();
   const at::Tensor start = ops::random_tensor({12}, 1), grad = ops::random_tensor({12}, 2);
   ResidentParams a = params_of(layout, start), b = params_of(layout, start);
-  std::vector<at::Tensor> one = {grad.clone()}, other = {grad.clone()};
-  AdamW(layout, a, at::kMeta, {.place = UpdatePlace::kHost}).step(one, 0.1);
-  AdamW(layout, b, at::kCPU, {}).step(other, 0.1);
+  HostArena state(state_arena_bytes(layout, false, ops::MomentFormat::kFloat32), at::kCPU);
+  HostArena pieces(HostAdamW::arena_bytes(at::kFloat, true), at::kCPU);
+  AdamW(layout, a, at::kMeta, {.place = UpdatePlace::kHost}, {&state, &pieces}).step({grad}, 0.1);
+  AdamW(layout, b, at::kCPU, {}).step({grad}, 0.1);
   EXPECT_TRUE(a.master()[0].equal(b.master()[0]));
 }
 

@@ -3,26 +3,18 @@
 // device's, bit for bit that of state which stays there.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "engine/host_arena.h"
+#include "engine/remote_adamw.h"
 #include "engine/transfer.h"
-#include "ops/adamw.h"
 
 namespace trireme::engine {
 
-// A part of a block's state on the host.
-struct HostState {
-  at::Tensor master;     // fp32, or undefined: the weights themselves are updated
-  ops::Moments moments;  // equal elements
-};
-
-class StateStream {
+class StateStream : public RemoteAdamW {
  public:
   // Elements of a piece: 192 MiB of fp32 master and moments, 4 ms of the link.
   static constexpr int64_t kPiece = int64_t{16} << 20;
@@ -33,23 +25,18 @@ class StateStream {
   StateStream(const at::Device& device, const HostArena& arena, bool master,
               ops::MomentFormat moments);
 
-  // ops::adamw_ on weight and grad, flat on the device, with the state of as many elements.
-  // Asynchronous, in the order of the current stream. `step.first` is element 0's.
-  void update(const HostState& state, const at::Tensor& weight, const at::Tensor& grad,
-              const ops::AdamWStep& step, const at::Tensor& divisor);
+  void update(const AdamWState& state, const at::Tensor& weight, const at::Tensor& grad,
+              const ops::AdamWStep& step, const at::Tensor& divisor) override;
+  void settle() override {}  // weights are updated in the current stream
 
  private:
   // Memory of the device for a piece, and the end of what fills or empties it.
   struct Slot {
-    at::Tensor master;
-    ops::Moments moments;
+    AdamWState state;
     std::vector<Copy> copies;
     std::unique_ptr<Arrival> arrival;
   };
-  void fetch(Slot& slot, const HostState& state, int64_t first, int64_t count);
-  // Elements [first, first + weight.numel()) of a part.
-  static void update_piece(const Slot& slot, const at::Tensor& weight, const at::Tensor& grad,
-                           int64_t first, ops::AdamWStep step, const at::Tensor& divisor);
+  void fetch(Slot& slot, const AdamWState& piece, int64_t count);
 
   std::unique_ptr<Transfer> transfer_;
   std::array<Slot, 2> slots_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engine/optimizer.h"
 #include "model/model_io.h"
 
 namespace trireme::engine {
@@ -143,6 +144,11 @@ int64_t widest_layer(const model::ModelLayout& layout) {
 
 void clear_accumulator(const model::BlockLayout& block, bool overwritten, const at::Tensor& flat) {
   overwritten ? zero_gaps(block, block.decayed, flat) : static_cast<void>(flat.zero_());
+}
+
+at::Tensor GradSums::update(AdamW& optimizer) {
+  const std::vector<at::Tensor>& grads = sums();
+  return optimizer.step(grads, squares_of(grads));
 }
 
 ResidentGrads::ResidentGrads(const model::ModelLayout& layout, const at::Device& device,

@@ -31,6 +31,8 @@ class ParamStore {
   virtual Lease lease(int64_t block) = 0;
 };
 
+class AdamW;
+
 class GradStore {
  public:
   virtual ~GradStore() = default;
@@ -44,6 +46,9 @@ class GradStore {
   virtual void clear() = 0;
   // A pass begins, the last of its step or not.
   virtual void begin_pass(bool last) = 0;
+  // After the last pass of a step that the optimizer has begun: updates what it has not updated
+  // yet, and returns the norm before clipping.
+  virtual at::Tensor update(AdamW& optimizer) = 0;
 };
 
 // Gradients that are there, summed over ranks, when a step's passes are done.
@@ -51,6 +56,7 @@ class GradSums : public GradStore {
  public:
   // fp32 blocks of this rank's shards, once all have arrived.
   virtual std::vector<at::Tensor>& sums() = 0;
+  at::Tensor update(AdamW& optimizer) override;
 };
 
 // Where fp32 master weights are.

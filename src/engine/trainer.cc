@@ -22,7 +22,24 @@ AdamWOptions adamw_options(const config::RunConfig& run, const Machine& machine)
           moment_format(run.moments_dtype),
           static_cast<uint64_t>(run.seed),
           update_place(run, machine),
-          run.clip_in_backward == "layer"};
+          run.clip_in_backward == "layer",
+          host_grads(run, machine)};
+}
+
+std::unique_ptr<GradStore> make_step_grads(const config::RunConfig& run, const Model& model,
+                                           const Machine& machine, AdamW& optimizer,
+                                           HostArena& arena, const Zero& zero) {
+  const model::ModelLayout& layout = model.trained_layout();
+  const bool tied = model.spec.tied;
+  if (run.optimizer_in_backward) {
+    return std::make_unique<FusedGrads>(layout, tied, machine.device, overwritten_blocks(model),
+                                        optimizer, zero);
+  }
+  if (host_grads(run, machine)) {
+    return std::make_unique<HostGrads>(layout, tied, machine.device, overwritten_blocks(model),
+                                       arena, zero);
+  }
+  return make_grads(model, machine.device, zero);
 }
 
 // Whether `progress` crossed a multiple of `every` on its way from `before`.
@@ -61,38 +78,26 @@ TrainStep::TrainStep(const config::RunConfig& run, const Model& model, const Mac
       rank_(data_rank(mesh)),
       executor_(model, weights, machine.device, plan, host.activations, phases, mesh),
       optimizer_(model.trained_layout(), weights.trained(), machine.device,
-                 adamw_options(run, machine), &host.optimizer, zero) {
-  if (run.optimizer_in_backward) {
-    fused_ = std::make_unique<FusedGrads>(model.trained_layout(), model.spec.tied, machine.device,
-                                          overwritten_blocks(model), optimizer_, zero);
-  } else {
-    grads_ = make_grads(model, machine.device, zero);
-  }
-}
+                 adamw_options(run, machine), {&host.optimizer, &host.gradients}, zero),
+      grads_(make_step_grads(run, model, machine, optimizer_, host.gradients, zero)) {}
 
 TrainStep::Outcome TrainStep::run(const StepBatches& batches, double learning_rate) {
   TRIREME_CHECK(batches.trained_tokens > 0);
   phases_.at_step(++steps_);
   const double scale = 1.0 / static_cast<double>(batches.trained_tokens);
-  if (fused_) optimizer_.begin(learning_rate);
-  GradStore& grads = fused_ ? static_cast<GradStore&>(*fused_) : *grads_;
-  grads.clear();
+  optimizer_.begin(learning_rate);
+  grads_->clear();
   Outcome outcome;
   for (const data::PackedBatch& batch : batches.mine) {
     // Of the micro-batch's number in the run, whichever rank has it.
     const int64_t number = passes_++ * rank_.ranks + rank_.index;
     const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(number)).next();
-    grads.begin_pass(&batch == &batches.mine.back());
-    const at::Tensor loss = executor_.forward_backward(batch, scale, grads, seed).sum;
+    grads_->begin_pass(&batch == &batches.mine.back());
+    const at::Tensor loss = executor_.forward_backward(batch, scale, *grads_, seed).sum;
     outcome.loss = outcome.loss.defined() ? outcome.loss + loss : loss;
   }
   const auto scope = phases_.enter("optimizer");
-  if (fused_) {
-    fused_->clear();  // the next forward comes after the updates
-    outcome.grad_norm = optimizer_.end();
-  } else {
-    outcome.grad_norm = optimizer_.step(grads_->sums(), learning_rate);
-  }
+  outcome.grad_norm = grads_->update(optimizer_);
   weights_.updated();
   return outcome;
 }

@@ -12,6 +12,7 @@
 #include "engine/device.h"
 #include "engine/executor.h"
 #include "engine/fused_grads.h"
+#include "engine/host_grads.h"
 #include "engine/loader.h"
 #include "engine/memory.h"
 #include "engine/model_folder.h"
@@ -59,6 +60,7 @@ class TrainStep {
   };
   Outcome run(const StepBatches& batches, double learning_rate);
   Executor& executor() { return executor_; }
+  const AdamW& optimizer() const { return optimizer_; }
   const Phases& phases() const { return phases_; }
 
  private:
@@ -70,9 +72,7 @@ class TrainStep {
   int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
   Executor executor_;
   AdamW optimizer_;
-  // One of them.
-  std::unique_ptr<GradSums> grads_;
-  std::unique_ptr<FusedGrads> fused_;
+  std::unique_ptr<GradStore> grads_;
 };
 
 class Trainer {

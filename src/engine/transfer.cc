@@ -29,6 +29,11 @@ class HostStream : public SideStream {
 
 }  // namespace
 
+void run_on_host(const at::Device& device, std::function<void()> work) {
+  if (device.is_cuda()) return cuda::run_on_host(std::move(work));
+  work();
+}
+
 std::unique_ptr<Transfer> make_transfer(const at::Device& device, const HostArena& arena) {
   if (device.is_cuda()) return cuda::make_transfer(arena);
   return std::make_unique<HostTransfer>();

@@ -47,6 +47,11 @@ class SideStream {
   virtual std::unique_ptr<Arrival> run(const std::function<void()>& work) = 0;
 };
 
+// Gives `work` to the host in the order of the current stream: another thread does it after all
+// that the stream was given until now and before what it is given from now on. Asynchronous. `work`
+// must not use the device nor throw. CPU: done at once.
+void run_on_host(const at::Device& device, std::function<void()> work);
+
 // CPU: copied at once. CUDA: a stream for each direction. `arena` outlives the transfer.
 std::unique_ptr<Transfer> make_transfer(const at::Device& device, const HostArena& arena);
 
@@ -57,6 +62,7 @@ namespace cuda {
 // transfer_nocuda.cc answers in a build without CUDA.
 std::unique_ptr<Transfer> make_transfer(const HostArena& arena);
 std::unique_ptr<SideStream> make_side_stream();
+void run_on_host(std::function<void()> work);
 }  // namespace cuda
 
 }  // namespace trireme::engine

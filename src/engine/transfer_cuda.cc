@@ -88,6 +88,17 @@ class CudaSideStream : public SideStream {
 
 }  // namespace
 
+// In the driver's own thread, one after the other.
+void run_on_host(std::function<void()> work) {
+  using Work = std::function<void()>;
+  const auto call = [](void* data) noexcept {
+    (*std::unique_ptr<Work>(static_cast<Work*>(data)))();
+  };
+  auto owned = std::make_unique<Work>(std::move(work));
+  C10_CUDA_CHECK(cudaLaunchHostFunc(c10::cuda::getCurrentCUDAStream(), call, owned.get()));
+  owned.release();  // `call` deletes it
+}
+
 std::unique_ptr<SideStream> make_side_stream() { return std::make_unique<CudaSideStream>(); }
 
 std::unique_ptr<Transfer> make_transfer(const HostArena& arena) {

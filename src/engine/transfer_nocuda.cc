@@ -11,4 +11,8 @@ std::unique_ptr<SideStream> make_side_stream() {
   TRIREME_CHECK(false, "a build without CUDA has no CUDA device");
 }
 
+void run_on_host(std::function<void()>) {
+  TRIREME_CHECK(false, "a build without CUDA has no CUDA device");
+}
+
 }  // namespace trireme::engine::cuda

@@ -121,8 +121,8 @@ def test_twenty_steps_fall_alike(tmp_path, kind):
 
 STATES = [(), ("--moments_dtype", "bfloat16"), ("--moments_dtype", "8bit"), ("--master_weights", "false"),
           ("--master_weights", "false", "--moments_dtype", "8bit")]
-OTHERWISE = [("--offload_optimizer", "cpu"), ("--offload_optimizer", "stream"),
-             ("--offload_optimizer", "stream", "--optimizer_in_backward"), ("--optimizer_in_backward",)]
+OTHERWISE = [(*place, *when) for place in [("--offload_optimizer", "cpu"), ("--offload_optimizer", "stream"), ()]
+             for when in [(), ("--optimizer_in_backward",)] if place or when]
 
 
 @pytest.mark.parametrize("lora", [(), ("--use_lora", "true", "--lora_r", 8, "--target_modules", "all-linear")])
@@ -147,6 +147,20 @@ def test_state_formats_train_alike(tmp_path, lora):
         dump(folder if lora else tmp_path / f"{i}-0", *make_batch((30, 20)), tmp_path, "--device", "cuda", *model)
     for end in ends[1:]:
         assert abs(end - ends[0]) <= 0.03 * ends[0], ends
+
+
+@pytest.mark.parametrize("kind, changes", [("qwen3", {}), ("qwen3", {"tie_word_embeddings": False}),
+                                           ("qwen3_moe", {"moe_intermediate_size": 96})])
+def test_gradients_of_several_micro_batches_on_the_host_have_the_same_bits(tmp_path, kind, changes):
+    """Three a step, clipped by their exact norm; of matrices that a first product overwrites, and of others."""
+    config = tiny_models.text_model_config(kind, hidden_size=256, head_dim=64, num_attention_heads=4, **changes)
+    folder = tiny_models.with_tokenizer(tiny_models.save(tiny_models.build(config), tmp_path / "model"))
+    flags = ("--deterministic", "--max_grad_norm", 0.5, "--gradient_accumulation_steps", 3, "--batch_size", 1)
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert losses(folder, "cuda", here, *flags) == losses(folder, "cuda", there, *flags, "--offload_optimizer", "cpu")
+    norms = [[line["grad_norm"] for line in metrics(output)] for output in (here, there)]
+    assert norms[0] == norms[1] and max(norms[0]) > 0.5
+    assert (here / "model.safetensors").read_bytes() == (there / "model.safetensors").read_bytes()
 
 
 def test_memory_budget_is_kept(folder, tmp_path):
@@ -176,9 +190,8 @@ def test_adapters_equal_pefts(folder, tmp_path, name):
 def test_a_settled_step_neither_waits_nor_allocates(folder, name, documents):
     """From the third step on bench refuses whatever makes the host wait for the device (libtorch's sync debug mode
     throws), and the allocator asks the driver for nothing."""
-    streamed = ["--offload_optimizer", "stream"]
     for options in ([], ["--use_lora", "--lora_r", 8, "--lora_dropout", 0.1, "--target_modules", "all-linear"],
-                    streamed, ["--optimizer_in_backward"], [*streamed, "--optimizer_in_backward"]):
+                    *OTHERWISE):
         done = run("bench", "--model", folder(name), "--device", "cuda", "--length", 421, "--documents", documents,
                    "--steps", 5, *options)
         assert json.loads(done.stdout)["driver_calls_after_second_step"] == 0

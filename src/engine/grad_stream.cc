@@ -1,0 +1,77 @@
+#include "engine/grad_stream.h"
+
+#include <ATen/ops/empty.h>
+
+#include <utility>
+
+#include "base/error.h"
+
+namespace trireme::engine {
+
+GradStream::GradStream(const model::ModelLayout& layout, bool tied, const at::Device& device,
+                       std::vector<bool> overwritten, const Zero& zero)
+    : layout_(layout),
+      zero_(zero),
+      overwritten_(std::move(overwritten)),
+      sizes_(layout, zero, tied),
+      side_(make_side_stream(device)) {
+  for (const int64_t numel : sizes_.sizes) {
+    buffers_.emplace_back().memory =
+        at::empty({numel}, at::TensorOptions(at::kFloat).device(device));
+  }
+}
+
+at::Tensor GradStream::flat(const Buffer& buffer, int64_t block) const {
+  return buffer.memory.narrow(0, 0, zero_.padded(layout_.blocks[block].numel));
+}
+
+void GradStream::ready(int64_t block) {
+  Buffer& buffer = buffer_of(block);
+  TRIREME_CHECK(buffer.block < 0, "gradients of block {} are wanted before those of {} are done",
+                block, buffer.block);
+  buffer.block = block;
+  buffer.fresh = overwritten_[block] && !holds(block);
+  buffer.arrival = side_->run([&] {
+    const at::Tensor all = flat(buffer, block), mine = zero_.mine(all);
+    // The sum of ranks counts what is there already once.
+    const bool whole = zero_.ranks == 1, ours = zero_.states() || zero_.index == 0;
+    if (!holds(block) || !whole) clear_accumulator(layout_.blocks[block], buffer.fresh, all);
+    if (holds(block) && ours) fetch(block, mine);
+  });
+}
+
+at::Tensor GradStream::accumulator(int64_t block) {
+  Buffer& buffer = buffer_of(block);
+  if (buffer.block != block) ready(block);
+  buffer.arrival->wait();
+  // A tied model's embedding is there already.
+  const int64_t next = block - 1;
+  if (next >= 0 && layout_.blocks[next].numel > 0 && buffer_of(next).block < 0) ready(next);
+  return buffer.memory.narrow(0, 0, layout_.blocks[block].numel);
+}
+
+bool GradStream::take_fresh(int64_t block) { return std::exchange(buffer_of(block).fresh, false); }
+
+void GradStream::finish(int64_t block) {
+  Buffer& buffer = buffer_of(block);
+  TRIREME_CHECK(buffer.block == block);
+  const at::Tensor all = flat(buffer, block);
+  buffer.arrival = side_->run([&] {
+    zero_.reduce(all)->wait();
+    take(block, zero_.mine(all));
+  });
+  buffer.block = -1;
+}
+
+void GradStream::clear() {
+  settle();
+  for (Buffer& buffer : buffers_) buffer.block = -1;
+}
+
+void GradStream::settle() {
+  for (Buffer& buffer : buffers_) {
+    if (buffer.arrival) buffer.arrival->wait();
+  }
+}
+
+}  // namespace trireme::engine
