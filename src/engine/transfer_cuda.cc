@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "engine/host_thread.h"
 #include "engine/transfer.h"
 
 namespace trireme::engine::cuda {
@@ -88,11 +89,11 @@ class CudaSideStream : public SideStream {
 
 }  // namespace
 
-// In the driver's own thread, one after the other.
 void run_on_host(std::function<void()> work) {
+  static HostThread host;
   using Work = std::function<void()>;
   const auto call = [](void* data) noexcept {
-    (*std::unique_ptr<Work>(static_cast<Work*>(data)))();
+    host.run(*std::unique_ptr<Work>(static_cast<Work*>(data)));
   };
   auto owned = std::make_unique<Work>(std::move(work));
   C10_CUDA_CHECK(cudaLaunchHostFunc(c10::cuda::getCurrentCUDAStream(), call, owned.get()));

@@ -109,7 +109,7 @@ def test_adapters_train_on_a_base_that_is_on_the_host(tmp_path):
     rows = {row["name"]: row for row in json.loads((tmp_path / "streamed" / "run.json").read_text())["memory"]}
     assert rows["weights of layers"]["where"] == "host" and rows["weights"]["where"] == "device"
     # Two of five layers.
-    assert rows["layers on their way"]["bytes"] == pytest.approx(0.4 * rows["weights of layers"]["bytes"], rel=0.01)
+    assert rows["weights on their way"]["bytes"] == pytest.approx(0.4 * rows["weights of layers"]["bytes"], rel=0.01)
     refused = train(model, data, tmp_path / "full", *flags, *streamed, expect=2)
     assert "weights that are trained stay on the device: use --use_lora" in refused.stderr
 

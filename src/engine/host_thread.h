@@ -1,0 +1,32 @@
+// A thread that works for others.
+#pragma once
+
+#include <functional>
+#include <mutex>
+#include <semaphore>
+#include <thread>
+
+namespace trireme::engine {
+
+// Where it runs, and with how many threads, is as where it was made. A thread of the driver's is no
+// such place: OpenMP's inherit its cores, and AdamW was as slow there as on one.
+class HostThread {
+ public:
+  HostThread();
+  ~HostThread();
+  HostThread(const HostThread&) = delete;
+  HostThread& operator=(const HostThread&) = delete;
+
+  // Waits until `work`, which must not throw, is done. From any thread; one after the other.
+  void run(const std::function<void()>& work);
+
+ private:
+  void loop(const std::stop_token& stop, int threads);
+
+  std::mutex turn_;
+  std::binary_semaphore wanted_{0}, done_{0};
+  const std::function<void()>* work_ = nullptr;
+  std::jthread thread_;
+};
+
+}  // namespace trireme::engine
