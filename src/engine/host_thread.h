@@ -8,8 +8,8 @@
 
 namespace trireme::engine {
 
-// Where it runs, and with how many threads, is as where it was made. A thread of the driver's is no
-// such place: OpenMP's inherit its cores, and AdamW was as slow there as on one.
+// Where it runs, and on how many cores, is as where it was made: in a thread of the driver's AdamW
+// was as slow as on one core.
 class HostThread {
  public:
   HostThread();
