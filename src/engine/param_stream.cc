@@ -32,7 +32,6 @@ ParamStream::ParamStream(const model::ModelLayout& layout, bool tied,
                          HostArena* arena, const Zero& zero)
     : layout_(layout),
       homes_(homes),
-      device_(device),
       arena_(arena),
       zero_(zero),
       buffers_(layout, zero, tied),
@@ -45,15 +44,17 @@ ParamStream::ParamStream(const model::ModelLayout& layout, bool tied,
     Slot& slot = slots_[buffers_.of(b)];
     if (stays(b) || slot.memory.defined()) continue;
     slot.memory = at::empty({buffers_.sizes[buffers_.of(b)]}, options);
-    if (homes[b].device() != device && zero.weights()) {
+    if (on_host(b) && zero.weights()) {
       slot.shard = at::empty({zero.shard(widest_layer(layout)).size}, options);
     }
   }
 }
 
-bool ParamStream::stays(int64_t block) const {
-  return !zero_.weights() && homes_[block].device() == device_;
+bool ParamStream::on_host(int64_t block) const {
+  return arena_ != nullptr && buffers_.is_layer(block);
 }
+
+bool ParamStream::stays(int64_t block) const { return !zero_.weights() && !on_host(block); }
 
 Lease ParamStream::lease(int64_t block) {
   const int64_t numel = layout_.blocks[block].numel;
@@ -80,7 +81,7 @@ void ParamStream::fetch(int64_t block) {
   Slot& slot = slots_[buffers_.of(block)];
   slot.wait();  // for a layer that came and was not asked for after all
   at::Tensor home = homes_[block];
-  if (home.device() != device_) {
+  if (on_host(block)) {
     const at::Tensor room = zero_.weights() ? slot.shard : slot.memory;
     const at::Tensor to = room.narrow(0, 0, home.numel());
     slot.copies = {{home, to}};

@@ -17,8 +17,8 @@ namespace trireme::engine {
 
 class ParamStream : public ParamStore {
  public:
-  // `homes`: what this rank has of each block, on the device or in slots of `arena`
-  // (nullptr: all on the device); what is there and whole stays. tied: the embedding is wanted
+  // `homes`: what this rank has of each block, of layers in slots of `arena` (nullptr: all on the
+  // device); what is there and whole stays. tied: the embedding is wanted
   // beside the head. References outlive this.
   ParamStream(const model::ModelLayout& layout, bool tied, const std::vector<at::Tensor>& homes,
               const at::Device& device, HostArena* arena, const Zero& zero);
@@ -42,12 +42,12 @@ class ParamStream : public ParamStore {
     dist::PendingPtr gathering;
     void wait();
   };
+  bool on_host(int64_t block) const;
   bool stays(int64_t block) const;
   void fetch(int64_t block);
 
   const model::ModelLayout& layout_;
   const std::vector<at::Tensor>& homes_;
-  at::Device device_;
   HostArena* arena_;
   Zero zero_;
   BlockBuffers buffers_;
