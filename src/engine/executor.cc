@@ -9,6 +9,7 @@
 
 #include "attention/attention.h"
 #include "attention/ulysses.h"
+#include "engine/grad_stream.h"
 #include "layout/sequence.h"
 #include "model/head.h"
 #include "model/rope_frequencies.h"
@@ -81,8 +82,8 @@ std::vector<bool> overwritten_blocks(const Model& model) {
   return blocks;
 }
 
-std::unique_ptr<GradSums> make_grads(const Model& model, const at::Device& device,
-                                     const Zero& zero) {
+std::unique_ptr<GradStore> make_grads(const Model& model, const at::Device& device,
+                                      const Zero& zero) {
   const model::ModelLayout& layout = model.trained_layout();
   std::vector<bool> overwritten = overwritten_blocks(model);
   if (!zero.gradients()) {

@@ -48,8 +48,8 @@ int64_t bucket(int64_t tokens);
 std::vector<bool> overwritten_blocks(const Model& model);
 
 // Gradients of what is trained: whole on every rank, or sharded. All references outlive them.
-std::unique_ptr<GradSums> make_grads(const Model& model, const at::Device& device,
-                                     const Zero& zero);
+std::unique_ptr<GradStore> make_grads(const Model& model, const at::Device& device,
+                                      const Zero& zero);
 
 class Executor {
  public:

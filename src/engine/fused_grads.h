@@ -19,6 +19,7 @@ class FusedGrads : public GradStream {
              std::vector<bool> overwritten, AdamW& optimizer, const Zero& zero = {})
       : GradStream(layout, tied, device, std::move(overwritten), zero), optimizer_(optimizer) {}
 
+  std::vector<at::Tensor>& sums() override { return none_; }
   at::Tensor update(AdamW& optimizer) override {
     settle();
     return optimizer.end();
@@ -31,6 +32,7 @@ class FusedGrads : public GradStream {
 
  private:
   AdamW& optimizer_;
+  std::vector<at::Tensor> none_;
 };
 
 }  // namespace trireme::engine

@@ -1,6 +1,7 @@
 #include "engine/grad_stream.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <utility>
 
@@ -29,6 +30,7 @@ void GradStream::ready(int64_t block) {
   Buffer& buffer = buffer_of(block);
   TRIREME_CHECK(buffer.block < 0, "gradients of block {} are wanted before those of {} are done",
                 block, buffer.block);
+  take_sum(buffer);
   buffer.block = block;
   buffer.fresh = overwritten_[block] && !holds(block);
   buffer.arrival = side_->run([&] {
@@ -46,7 +48,8 @@ at::Tensor GradStream::accumulator(int64_t block) {
   buffer.arrival->wait();
   // A tied model's embedding is there already.
   const int64_t next = block - 1;
-  if (next >= 0 && layout_.blocks[next].numel > 0 && buffer_of(next).block < 0) ready(next);
+  const bool free = next >= 0 && buffer_of(next).block < 0 && buffer_of(next).summed < 0;
+  if (free && layout_.blocks[next].numel > 0) ready(next);
   return buffer.memory.narrow(0, 0, layout_.blocks[block].numel);
 }
 
@@ -55,12 +58,19 @@ bool GradStream::take_fresh(int64_t block) { return std::exchange(buffer_of(bloc
 void GradStream::finish(int64_t block) {
   Buffer& buffer = buffer_of(block);
   TRIREME_CHECK(buffer.block == block);
-  const at::Tensor all = flat(buffer, block);
-  buffer.arrival = side_->run([&] {
-    zero_.reduce(all)->wait();
-    take(block, zero_.mine(all));
-  });
   buffer.block = -1;
+  buffer.summed = block;
+  buffer.arrival = side_->run([&] { buffer.pending = zero_.reduce(flat(buffer, block)); });
+  if (zero_.ranks == 1) take_sum(buffer);
+}
+
+void GradStream::take_sum(Buffer& buffer) {
+  if (buffer.summed < 0) return;
+  const int64_t block = std::exchange(buffer.summed, -1);
+  buffer.arrival = side_->run([&] {
+    buffer.pending->wait();
+    take(block, zero_.mine(flat(buffer, block)));
+  });
 }
 
 void GradStream::clear() {
@@ -70,8 +80,28 @@ void GradStream::clear() {
 
 void GradStream::settle() {
   for (Buffer& buffer : buffers_) {
+    take_sum(buffer);
     if (buffer.arrival) buffer.arrival->wait();
   }
+}
+
+ShardedGrads::ShardedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
+                           std::vector<bool> overwritten, const Zero& zero)
+    : GradStream(layout, tied, device, std::move(overwritten), zero) {
+  for (const model::BlockLayout& block : layout.blocks) {
+    sums_.push_back(
+        at::zeros({zero.shard(block.numel).size}, at::TensorOptions(at::kFloat).device(device)));
+  }
+}
+
+void ShardedGrads::clear() {
+  GradStream::clear();
+  for (const at::Tensor& sum : sums_) sum.zero_();
+}
+
+std::vector<at::Tensor>& ShardedGrads::sums() {
+  settle();
+  return sums_;
 }
 
 }  // namespace trireme::engine

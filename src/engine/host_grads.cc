@@ -32,10 +32,12 @@ void HostGrads::clear() {
   std::ranges::fill(squares_, at::Tensor());
 }
 
-at::Tensor HostGrads::update(AdamW& optimizer) {
+std::vector<at::Tensor>& HostGrads::sums() {
   settle();
-  return optimizer.step(blocks_, squares_);
+  return blocks_;
 }
+
+at::Tensor HostGrads::update(AdamW& optimizer) { return optimizer.step(sums(), squares_); }
 
 void HostGrads::fetch(int64_t block, const at::Tensor& mine) {
   transfer_->start(Direction::kToDevice, {{blocks_[block], mine}})->wait();

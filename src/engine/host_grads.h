@@ -23,6 +23,7 @@ class HostGrads : public GradStream {
             std::vector<bool> overwritten, HostArena& arena, const Zero& zero = {});
 
   void clear() override;
+  std::vector<at::Tensor>& sums() override;
   at::Tensor update(AdamW& optimizer) override;
 
  protected:

@@ -146,7 +146,7 @@ void clear_accumulator(const model::BlockLayout& block, bool overwritten, const 
   overwritten ? zero_gaps(block, block.decayed, flat) : static_cast<void>(flat.zero_());
 }
 
-at::Tensor GradSums::update(AdamW& optimizer) {
+at::Tensor GradStore::update(AdamW& optimizer) {
   const std::vector<at::Tensor>& grads = sums();
   return optimizer.step(grads, squares_of(grads));
 }
@@ -191,67 +191,6 @@ std::vector<at::Tensor>& ResidentGrads::sums() {
     if (pending) pending->wait();
     pending.reset();
   }
-  return sums_;
-}
-
-ShardedGrads::ShardedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
-                           std::vector<bool> overwritten, const Zero& zero)
-    : layout_(layout),
-      zero_(zero),
-      overwritten_(std::move(overwritten)),
-      sizes_(layout, zero, tied) {
-  for (const int64_t numel : sizes_.sizes) {
-    buffers_.push_back({at::empty({numel}, on(device, at::kFloat)), -1, {}});
-  }
-  for (const model::BlockLayout& block : layout.blocks) {
-    sums_.push_back(at::zeros({zero.shard(block.numel).size}, on(device, at::kFloat)));
-  }
-}
-
-at::Tensor ShardedGrads::flat(const Buffer& buffer) const {
-  return buffer.memory.narrow(0, 0, zero_.padded(layout_.blocks[buffer.block].numel));
-}
-
-at::Tensor ShardedGrads::accumulator(int64_t block) {
-  Buffer& buffer = buffers_[sizes_.of(block)];
-  if (buffer.block != block || buffer.pending) {
-    TRIREME_CHECK(buffer.block < 0 || buffer.pending,
-                  "gradients of block {} are wanted before those of {} are done", block,
-                  buffer.block);
-    add(buffer);
-    buffer.block = block;
-    clear_accumulator(layout_.blocks[block], overwritten_[block], flat(buffer));
-    fresh_ = overwritten_[block];
-  }
-  return buffer.memory.narrow(0, 0, layout_.blocks[block].numel);
-}
-
-bool ShardedGrads::take_fresh(int64_t) {
-  const bool fresh = fresh_;
-  fresh_ = false;
-  return fresh;
-}
-
-void ShardedGrads::finish(int64_t block) {
-  Buffer& buffer = buffers_[sizes_.of(block)];
-  TRIREME_CHECK(buffer.block == block);
-  buffer.pending = zero_.reduce(flat(buffer));
-}
-
-void ShardedGrads::add(Buffer& buffer) {
-  if (!buffer.pending) return;
-  buffer.pending->wait();
-  buffer.pending.reset();
-  sums_[buffer.block].add_(zero_.mine(flat(buffer)));
-  buffer.block = -1;
-}
-
-void ShardedGrads::clear() {
-  for (const at::Tensor& sum : sums_) sum.zero_();
-}
-
-std::vector<at::Tensor>& ShardedGrads::sums() {
-  for (Buffer& buffer : buffers_) add(buffer);
   return sums_;
 }
 

@@ -46,17 +46,12 @@ class GradStore {
   virtual void clear() = 0;
   // A pass begins, the last of its step or not.
   virtual void begin_pass(bool last) = 0;
+  // fp32 blocks of this rank's shards, summed over ranks, once all have arrived; none where the
+  // optimizer has had them.
+  virtual std::vector<at::Tensor>& sums() = 0;
   // After the last pass of a step that the optimizer has begun: updates what it has not updated
   // yet, and returns the norm before clipping.
-  virtual at::Tensor update(AdamW& optimizer) = 0;
-};
-
-// Gradients that are there, summed over ranks, when a step's passes are done.
-class GradSums : public GradStore {
- public:
-  // fp32 blocks of this rank's shards, once all have arrived.
-  virtual std::vector<at::Tensor>& sums() = 0;
-  at::Tensor update(AdamW& optimizer) override;
+  virtual at::Tensor update(AdamW& optimizer);
 };
 
 // Where fp32 master weights are.
@@ -99,9 +94,6 @@ class ResidentParams : public ParamStore {
   at::Tensor whole(int64_t block) const;
 
  private:
-  at::Tensor shard_of(const at::Tensor& whole) const;
-  at::Tensor empty_whole(int64_t block, const at::TensorOptions& options) const;
-
   const model::ModelLayout& layout_;
   Zero zero_;
   at::Device device_;
@@ -149,7 +141,7 @@ int64_t widest_layer(const model::ModelLayout& layout);
 void clear_accumulator(const model::BlockLayout& block, bool overwritten, const at::Tensor& flat);
 
 // Every rank has whole gradients of its own, which are summed over ranks in the last pass.
-class ResidentGrads : public GradSums {
+class ResidentGrads : public GradStore {
  public:
   // overwritten: of each block, whether backward writes all of its decayed part with products: it
   // is then not zeroed, which would be one pass over the memory more.
@@ -170,39 +162,6 @@ class ResidentGrads : public GradSums {
   std::vector<at::Tensor> sums_;    // views of them
   std::vector<dist::PendingPtr> pending_;
   bool last_ = true;
-};
-
-// Every rank has its shard of the sums; each pass's gradients of a block exist until they are
-// summed over ranks, beside the backward of the blocks after it (ZeRO-2 and 3).
-class ShardedGrads : public GradSums {
- public:
-  // overwritten: as ResidentGrads'. tied: the embedding's gradient grows from the head's backward
-  // to the end.
-  ShardedGrads(const model::ModelLayout& layout, bool tied, const at::Device& device,
-               std::vector<bool> overwritten, const Zero& zero);
-  at::Tensor accumulator(int64_t block) override;
-  bool take_fresh(int64_t block) override;
-  void finish(int64_t block) override;
-  void clear() override;
-  void begin_pass(bool) override {}
-  std::vector<at::Tensor>& sums() override;
-
- private:
-  struct Buffer {
-    at::Tensor memory;
-    int64_t block = -1;        // whose gradient is in it
-    dist::PendingPtr pending;  // of its sum over ranks
-  };
-  at::Tensor flat(const Buffer& buffer) const;  // [padded]
-  void add(Buffer& buffer);                     // to its sum, when that is there
-
-  const model::ModelLayout& layout_;
-  Zero zero_;
-  std::vector<bool> overwritten_;
-  BlockBuffers sizes_;
-  std::vector<Buffer> buffers_;
-  std::vector<at::Tensor> sums_;
-  bool fresh_ = false;
 };
 
 }  // namespace trireme::engine
