@@ -50,4 +50,11 @@ class RingAttention : public Attention {
   double scale_;
 };
 
+// Bytes per row that a backward call, the larger, holds beside the results, with numbers of
+// `element` bytes: gradients of queries, and thrice those of keys and values, in fp32; keys and
+// values twice; a block's gradients.
+constexpr int64_t ring_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
+  return 4 * (q_dim + 3 * 2 * kv_dim) + element * (2 * 2 * kv_dim + q_dim + 2 * kv_dim);
+}
+
 }  // namespace trireme::attention

@@ -19,16 +19,6 @@ at::Tensor read_by(const HeadGroups& of, int64_t index, const at::Tensor& x) {
 
 }  // namespace
 
-void check_ulysses(int64_t heads, int64_t degree, const std::string& option) {
-  if (heads % degree == 0) return;
-  std::string degrees;
-  for (int64_t d = 1; d <= heads; ++d) {
-    if (heads % d == 0) degrees += (d == 1 ? "" : ", ") + std::to_string(d);
-  }
-  fail("{} {}: does not divide the model's {} attention heads: use one of {}", option, degree,
-       heads, degrees);
-}
-
 HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t bytes_of_a_head,
                        int64_t most_bytes) {
   TRIREME_CHECK(heads % ranks == 0 && heads % kv_heads == 0);

@@ -12,10 +12,6 @@
 
 namespace trireme::attention {
 
-// UserError: the degree does not divide the query heads; names degrees that do. `option`: what set
-// it.
-void check_ulysses(int64_t heads, int64_t degree, const std::string& option);
-
 // How a rank's heads are exchanged and attended to.
 struct HeadGroups {
   int64_t repeats;  // copies of each key head
@@ -46,8 +42,8 @@ int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_
 // in groups: one travels while the one before it is attended to.
 class UlyssesAttention : public Attention {
  public:
-  // Rank r of `group` holds the rows [bounds[r], bounds[r+1]) of the sequence, of which `whole`
-  // computes attention. `group` outlives this; its size divides the query heads.
+  // Rank r of `group` holds [bounds[r], bounds[r+1]) of the rows that `whole` attends over: of the
+  // sequence, or of a ring's part of it. `group` outlives this; its size divides the query heads.
   UlyssesAttention(std::unique_ptr<Attention> whole, const dist::Group& group,
                    std::vector<int64_t> bounds, int64_t most_bytes = kHeadGroupBytes);
 

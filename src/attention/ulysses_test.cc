@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/testing.h"
 #include "dist/testing.h"
 #include "ops/testing.h"
 
@@ -81,14 +80,6 @@ TEST(UlyssesAttention, SendsTheLeast) {
     EXPECT_EQ(traffic.calls, 4);
     EXPECT_EQ(traffic.bytes, 3 * 8 * kDim * 4 * (2 + 1 + 1 + 2));
   });
-}
-
-TEST(UlyssesAttention, ADegreeThatDoesNotDivideTheHeadsIsRefusedWithThoseThatDo) {
-  EXPECT_EQ(
-      user_error([] { check_ulysses(12, 8, "sequence_parallel.size"); }),
-      "sequence_parallel.size 8: does not divide the model's 12 attention heads: use one of 1, 2, "
-      "3, 4, 6, 12");
-  check_ulysses(32, 8, "");
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <numeric>
 
 #include "attention/block.h"
-#include "attention/ulysses.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
@@ -29,7 +28,8 @@ namespace {
 
 using config::Json;
 
-constexpr config::Span kCounted[] = {config::Span::kUlysses, config::Span::kShards};
+constexpr config::Span kCounted[] = {config::Span::kRing, config::Span::kUlysses,
+                                     config::Span::kSequence, config::Span::kShards};
 
 // `documents` of `length` tokens, every token trained.
 data::PackedBatch random_batch(int64_t vocab, int64_t length, int64_t documents, uint64_t seed) {
@@ -268,8 +268,9 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
                                       run.optimizer_in_backward,
                                       ranks.mesh.spec(),
                                       engine::Zero(ranks.mesh, run.zero_stage),
+                                      ranks.mesh.group(config::Span::kRing).index(),
                                       ranks.mesh.group(config::Span::kUlysses).index(),
-                                      {run.length * run.documents},
+                                      {batches.mine[0].document_starts},
                                       run.steps},
                                      ranks.mesh);
   }
@@ -355,12 +356,10 @@ int bench(const config::RunConfig& run, const Ranks& ranks) {
   Subject subject(run);
   engine::Model& model = subject.model();
   const bool training = run.steps > 0;
-  attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
-                           "--sequence_parallel_size");
   const engine::Machine machine = prepare_machine(run, ranks);
   const engine::MemoryPlan plan =
       plan_run(run, model, machine, {run.length * run.documents, run.length, run.documents},
-               training, training, engine::Zero(ranks.mesh, run.zero_stage));
+               training, training, ranks.mesh);
   engine::Phases phases(machine.device);
   const auto telling = ranks.tell_where([&] { return phases.where(); });
   Json result;

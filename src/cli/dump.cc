@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "attention/ulysses.h"
 #include "base/error.h"
 #include "cli/prepare.h"
 #include "cli/ranks.h"
@@ -141,14 +140,12 @@ int dump(const config::RunConfig& run, const Ranks& ranks) {
          ranks.mesh.spec().ranks());
   }
   const engine::ModelFolder model(run);
-  attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
-                           "--sequence_parallel_size");
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
   const engine::Machine machine = prepare_machine(run, ranks);
   const int64_t tokens = std::ssize(batch.tokens);
   const engine::MemoryPlan plan = plan_run(
       run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1}, run.grads,
-      /*optimizer=*/false, engine::Zero(ranks.mesh, run.zero_stage));
+      /*optimizer=*/false, ranks.mesh);
   engine::Phases phases(machine.device);
   const auto telling = ranks.tell_where([&] { return phases.where(); });
   engine::explain_out_of_memory(plan, phases, machine,

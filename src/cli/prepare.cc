@@ -8,8 +8,9 @@
 #include "base/log.h"
 #include "base/stopwatch.h"
 #include "base/units.h"
+#include "config/shapes.h"
 #include "engine/optimizer.h"
-#include "layout/sequence.h"
+#include "engine/rank_batch.h"
 
 namespace trireme::cli {
 namespace {
@@ -36,6 +37,11 @@ void check_widths(const engine::Model& model, const engine::Machine& machine) {
       spec.hidden, spec.moe->intermediate);
 }
 
+layout::Order order_of(const std::string& name) {
+  if (name == "contiguous") return layout::Order::kContiguous;
+  return name == "zigzag" ? layout::Order::kZigzag : layout::Order::kBalanced;
+}
+
 }  // namespace
 
 bool help_shown(config::Verb verb, Arguments arguments) {
@@ -55,9 +61,13 @@ std::string tokenizer_folder(const config::RunConfig& run) {
   return run.tokenizer.empty() ? run.model : run.tokenizer;
 }
 
+config::ModelSpec model_spec(const config::RunConfig& run) {
+  return run.shape.empty() ? config::read_model_spec(run.model) : config::known_shape(run.shape);
+}
+
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
                             const engine::Machine& machine, engine::BatchSize batch, bool training,
-                            bool optimizer, const layout::Sharding& sharding) {
+                            bool optimizer, const dist::Mesh& mesh) {
   check_widths(model, machine);
   if (run.offload_param == "cpu" && optimizer && !model.adapters) {
     fail(
@@ -70,29 +80,32 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
     batch.tokens = engine::bucket(batch.tokens);
     batch.longest = engine::bucket(batch.longest);
   }
-  const std::vector<int64_t> rows = layout::even_cut(batch.tokens, run.sequence_parallel_size);
-  return engine::plan_memory({.activations = {.model = &model,
-                                              .cuda = machine.device.is_cuda(),
-                                              .dtype = machine.dtype,
-                                              .training = training,
-                                              .ulysses = run.sequence_parallel_size,
-                                              .tokens = rows[1],  // the most that a rank has
-                                              .longest = batch.longest,
-                                              .documents = batch.documents,
-                                              .keep = run.keep,
-                                              .tiles = {run.mlp_tile, run.loss_tile},
-                                              .offload = run.offload_activations,
-                                              .host_room = machine.host_budget,
-                                              .number_checkpoints = run.number_checkpoints},
-                              .optimizer = optimizer,
-                              .master_weights = run.master_weights,
-                              .moments = engine::moment_format(run.moments_dtype),
-                              .update = engine::update_place(run, machine),
-                              .fused = optimizer && run.optimizer_in_backward,
-                              .layers_on_host = run.offload_param == "cpu",
-                              .sharding = sharding,
-                              .program = machine.program,
-                              .budget = machine.budget});
+  engine::MemoryPlan plan =
+      engine::plan_memory({.activations = {.model = &model,
+                                           .cuda = machine.device.is_cuda(),
+                                           .dtype = machine.dtype,
+                                           .training = training,
+                                           .ring = mesh.spec().ring,
+                                           .ulysses = mesh.spec().ulysses,
+                                           .tokens = engine::most_rows(mesh.spec(), batch.tokens),
+                                           .longest = batch.longest,
+                                           .documents = batch.documents,
+                                           .keep = run.keep,
+                                           .tiles = {run.mlp_tile, run.loss_tile},
+                                           .offload = run.offload_activations,
+                                           .host_room = machine.host_budget,
+                                           .number_checkpoints = run.number_checkpoints},
+                           .optimizer = optimizer,
+                           .master_weights = run.master_weights,
+                           .moments = engine::moment_format(run.moments_dtype),
+                           .update = engine::update_place(run, machine),
+                           .fused = optimizer && run.optimizer_in_backward,
+                           .layers_on_host = run.offload_param == "cpu",
+                           .sharding = engine::Zero(mesh, run.zero_stage),
+                           .program = machine.program,
+                           .budget = machine.budget});
+  plan.execution.ring_order = order_of(run.ring_order);
+  return plan;
 }
 
 std::unique_ptr<engine::Weights> load_weights(const config::RunConfig& run,

@@ -23,11 +23,14 @@ void require(const std::string& value, const std::string& flag, const std::strin
 
 std::string tokenizer_folder(const config::RunConfig& run);
 
+// Of --model, or of bench's --shape.
+config::ModelSpec model_spec(const config::RunConfig& run);
+
 // A memory plan for batches of which each rank has its rows; training: with gradients, and
 // optimizer state if asked for.
 engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& model,
                             const engine::Machine& machine, engine::BatchSize batch, bool training,
-                            bool optimizer, const layout::Sharding& sharding = {});
+                            bool optimizer, const dist::Mesh& mesh = {});
 
 // Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
 std::unique_ptr<engine::Weights> load_weights(

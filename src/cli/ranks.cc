@@ -17,6 +17,8 @@
 #include "base/log.h"
 #include "cli/alike.h"
 #include "cli/ending.h"
+#include "cli/prepare.h"
+#include "config/sequence_parallel.h"
 #include "dist/gather_texts.h"
 
 namespace trireme::cli {
@@ -24,11 +26,15 @@ namespace {
 
 using config::Span;
 
-constexpr Span kSpans[] = {Span::kData, Span::kUlysses, Span::kShards};
+constexpr Span kSpans[] = {Span::kData, Span::kRing, Span::kUlysses, Span::kSequence,
+                           Span::kShards};
 constexpr std::chrono::seconds kMeeting{60};  // ranks that a launcher starts together
 
-config::MeshSpec mesh_of(const config::RunConfig& run, int64_t ranks) {
-  return config::fill_mesh({.ulysses = run.sequence_parallel_size}, ranks);
+config::MeshSpec mesh_of(const config::RunConfig& run, const dist::Launch& launch) {
+  if (run.sequence_parallel_size == 1) return config::fill_mesh({}, launch.ranks);
+  const config::SequenceDegrees degrees =
+      config::sequence_degrees(run, model_spec(run), launch.local_ranks);
+  return config::fill_mesh({.ring = degrees.ring, .ulysses = degrees.ulysses}, launch.ranks);
 }
 
 // Without destructors: they would wait for what is pending with ranks that are gone.
@@ -119,7 +125,7 @@ dist::Wire wire_of(const std::vector<Seat>& seats) {
 
 void meet(const config::RunConfig& run, config::Verb verb, const dist::Launch& launch,
           Ranks& ranks) {
-  const config::MeshSpec spec = mesh_of(run, launch.ranks);
+  const config::MeshSpec spec = mesh_of(run, launch);
   const dist::Timeouts timeouts{kMeeting, std::chrono::seconds(run.collective_timeout)};
   dist::Group control = dist::control_group(launch.ranks, launch.rank, *ranks.store, timeouts);
   check_alike(run, verb, control);
@@ -139,7 +145,7 @@ void wait_for_all(const dist::Group& control) {
 int run_on_ranks(const config::RunConfig& run, config::Verb verb,
                  const std::function<int(const Ranks&)>& body) {
   const dist::Launch launch = dist::read_launch();
-  mesh_of(run, launch.ranks);  // before anybody is waited for
+  mesh_of(run, launch);  // before anybody is waited for
   if (launch.ranks == 1) return body({});
   only_warn(launch.rank != 0);
   Ranks ranks;

@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "attention/block.h"
-#include "attention/ulysses.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -80,8 +79,13 @@ engine::BatchSize largest_batch(const config::RunConfig& run,
 Json ranks_json(const config::MeshSpec& mesh, int64_t zero_stage) {
   return {{"ranks", mesh.ranks()},
           {"data", mesh.data},
+          {"ring", mesh.ring},
           {"ulysses", mesh.ulysses},
           {"zero_stage", zero_stage}};
+}
+
+std::string how_shared(const config::MeshSpec& mesh) {
+  return mesh.ring == 1 ? "" : fmt::format(" (ring {} x Ulysses {})", mesh.ring, mesh.ulysses);
 }
 
 Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
@@ -136,20 +140,17 @@ int train(const config::RunConfig& run, const std::optional<config::DeepSpeed>& 
   const data::Tokenizer tokenizer(tokenizer_folder(run));
   engine::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
   const engine::TrainingSamples samples = read_samples(run, tokenizer);
-  attention::check_ulysses(model.spec.heads, run.sequence_parallel_size,
-                           "--sequence_parallel_size");
   const engine::Machine machine = prepare_machine(run, ranks);
   const engine::BatchSize largest = largest_batch(run, samples);
   log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
       model.layout.numel(), config::family_name(model.spec.family), machine.name,
       samples.train.size(), samples.validation.size(), largest.longest);
   if (ranks.mesh.spec().ranks() > 1) {
-    log("{} ranks: {} with sequences of their own x {} that share each; ZeRO stage {}",
-        ranks.mesh.spec().ranks(), ranks.mesh.spec().data, ranks.mesh.spec().ulysses,
-        run.zero_stage);
+    const config::MeshSpec& mesh = ranks.mesh.spec();
+    log("{} ranks: {} with sequences of their own x {} that share each{}; ZeRO stage {}",
+        mesh.ranks(), mesh.data, mesh.sequence(), how_shared(mesh), run.zero_stage);
   }
-  const engine::MemoryPlan plan =
-      plan_run(run, model, machine, largest, true, true, engine::Zero(ranks.mesh, run.zero_stage));
+  const engine::MemoryPlan plan = plan_run(run, model, machine, largest, true, true, ranks.mesh);
   log("memory of {}:\n{}", ranks.mesh.spec().ranks() > 1 ? "each rank" : "this run", plan.text());
   if (run.optimizer_in_backward && run.max_grad_norm > 0) {
     log("optimizer in backward: gradients are clipped {}",

@@ -129,10 +129,9 @@ void DeepSpeedRules::parallel() {
   if (const GivenKey* type = file_.find_explicit("sequence_parallel.type")) {
     config.sequence_parallel_type =
         type->value == "all_to_all" ? "ulysses" : type->value.get<std::string>();
-    if (config.sequence_parallel_size > 1 && config.sequence_parallel_type != "ulysses") {
-      fail("{}: {}: not built in this version: write \"ulysses\"", type->where, type->value.dump());
-    }
-    done(*type, "Ulysses");
+    run_.given.contains("sequence_parallel_type")
+        ? no_effect(*type, "--sequence_parallel_type was given")
+        : set(*type, "sequence_parallel_type", config.sequence_parallel_type);
   }
   config.tensor_parallel_size = parallel_size("tensor_parallel.autotp_size", true, nullptr);
   config.pipeline_stages = parallel_size("pipeline.stages", true, nullptr);

@@ -377,6 +377,19 @@ TEST(DeepSpeed, DegreesAndStageReachTheRun) {
   EXPECT_EQ(given.batch_size * given.gradient_accumulation_steps, 4);
 }
 
+TEST(DeepSpeed, HowASequenceIsSharedReachesTheRun) {
+  const auto type = [](const std::string& text, const std::vector<std::string>& arguments = {}) {
+    RunConfig run = run_with(arguments);
+    apply_deepspeed(R"({"sequence_parallel": {"size": 4, "type": ")" + text + "\"}}", "ds.json", 4,
+                    run);
+    return run.sequence_parallel_type;
+  };
+  EXPECT_EQ(type("ring"), "ring");
+  EXPECT_EQ(type("hybrid"), "hybrid");
+  EXPECT_EQ(type("all_to_all"), "ulysses");
+  EXPECT_EQ(type("ring", {"--sequence_parallel_type", "hybrid"}), "hybrid");
+}
+
 TEST(DeepSpeed, LogWarmUpByDefaultIsSaid) {
   RunConfig run = run_with({"--warmup_steps", "10"});
   const DeepSpeed result = apply(R"({"scheduler": {"type": "WarmupLR"}})", run);

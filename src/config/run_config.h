@@ -104,7 +104,10 @@ struct RunConfig {
   int64_t loss_tile = 0;                      // rows of a head+loss tile; 0 = chosen
   bool deterministic = false;
   bool disable_flash_attn = false;
-  int64_t sequence_parallel_size = 1;  // ranks that share each sequence
+  int64_t sequence_parallel_size = 1;              // ranks that share each sequence
+  std::string sequence_parallel_type = "ulysses";  // ulysses | ring | hybrid
+  int64_t ulysses_size = 0;                        // of a hybrid; 0 = chosen
+  std::string ring_order = "balanced";             // balanced | zigzag | contiguous
   int64_t zero_stage = 1;
   int64_t collective_timeout = 600;  // seconds that a rank waits for the others
   std::string deepspeed;             // DeepSpeed JSON

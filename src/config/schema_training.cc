@@ -268,8 +268,29 @@ std::vector<Option> machine_options() {
        .min = 1,
        .max = 4096,
        .numerics = kChanges,
-       .help = "ranks that share each sequence and exchange attention heads (Ulysses); the others "
-               "train on sequences of their own"},
+       .help = "ranks that share each sequence; the others train on sequences of their own"},
+      {.name = "sequence_parallel_type",
+       .field = &RunConfig::sequence_parallel_type,
+       .choices = {"ulysses", "ring", "hybrid"},
+       .numerics = kChanges,
+       .help =
+           "what they exchange for attention: heads, keys and values round a ring, or heads within "
+           "groups that form a ring"},
+      {.name = "ulysses_size",
+       .field = &RunConfig::ulysses_size,
+       .unit = "ranks",
+       .min = 0,
+       .max = 4096,
+       .numerics = kChanges,
+       .help =
+           "ranks of a hybrid's group that exchanges heads; 0 = as many as the key heads and the "
+           "machine allow"},
+      {.name = "ring_order",
+       .field = &RunConfig::ring_order,
+       .choices = {"balanced", "zigzag", "contiguous"},
+       .numerics = kChanges,
+       .help = "rows of a ring's rank: zigzag, or finer where documents make that uneven; always "
+               "zigzag; or one run"},
       {.name = "zero_stage",
        .field = &RunConfig::zero_stage,
        .min = 0,

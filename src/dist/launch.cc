@@ -27,11 +27,17 @@ int64_t number(const char* name, const std::string& text, int64_t least, int64_t
 
 constexpr int64_t kMostRanks = int64_t{1} << 20, kMostPort = 65535;
 
+// Where the launcher does not say it, all ranks are taken to be on one machine.
+int64_t local_ranks(const char* name, int64_t ranks) {
+  return number(name, env(name).value_or(std::to_string(ranks)), 1, kMostRanks);
+}
+
 Launch from_torchrun() {
   Launch launch{.launcher = env("TORCHELASTIC_RUN_ID") ? "torchrun" : "environment"};
   launch.ranks = number("WORLD_SIZE", required("WORLD_SIZE", "RANK"), 1, kMostRanks);
   launch.rank = number("RANK", required("RANK", "WORLD_SIZE"), 0, launch.ranks - 1);
   launch.local_rank = number("LOCAL_RANK", env("LOCAL_RANK").value_or("0"), 0, launch.ranks - 1);
+  launch.local_ranks = local_ranks("LOCAL_WORLD_SIZE", launch.ranks);
   if (launch.ranks == 1) return launch;
   launch.address = required("MASTER_ADDR", "WORLD_SIZE");
   launch.port = number("MASTER_PORT", required("MASTER_PORT", "WORLD_SIZE"), 1, kMostPort);
@@ -49,6 +55,7 @@ Launch from_slurm() {
       number("SLURM_PROCID", required("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"), 0, launch.ranks - 1);
   launch.local_rank =
       number("SLURM_LOCALID", env("SLURM_LOCALID").value_or("0"), 0, launch.ranks - 1);
+  launch.local_ranks = local_ranks("SLURM_NTASKS_PER_NODE", launch.ranks);
   if (launch.ranks == 1) return launch;
   const auto given = env("MASTER_ADDR");
   launch.address =

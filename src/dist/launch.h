@@ -9,7 +9,8 @@ namespace trireme::dist {
 struct Launch {
   std::string launcher = "none";
   int64_t rank = 0, ranks = 1;
-  int64_t local_rank = 0;    // on this machine
+  int64_t local_rank = 0;  // on this machine
+  int64_t local_ranks = 1;
   std::string address = {};  // of rank 0
   int64_t port = 0;
   bool agent_store = false;  // the launcher answers there already: nobody listens

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attention/block.h"
+#include "attention/ring.h"
 #include "attention/ulysses.h"
 #include "engine/host_arena.h"
 
@@ -94,8 +95,9 @@ int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& kee
                               ? attention::backward_scratch(s.heads, s.kv_heads, s.head_dim)
                               : 0;
   const int64_t padded = T + (r.documents - 1) * attention::kDocumentPadding;
-  const int64_t exchange = attention::exchange_bytes(s.heads, s.kv_heads, s.head_dim, r.ulysses,
-                                                     T * r.ulysses, e);
+  const int64_t exchange =
+      attention::exchange_bytes(s.heads, s.kv_heads, s.head_dim, r.ulysses, T * r.ulysses, e) +
+      (r.ring > 1 ? T * attention::ring_bytes(qd, s.kv_dim(), e) : 0);
   const int64_t attention =
       T * e * (C + qd + (qkv - s.kv_dim()) + qkv + recomputed) + padded * scratch + exchange;
   int64_t tile = 0;  // of MLP or experts, per row

@@ -27,7 +27,7 @@ struct ActivationRequest {
   bool cuda = false;
   at::ScalarType dtype = at::kFloat;
   bool training = true;
-  int64_t ulysses = 1;             // ranks that share each micro-batch
+  int64_t ring = 1, ulysses = 1;   // ranks that share each micro-batch: their product
   int64_t tokens = 0;              // this rank's of the longest micro-batch
   int64_t longest = 0;             // tokens of its longest document
   int64_t documents = 1;           // the most that a micro-batch has
@@ -36,6 +36,8 @@ struct ActivationRequest {
   std::string offload = "auto";    // to the host, auto: what does not fit on the device; all; none
   int64_t host_room = 0;           // bytes
   int64_t number_checkpoints = 0;  // layer inputs that are kept; 0: of every layer
+
+  int64_t shared() const { return ring * ulysses; }
 };
 
 struct ActivationPlan {

@@ -7,10 +7,8 @@
 #include <cmath>
 #include <iterator>
 
-#include "attention/attention.h"
-#include "attention/ulysses.h"
 #include "engine/grad_stream.h"
-#include "layout/sequence.h"
+#include "engine/rank_batch.h"
 #include "model/head.h"
 #include "model/rope_frequencies.h"
 #include "ops/linear.h"
@@ -19,37 +17,6 @@
 
 namespace trireme::engine {
 namespace {
-
-// Rows [first, end) of a batch: a rank's.
-struct Rows {
-  int64_t first, end;
-};
-
-std::vector<int64_t> of_rows(const std::vector<int64_t>& list, Rows rows) {
-  return {list.begin() + rows.first, list.begin() + rows.end};
-}
-
-// Positions restart at each document.
-std::vector<int64_t> positions(const std::vector<int64_t>& starts, Rows rows) {
-  std::vector<int64_t> list;
-  list.reserve(rows.end - rows.first);
-  auto next = std::ranges::upper_bound(starts, rows.first);
-  for (int64_t i = rows.first; i < rows.end; ++i) {
-    while (*next <= i) ++next;
-    list.push_back(i - *std::prev(next));
-  }
-  return list;
-}
-
-model::Targets trained_rows(const data::PackedBatch& batch, Rows of, const at::Device& device) {
-  std::vector<int64_t> rows, targets;
-  for (int64_t i = of.first; i < of.end; ++i) {
-    if (batch.targets[i] < 0) continue;
-    rows.push_back(i - of.first);
-    targets.push_back(batch.targets[i]);
-  }
-  return {ops::to_device(rows, device), ops::to_device(targets, device)};
-}
 
 // The batch with its only document padded to its bucket. Padding stands behind every real token and
 // has no loss: causal attention never looks at it, and it adds exact zeros to every gradient.
@@ -93,32 +60,19 @@ std::unique_ptr<GradStore> make_grads(const Model& model, const at::Device& devi
                                         zero);
 }
 
-// This rank's rows of one batch on the device.
-struct Executor::Step {
-  Rows rows;
-  at::Tensor tokens;
-  model::Targets targets;
-  std::unique_ptr<attention::Attention> attention;
+// This rank's part of one batch, and what every layer is told of it.
+struct Executor::Step : RankBatch {
   model::LayerContext context;
 
-  Step(const Executor& owner, const data::PackedBatch& batch, model::Lora lora) {
-    const at::Device& device = owner.device_;
-    const std::vector<int64_t> bounds =
-        layout::even_cut(std::ssize(batch.tokens), owner.group_.size());
-    rows = {bounds[owner.group_.index()], bounds[owner.group_.index() + 1]};
-    tokens = ops::to_device(of_rows(batch.tokens, rows), device);
-    targets = trained_rows(batch, rows, device);
-    attention = std::make_unique<attention::LocalAttention>(
-        batch.document_starts, device, 1.0 / std::sqrt(owner.model_.spec.head_dim));
-    if (owner.group_.size() > 1) {
-      attention =
-          std::make_unique<attention::UlyssesAttention>(std::move(attention), owner.group_, bounds);
-    }
-    auto [cos, sin] = ops::rope_table(
-        ops::to_device(positions(batch.document_starts, rows), device), owner.frequencies_);
-    lora.first_row = rows.first;
+  Step(const Executor& owner, const data::PackedBatch& batch, model::Lora lora)
+      : RankBatch(rank_batch(batch, owner.mesh_, owner.plan_.ring_order, owner.device_,
+                             1.0 / std::sqrt(owner.model_.spec.head_dim))) {
+    auto [cos, sin] = ops::rope_table(positions, owner.frequencies_);
+    lora.rows = &rows;
     context = {attention.get(), cos, sin, {owner.plan_.tiles, lora}};
   }
+  Step(const Step&) = delete;  // the context has pointers into it
+  Step& operator=(const Step&) = delete;
 };
 
 Executor::Executor(const Model& model, Weights& weights, const at::Device& device,
@@ -128,7 +82,7 @@ Executor::Executor(const Model& model, Weights& weights, const at::Device& devic
       device_(device),
       plan_(std::move(plan)),
       phases_(phases),
-      group_(mesh.group(config::Span::kUlysses)),
+      mesh_(mesh),
       frequencies_(model::inverse_frequencies(model.spec).to(device)),
       store_(plan_.places, device, arena, make_transfer(device, arena)) {
   arena.wait_until_pinned();
@@ -144,18 +98,23 @@ model::Lora Executor::lora(double dropout, uint64_t seed) const {
 // Each rank has rows of its own of the whole; others' are zeros, and add nothing.
 at::Tensor Executor::real_logits(const data::PackedBatch& batch, const Step& step,
                                  const at::Tensor& x, const model::HeadParams& head) const {
-  const int64_t tokens = std::ssize(batch.tokens), first = std::min(step.rows.first, tokens);
-  const int64_t count = std::min(step.rows.end, tokens) - first;
-  const at::Tensor mine = model::head_logits(model_.spec, x.narrow(0, 0, count), head);
-  if (group_.size() == 1) return mine;
+  const int64_t tokens = std::ssize(batch.tokens);
+  const layout::Rows rows = layout::before(step.rows, tokens);
+  const at::Tensor mine = model::head_logits(model_.spec, x.narrow(0, 0, layout::size(rows)), head);
+  const dist::Group& group = mesh_.group(config::Span::kSequence);
+  if (group.size() == 1) return mine;
   const at::Tensor all = at::zeros({tokens, mine.size(1)}, mine.options());
-  all.narrow(0, first, count).copy_(mine);
-  group_.all_reduce(all)->wait();
+  int64_t at = 0;
+  for (const layout::Range& range : rows) {
+    all.narrow(0, range.first, range.size()).copy_(mine.narrow(0, at, range.size()));
+    at += range.size();
+  }
+  group.all_reduce(all)->wait();
   return all;
 }
 
 at::Tensor Executor::whole(at::Tensor loss) const {
-  group_.all_reduce(loss)->wait();
+  mesh_.group(config::Span::kSequence).all_reduce(loss)->wait();
   return loss;
 }
 

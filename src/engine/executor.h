@@ -16,6 +16,7 @@
 #include "engine/phases.h"
 #include "engine/stores.h"
 #include "engine/weights.h"
+#include "layout/sequence.h"
 #include "model/decoder_layer.h"
 #include "model/head.h"
 
@@ -30,6 +31,7 @@ struct ExecutionPlan {
   // with which it begins. {0}: nothing is run again.
   std::vector<int64_t> segments = {0};
   int64_t host_bytes = 0;  // of the arena
+  layout::Order ring_order = layout::Order::kBalanced;
 };
 
 // Sums, never means. `sum` is a 0-dim fp32 tensor on the device: reading it synchronises.
@@ -54,8 +56,8 @@ std::unique_ptr<GradStore> make_grads(const Model& model, const at::Device& devi
 class Executor {
  public:
   // All references outlive the executor. `arena` has the plan's host_bytes; waits until it is
-  // pinned. The ranks of the mesh's `ulysses` groups compute each batch together, each some rows of
-  // it; all give the same batches, and have the same plan.
+  // pinned. The ranks of the mesh's `sequence` groups compute each batch together, each some rows
+  // of it; all give the same batches, and have the same plan.
   Executor(const Model& model, Weights& weights, const at::Device& device, ExecutionPlan plan,
            HostArena& arena, Phases& phases, const dist::Mesh& mesh);
 
@@ -91,8 +93,8 @@ class Executor {
   at::Device device_;
   ExecutionPlan plan_;
   Phases& phases_;
-  const dist::Group& group_;  // whose ranks share a batch
-  at::Tensor frequencies_;    // of the rotation, on the device
+  const dist::Mesh& mesh_;
+  at::Tensor frequencies_;  // of the rotation, on the device
   std::vector<model::DecoderLayer> layers_;
   ActivationStore store_;
 };

@@ -194,7 +194,7 @@ int64_t longest_that_fits(MemoryRequest request) {
   while (too_long - fits > std::max<int64_t>(1, fits / 256)) {
     const int64_t middle = fits + (too_long - fits) / 2;
     request.activations.tokens = middle;
-    request.activations.longest = middle * request.activations.ulysses;
+    request.activations.longest = middle * request.activations.shared();
     (best_activations(request) ? fits : too_long) = middle;
   }
   return fits;
@@ -204,7 +204,7 @@ std::string remedy(const MemoryRequest& request) {
   const int64_t longest = longest_that_fits(request);
   if (longest == 0) return "no length fits: use LoRA";
   return fmt::format("at most {} tokens in a batch fit: use a smaller --max_length or --batch_size",
-                     longest * request.activations.ulysses);
+                     longest * request.activations.shared());
 }
 
 // The least bytes on the host with which the device has room, if the host is what is too small.

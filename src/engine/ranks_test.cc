@@ -19,8 +19,9 @@ namespace {
 using config::MeshSpec;
 using config::Span;
 
-constexpr Span kSpansUsed[] = {Span::kData, Span::kUlysses, Span::kShards};
-constexpr Span kCounted[] = {Span::kUlysses, Span::kShards};
+constexpr Span kSpansUsed[] = {Span::kData, Span::kRing, Span::kUlysses, Span::kSequence,
+                               Span::kShards};
+constexpr Span kCounted[] = {Span::kRing, Span::kUlysses, Span::kSequence, Span::kShards};
 
 config::ModelSpec tiny(bool experts) {
   config::ModelSpec spec;
@@ -167,6 +168,7 @@ class Program {
                            run_.optimizer_in_backward,
                            mesh_.spec(),
                            zero_,
+                           mesh_.group(Span::kRing).index(),
                            mesh_.group(Span::kUlysses).index(),
                            {},
                            steps};
@@ -175,7 +177,7 @@ class Program {
           batches_of(fifty_documents(), model_.spec.vocab, data_rank(mesh_), micro_batches, i % 3);
       request.batches.clear();
       for (const data::PackedBatch& batch : batches.mine) {
-        request.batches.push_back(std::ssize(batch.tokens));
+        request.batches.push_back(batch.document_starts);
       }
       const TrainStep::Outcome outcome = step.run(batches, run_.learning_rate);
       mesh_.group(Span::kData).all_reduce(outcome.loss)->wait();
@@ -297,6 +299,54 @@ TEST_P(RanksThatTrain, AsOneDoes) {
       }
     });
   }
+}
+
+// A ring of ranks, and a ring of groups that exchange heads: how many of each; experts.
+class Rings : public testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Sequence, Rings,
+                         testing::Values(Case{2, 1, false}, Case{2, 1, true}, Case{3, 1, false},
+                                         Case{4, 1, true}, Case{8, 1, false}, Case{8, 1, true},
+                                         Case{2, 2, false}, Case{2, 2, true}, Case{4, 2, false},
+                                         Case{4, 2, true}, Case{2, 4, false}, Case{2, 4, true}),
+                         ranks_name);
+
+TEST_P(Rings, HaveTheGradientsOfOne) {
+  const auto [ring, ulysses, experts] = GetParam();
+  const Model model{tiny(experts)};
+  const dist::Mesh alone;
+  for (const auto& lengths : {one_document(), fifty_documents()}) {
+    Program single(model, alone, 0);
+    const Program::Gradients one = single.gradients(lengths, 1);
+    const double evaluated = single.evaluate(lengths);
+    for (const int64_t stage : {0, 3}) {
+      dist::run_ranks({.ring = ring, .ulysses = ulysses}, kSpansUsed, [&](const dist::Mesh& mesh) {
+        Program program(model, mesh, stage);
+        const Program::Gradients many = program.gradients(lengths, 1);
+        EXPECT_NEAR(many.loss, one.loss, 1e-6 * one.loss) << "stage " << stage;
+        expect_close(many.blocks, one.blocks, 1e-5);
+        EXPECT_NEAR(program.evaluate(lengths), evaluated, 1e-6 * evaluated);
+      });
+    }
+  }
+}
+
+class RingsThatTrain : public Rings {};
+INSTANTIATE_TEST_SUITE_P(Sequence, RingsThatTrain,
+                         testing::Values(Case{3, 1, true}, Case{2, 2, false}), ranks_name);
+
+TEST_P(RingsThatTrain, AsOneDoesAndSendWhatIsForeseen) {
+  constexpr int64_t kSteps = 20;
+  const auto [ring, ulysses, experts] = GetParam();
+  const Model model{tiny(experts)};
+  const dist::Mesh alone;
+  const Program::Trained one = Program(model, alone, 0).train(kSteps, 2);
+  dist::run_ranks({.ring = ring, .ulysses = ulysses}, kSpansUsed, [&](const dist::Mesh& mesh) {
+    const Program::Trained many = Program(model, mesh, 3).train(kSteps, 2);
+    for (int64_t i = 0; i < kSteps; ++i) {
+      EXPECT_NEAR(many.losses[i], one.losses[i], 1e-5 * one.losses[i]) << i;
+    }
+    expect_equal(many.counted, many.foreseen);
+  });
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "engine/traffic.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "attention/ulysses.h"
 #include "engine/stores.h"
@@ -84,39 +83,66 @@ class Foresight {
     }
   }
 
-  void exchange(int64_t tokens) {
-    const int64_t ranks = r_.mesh.ulysses;
-    all_reduce(Span::kUlysses, kFloat, ranks);  // the loss
-    if (ranks == 1) return;
+  // Of one micro-batch, for attention and the loss.
+  void exchange(const std::vector<int64_t>& starts) {
+    all_reduce(Span::kSequence, kFloat, r_.mesh.sequence());  // the loss
+    if (r_.mesh.sequence() == 1) return;
+    dealt_ = layout::deal(starts, r_.mesh.ring, r_.plan->ring_order).rows;
     const config::ModelSpec& spec = r_.model->spec;
-    const std::vector<int64_t> bounds = layout::even_cut(tokens, ranks);
-    const int64_t rows = bounds[r_.ulysses_index + 1] - bounds[r_.ulysses_index];
+    const int64_t tokens = layout::size(dealt_[r_.ring_index]);
     const attention::HeadGroups of =
-        attention::head_groups(spec.heads, spec.kv_heads, ranks, tokens * spec.head_dim * each_,
-                               attention::kHeadGroupBytes);
-    const auto to_heads = [&](int64_t heads, int64_t times = 1) {
-      for (; times > 0; --times) {
-        add(Span::kUlysses, Collective::kAllToAll,
-            (ranks - 1) * rows * heads * spec.head_dim * each_);
-      }
-    };
-    const auto to_rows = [&](int64_t heads, int64_t times = 1) {
-      for (; times > 0; --times) {
-        add(Span::kUlysses, Collective::kAllToAll, (tokens - rows) * heads * spec.head_dim * each_);
-      }
-    };
+        attention::head_groups(spec.heads, spec.kv_heads, r_.mesh.ulysses,
+                               tokens * spec.head_dim * each_, attention::kHeadGroupBytes);
     for (int64_t i = 0; i < spec.layers; ++i) {
       const bool again = i < r_.plan->segments.back();
       const bool kept =
           r_.plan->keep[i].attention && r_.plan->places[i].attention != Place::kRecompute;
       const int64_t forwards = 1 + again + !kept;
-      to_heads(of.keys, 2 * forwards);
-      to_heads(of.group, of.count() * forwards);
-      to_rows(of.group, of.count() * forwards);
-      to_heads(of.keys, 2);
-      to_heads(of.group, 3 * of.count());  // the output, its gradient, queries
-      to_rows(of.group, of.count());
-      to_rows(of.keys, 2);
+      exchange_heads(of, tokens, forwards);
+      go_round(of, forwards);
+    }
+  }
+
+  void exchange_heads(const attention::HeadGroups& of, int64_t tokens, int64_t forwards) {
+    const int64_t ranks = r_.mesh.ulysses, dim = r_.model->spec.head_dim;
+    if (ranks == 1) return;
+    const std::vector<int64_t> bounds = layout::even_cut(tokens, ranks);
+    const int64_t rows = bounds[r_.ulysses_index + 1] - bounds[r_.ulysses_index];
+    const auto to_heads = [&](int64_t heads, int64_t times) {
+      for (; times > 0; --times) {
+        add(Span::kUlysses, Collective::kAllToAll, (ranks - 1) * rows * heads * dim * each_);
+      }
+    };
+    const auto to_rows = [&](int64_t heads, int64_t times) {
+      for (; times > 0; --times) {
+        add(Span::kUlysses, Collective::kAllToAll, (tokens - rows) * heads * dim * each_);
+      }
+    };
+    to_heads(of.keys, 2 * forwards);
+    to_heads(of.group, of.count() * forwards);
+    to_rows(of.group, of.count() * forwards);
+    to_heads(of.keys, 2);
+    to_heads(of.group, 3 * of.count());  // the output, its gradient, queries
+    to_rows(of.group, of.count());
+    to_rows(of.keys, 2);
+  }
+
+  // Keys and values of a group of heads visit every rank of the ring, and in backward their
+  // gradients come home.
+  void go_round(const attention::HeadGroups& of, int64_t forwards) {
+    const int64_t ranks = r_.mesh.ring;
+    if (ranks == 1) return;
+    const int64_t heads = std::max<int64_t>(1, of.group * of.keys / of.queries);
+    for (int64_t step = 0; step < ranks; ++step) {
+      const int64_t rows = layout::size(dealt_[(r_.ring_index + ranks - step) % ranks]);
+      const int64_t numbers = 2 * rows * heads * r_.model->spec.head_dim;
+      const int64_t visits = step + 1 < ranks ? forwards + 1 : 0;
+      for (int64_t i = 0; i < of.count() * visits; ++i) {
+        add(Span::kRing, Collective::kRingShift, numbers * each_);
+      }
+      for (int64_t i = 0; i < of.count(); ++i) {
+        add(Span::kRing, Collective::kRingShift, numbers * kFloat);
+      }
     }
   }
 
@@ -151,6 +177,7 @@ class Foresight {
   int64_t each_;
   VisitOrder visits_;
   TrafficTable table_;
+  std::vector<layout::Rows> dealt_;  // of the micro-batch at hand, to the ring
 };
 
 }  // namespace
@@ -194,7 +221,8 @@ int64_t paper_bytes(const TrafficRequest& r, Span span) {
   if (span == Span::kUlysses && r.mesh.ulysses > 1) {
     const config::ModelSpec& spec = r.model->spec;
     const int64_t ranks = r.mesh.ulysses;
-    const int64_t tokens = std::accumulate(r.batches.begin(), r.batches.end(), int64_t{0});
+    int64_t tokens = 0;
+    for (const auto& starts : r.batches) tokens += starts.back();
     const int64_t heads = 2 * spec.heads + 2 * std::max(spec.kv_heads, ranks);
     return r.steps * 2 * spec.layers * heads * spec.head_dim * each * (tokens / ranks) *
            (ranks - 1) / ranks;

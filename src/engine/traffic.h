@@ -22,9 +22,10 @@ struct TrafficRequest {
   bool fused = false;  // --optimizer_in_backward
   config::MeshSpec mesh;
   layout::Sharding sharding;
-  int64_t ulysses_index = 0;     // of this rank in its group
-  std::vector<int64_t> batches;  // tokens of each micro-batch of a step
-  int64_t steps = 1;             // from the first on
+  int64_t ring_index = 0, ulysses_index = 0;  // of this rank in its groups
+  // Offsets of the documents of each micro-batch of a step: 0, ..., T.
+  std::vector<std::vector<int64_t>> batches;
+  int64_t steps = 1;  // from the first on
 };
 
 using TrafficTable = std::map<std::pair<config::Span, dist::Collective>, dist::Traffic>;

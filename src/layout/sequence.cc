@@ -135,6 +135,13 @@ Rows slice(const Rows& rows, Range part) {
   return slice;
 }
 
+Rows before(const Rows& rows, int64_t end) {
+  Rows list;
+  for (const Range& range : rows)
+    append(list, {range.first, std::max(range.first, std::min(range.end, end))});
+  return list;
+}
+
 Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, Order order) {
   switch (order) {
     case Order::kContiguous:

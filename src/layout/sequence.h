@@ -27,6 +27,8 @@ using Rows = std::vector<Range>;
 int64_t size(const Rows& rows);
 // Of a rank's own rows, counted from 0, those of `part`.
 Rows slice(const Rows& rows, Range part);
+// Those at positions before `end`, which are the first.
+Rows before(const Rows& rows, int64_t end);
 
 // Causal attention costs a row as many keys as its document has up to it: its area. Cut into as
 // many runs as there are ranks, a document costs the last rank most (kContiguous). Cut into twice

@@ -44,6 +44,8 @@ TEST(Slice, CountsRowsOfARank) {
   EXPECT_EQ(slice(rows, {1, 4}), (Rows{{4, 5}, {10, 12}}));
   EXPECT_EQ(slice(rows, {6, 7}), (Rows{{20, 21}}));
   EXPECT_EQ(slice(rows, {2, 2}), Rows{});
+  EXPECT_EQ(before(rows, 12), (Rows{{3, 5}, {10, 12}}));
+  EXPECT_EQ(before(rows, 20), (Rows{{3, 5}, {10, 14}}));
 }
 
 const Order kOrders[] = {Order::kContiguous, Order::kZigzag, Order::kBalanced};

@@ -1,5 +1,6 @@
 #include "model/linear.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include "base/rng.h"
@@ -10,16 +11,51 @@
 namespace trireme::model {
 namespace {
 
-uint64_t mask_seed(const Lora& lora, const at::Tensor& x) {
-  return ops::dropout_seed(lora.seed, lora.first_row * x.size(1));
+using layout::Range;
+
+// The positions of x's rows.
+layout::Rows positions(const Lora& lora, const at::Tensor& x) {
+  const Range rows{lora.first_row, lora.first_row + x.size(0)};
+  return lora.rows == nullptr ? layout::Rows{rows} : layout::slice(*lora.rows, rows);
+}
+
+uint64_t mask_seed(const Lora& lora, int64_t first, const at::Tensor& x) {
+  return ops::dropout_seed(lora.seed, first * x.size(1));
 }
 
 uint64_t mixed(uint64_t seed, uint64_t index) { return Rng(seed + index).next(); }
 
+// Experts' rows are sorted: theirs is one mask, that of as many rows from the tile's first on.
+Lora of_experts(Lora lora) {
+  if (lora.rows == nullptr) return lora;
+  const layout::Rows first = layout::slice(*lora.rows, {lora.first_row, lora.first_row + 1});
+  lora.first_row = first.empty() ? 0 : first.front().first;
+  lora.rows = nullptr;
+  return lora;
+}
+
 // What the adapter reads: x, with dropout in training.
 at::Tensor dropped(const at::Tensor& x, const Lora& lora) {
-  if (lora.dropout == 0) return x;
-  return ops::dropout(x, lora.dropout, mask_seed(lora, x));
+  if (lora.dropout == 0 || x.size(0) == 0) return x;
+  std::vector<at::Tensor> parts;
+  int64_t at = 0;
+  for (const Range& range : positions(lora, x)) {
+    parts.push_back(
+        ops::dropout(x.narrow(0, at, range.size()), lora.dropout, mask_seed(lora, range.first, x)));
+    at += range.size();
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+// Its adjoint, added to dx.
+void add_dropped(const at::Tensor& dx, const at::Tensor& du, const Lora& lora) {
+  int64_t at = 0;
+  for (const Range& range : positions(lora, dx)) {
+    at::Tensor to = dx.narrow(0, at, range.size());
+    ops::dropout_add_(to, du.narrow(0, at, range.size()), lora.dropout,
+                      mask_seed(lora, range.first, dx));
+    at += range.size();
+  }
 }
 
 at::Tensor outputs(const LinearAdapter::Part& part, const at::Tensor& y) {
@@ -91,8 +127,7 @@ InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lor
   if (!layer.adapter.present()) return grad;
   grad.narrow = narrow_grad(layer.adapter, dy, lora);
   if (lora.dropout > 0) {
-    ops::dropout_add_(grad.dx, ops::matmul(grad.narrow, layer.adapter.a), lora.dropout,
-                      mask_seed(lora, grad.dx));
+    add_dropped(grad.dx, ops::matmul(grad.narrow, layer.adapter.a), lora);
   } else {
     ops::add_product(grad.dx, grad.narrow, layer.adapter.a);
   }
@@ -126,7 +161,7 @@ at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Te
                           const Lora& lora) {
   at::Tensor y = ops::grouped_linear(x, layer.weight, ends);
   if (!layer.adapter.present()) return y;
-  const at::Tensor t = ops::grouped_linear(dropped(x, lora), layer.adapter.a, ends);
+  const at::Tensor t = ops::grouped_linear(dropped(x, of_experts(lora)), layer.adapter.a, ends);
   for (const auto& part : layer.adapter.parts) {
     outputs(part, y).add_(ops::grouped_linear(ranks(part, t), part.b, ends), lora.scale);
   }
@@ -140,7 +175,7 @@ InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at
   grad.narrow = grouped_narrow_grad(layer.adapter, dy, ends, lora);
   const at::Tensor du = ops::grouped_linear_backward(grad.narrow, layer.adapter.a, ends);
   if (lora.dropout > 0) {
-    ops::dropout_add_(grad.dx, du, lora.dropout, mask_seed(lora, grad.dx));
+    add_dropped(grad.dx, du, of_experts(lora));
   } else {
     grad.dx.add_(du);
   }
@@ -152,7 +187,7 @@ void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& 
                           const Lora& lora) {
   if (grads.weight.defined()) ops::accumulate_grouped_weight_grad(grads.weight, dy, x, ends);
   if (!grads.adapter.present()) return;
-  const at::Tensor input = dropped(x, lora);
+  const at::Tensor input = dropped(x, of_experts(lora));
   const at::Tensor t = ops::grouped_linear(input, layer.adapter.a, ends);
   for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
     const auto& part = layer.adapter.parts[i];

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "layout/sequence.h"
+
 namespace trireme::model {
 
 // Views of a flat block of weights or gradients. No parts: nothing is adapted.
@@ -49,8 +51,9 @@ struct Lora {
   double scale = 1;
   double dropout = 0;  // 0 in evaluation
   uint64_t seed = 0;   // of the dropout's mask
-  // Of this rank, then of a tile too: masks do not depend on how rows are cut (but for those of
-  // experts, whose rows are sorted).
+  // This rank's rows of the sequence, whose positions give each its mask, however they are cut (but
+  // for those of experts, which are sorted); nullptr: all. Of them, the first of a tile.
+  const layout::Rows* rows = nullptr;
   int64_t first_row = 0;
 
   Lora of_layer(int64_t layer) const;

@@ -139,7 +139,7 @@ def test_heads_that_the_degree_does_not_divide(folder, scratch):
     error = dump_refused(folder("qwen3_head_dim"), documents, labels, scratch, launched(3, 0, port),
                          "--sequence_parallel_size", 3)
     assert error == ("trireme: --sequence_parallel_size 3: does not divide the model's 8 attention heads: use one of 1, 2, "
-                     "4, 8\n")
+                     "4, 8, or --sequence_parallel_type hybrid\n")
     for process in others:
         process.communicate(timeout=60)
         assert process.returncode == 2

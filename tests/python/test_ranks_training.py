@@ -106,7 +106,7 @@ def test_two_ranks_with_sequences_of_their_own(tmp_path, models, data, kind, sta
                       "--zero_stage", stage)
     assert_same_training(one, many, models(kind))
     ranks = json.loads((many / "run.json").read_text())["ranks"]
-    assert ranks == {"ranks": 2, "data": 2, "ulysses": 1, "zero_stage": stage}
+    assert ranks == {"ranks": 2, "data": 2, "ring": 1, "ulysses": 1, "zero_stage": stage}
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "qwen3_moe"])
@@ -123,6 +123,16 @@ def test_four_ranks_two_by_two_with_accumulation(tmp_path, models, data):
                       ("--gradient_accumulation_steps", 3, "--sequence_parallel_size", 2), "--batch_size", 1,
                       "--zero_stage", 2)
     assert_same_training(one, many, models("qwen3"))
+
+
+@pytest.mark.parametrize("kind,ring,ulysses", [("qwen3_moe", 2, 1), ("qwen3", 2, 2)])
+def test_ranks_that_share_each_sequence_as_a_ring(tmp_path, models, data, kind, ring, ulysses):
+    one, many = twice(models, data, tmp_path, kind, ring * ulysses, (),
+                      ("--sequence_parallel_type", "hybrid", "--ulysses_size", ulysses, "--sequence_parallel_size",
+                       ring * ulysses), "--batch_size", 2, "--zero_stage", 3)
+    assert_same_training(one, many, models(kind))
+    ranks = json.loads((many / "run.json").read_text())["ranks"]
+    assert (ranks["ring"], ranks["ulysses"]) == (ring, ulysses)
 
 
 @pytest.mark.parametrize("offload", ["none", "cpu"])

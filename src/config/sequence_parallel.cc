@@ -1,0 +1,67 @@
+#include "config/sequence_parallel.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "base/error.h"
+
+namespace trireme::config {
+namespace {
+
+std::vector<int64_t> divisors(int64_t number) {
+  std::vector<int64_t> list;
+  for (int64_t d = 1; d <= number; ++d) {
+    if (number % d == 0) list.push_back(d);
+  }
+  return list;
+}
+
+void check_heads(int64_t heads, int64_t degree) {
+  if (heads % degree == 0) return;
+  fail(
+      "--sequence_parallel_size {}: does not divide the model's {} attention heads: use one of {}, "
+      "or --sequence_parallel_type hybrid",
+      degree, heads, fmt::join(divisors(heads), ", "));
+}
+
+void check_ulysses_size(const RunConfig& run, int64_t heads) {
+  const int64_t size = run.sequence_parallel_size;
+  if (size % run.ulysses_size == 0 && heads % run.ulysses_size == 0) return;
+  fail(
+      "--ulysses_size {}: does not divide both the {} ranks that share a sequence and the model's "
+      "{} attention heads: use one of {}",
+      run.ulysses_size, size, heads, fmt::join(divisors(std::gcd(size, heads)), ", "));
+}
+
+int64_t chosen_ulysses(int64_t size, const ModelSpec& model, int64_t local_ranks) {
+  int64_t best = 1;
+  for (const int64_t degree : divisors(std::gcd(size, model.heads))) {
+    if (degree <= model.kv_heads && local_ranks % degree == 0) best = degree;
+  }
+  return best;
+}
+
+}  // namespace
+
+SequenceDegrees sequence_degrees(const RunConfig& run, const ModelSpec& model,
+                                 int64_t local_ranks) {
+  const int64_t size = run.sequence_parallel_size;
+  if (run.sequence_parallel_type != "hybrid") {
+    if (run.ulysses_size != 0) {
+      fail("--ulysses_size is of --sequence_parallel_type hybrid, and that is {}",
+           run.sequence_parallel_type);
+    }
+    if (run.sequence_parallel_type == "ring") return {.ring = size};
+    check_heads(model.heads, size);
+    return {.ulysses = size};
+  }
+  if (run.ulysses_size != 0) check_ulysses_size(run, model.heads);
+  const int64_t ulysses =
+      run.ulysses_size != 0 ? run.ulysses_size : chosen_ulysses(size, model, local_ranks);
+  return {.ring = size / ulysses, .ulysses = ulysses};
+}
+
+}  // namespace trireme::config

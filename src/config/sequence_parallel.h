@@ -1,0 +1,22 @@
+// How the ranks that share a sequence share it: each holds some rows of it, and for attention they
+// exchange heads (Ulysses), or keys and values go round a ring of them, or both.
+#pragma once
+
+#include <cstdint>
+
+#include "config/model_spec.h"
+#include "config/run_config.h"
+
+namespace trireme::config {
+
+struct SequenceDegrees {
+  int64_t ring = 1;
+  int64_t ulysses = 1;
+};
+
+// Of the run's --sequence_parallel_size ranks. What is not given of a hybrid is chosen: Ulysses as
+// far as there are key heads for it and within a machine, which has `local_ranks`; the ring beyond.
+// UserError: a degree does not divide what it must; names those that do.
+SequenceDegrees sequence_degrees(const RunConfig& run, const ModelSpec& model, int64_t local_ranks);
+
+}  // namespace trireme::config

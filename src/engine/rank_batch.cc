@@ -1,0 +1,81 @@
+#include "engine/rank_batch.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "attention/ring.h"
+#include "attention/ulysses.h"
+#include "ops/to_device.h"
+
+namespace trireme::engine {
+namespace {
+
+using config::Span;
+using layout::Range;
+using layout::Rows;
+
+std::vector<int64_t> of_rows(const std::vector<int64_t>& list, const Rows& rows) {
+  std::vector<int64_t> mine;
+  mine.reserve(layout::size(rows));
+  for (const Range& range : rows) {
+    mine.insert(mine.end(), list.begin() + range.first, list.begin() + range.end);
+  }
+  return mine;
+}
+
+// Positions restart at each document.
+std::vector<int64_t> positions(const std::vector<int64_t>& starts, const Rows& rows) {
+  std::vector<int64_t> list;
+  list.reserve(layout::size(rows));
+  for (const Range& range : rows) {
+    auto next = std::ranges::upper_bound(starts, range.first);
+    for (int64_t i = range.first; i < range.end; ++i) {
+      while (*next <= i) ++next;
+      list.push_back(i - *std::prev(next));
+    }
+  }
+  return list;
+}
+
+model::Targets trained_rows(const std::vector<int64_t>& targets, const at::Device& device) {
+  std::vector<int64_t> rows, trained;
+  for (int64_t i = 0; i < std::ssize(targets); ++i) {
+    if (targets[i] < 0) continue;
+    rows.push_back(i);
+    trained.push_back(targets[i]);
+  }
+  return {ops::to_device(rows, device), ops::to_device(trained, device)};
+}
+
+}  // namespace
+
+RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, layout::Order order,
+                     const at::Device& device, double scale) {
+  const std::vector<int64_t>& starts = batch.document_starts;
+  const dist::Group &ring = mesh.group(Span::kRing), &ulysses = mesh.group(Span::kUlysses);
+  const std::vector<Rows> dealt = layout::deal(starts, ring.size(), order).rows;
+  const Rows& of_ring = dealt[ring.index()];
+  std::vector<int64_t> bounds = layout::even_cut(layout::size(of_ring), ulysses.size());
+
+  RankBatch mine;
+  mine.rows = layout::slice(of_ring, {bounds[ulysses.index()], bounds[ulysses.index() + 1]});
+  mine.tokens = ops::to_device(of_rows(batch.tokens, mine.rows), device);
+  mine.positions = ops::to_device(positions(starts, mine.rows), device);
+  mine.targets = trained_rows(of_rows(batch.targets, mine.rows), device);
+  if (ring.size() > 1) {
+    mine.attention = std::make_unique<attention::RingAttention>(starts, dealt, ring, device, scale);
+  } else {
+    mine.attention = std::make_unique<attention::LocalAttention>(starts, device, scale);
+  }
+  if (ulysses.size() > 1) {
+    mine.attention = std::make_unique<attention::UlyssesAttention>(std::move(mine.attention),
+                                                                   ulysses, std::move(bounds));
+  }
+  return mine;
+}
+
+int64_t most_rows(const config::MeshSpec& mesh, int64_t tokens) {
+  return layout::even_cut(layout::most_rows(tokens, mesh.ring), mesh.ulysses)[1];
+}
+
+}  // namespace trireme::engine

@@ -1,0 +1,34 @@
+// One rank's part of a batch that several ranks compute together: its rows, and the attention that
+// reaches the others'.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+
+#include "attention/attention.h"
+#include "data/packing.h"
+#include "dist/mesh.h"
+#include "layout/sequence.h"
+#include "model/head.h"
+
+namespace trireme::engine {
+
+struct RankBatch {
+  layout::Rows rows;     // of the batch
+  at::Tensor tokens;     // [S]
+  at::Tensor positions;  // [S], from the beginning of each document
+  model::Targets targets;
+  std::unique_ptr<attention::Attention> attention;
+};
+
+// The ring deals the batch's rows in the order; those of one of its ranks are cut evenly between
+// the ranks that exchange heads (Ulysses). All ranks of the mesh's `sequence` give the same batch.
+// The mesh outlives the result.
+RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, layout::Order order,
+                     const at::Device& device, double scale);
+
+// The most rows of `tokens` that rank_batch gives a rank.
+int64_t most_rows(const config::MeshSpec& mesh, int64_t tokens);
+
+}  // namespace trireme::engine

@@ -1,0 +1,55 @@
+"""Ranks that share each sequence as a ring, and as a ring of groups that exchange heads, against one rank: processes that
+meet over Gloo. The C++ tests have every degree; here are the program's options, and files in and out.
+
+Tolerances as in test_ranks.py.
+"""
+import pytest
+from program import dump
+from test_ranks import BATCHES, assert_equal, dump_on, dump_refused, free_port, launched, make_batch
+
+RING, HYBRID = ("--sequence_parallel_type", "ring"), ("--sequence_parallel_type", "hybrid")
+CASES = [("qwen3_head_dim", 3, RING, "packed", True),
+         ("qwen3_head_dim", 3, RING, "one document", False),                        # evaluation
+         ("llama_untied", 2, (*RING, "--ring_order", "contiguous"), "one document", True),
+         ("qwen3_head_dim", 8, HYBRID, "packed", True),                             # ring 4 x Ulysses 2: the key heads
+         ("qwen3_moe_norm_topk", 4, (*HYBRID, "--ulysses_size", 2), "packed", True)]
+
+
+@pytest.mark.parametrize("name,ranks,options,batch,grads", CASES)
+def test_a_ring_equals_one_rank(folder, scratch, name, ranks, options, batch, grads):
+    documents, labels = make_batch(BATCHES[batch])
+    one = dump(folder(name), documents, labels, scratch, "--threads", 1, grads=grads)
+    assert_equal(one, dump_on(ranks, folder(name), documents, labels, scratch, *options, grads=grads))
+
+
+def test_adapters_drop_the_same_in_a_ring(folder, scratch):
+    documents, labels = make_batch(BATCHES["packed"])
+    flags = ("--use_lora", "--lora_r", 4, "--lora_alpha", 8, "--lora_dropout", 0.3, "--target_modules", "all-linear")
+    one = dump(folder("qwen3_head_dim"), documents, labels, scratch, "--threads", 1, *flags)
+    assert_equal(one, dump_on(4, folder("qwen3_head_dim"), documents, labels, scratch, *HYBRID, *flags))
+
+
+def test_a_changed_token_does_not_leak_round_the_ring_into_other_documents(folder, scratch):
+    documents, labels = make_batch(BATCHES["packed"])
+    before = dump_on(4, folder("qwen3_head_dim"), documents, labels, scratch, *RING, grads=False)
+    documents[3][0] = (documents[3][0] + 1) % 131
+    after = dump_on(4, folder("qwen3_head_dim"), documents, labels, scratch, *RING, grads=False)
+    first = sum(map(len, documents[:3]))
+    same = (before.logits == after.logits).all(1)
+    assert not same[first:first + len(documents[3])].any()
+    assert same[:first].all() and same[first + len(documents[3]):].all()
+
+
+def test_degrees_that_cannot_be_are_refused_with_what_can(folder, scratch):
+    documents, labels = make_batch([9])
+
+    def refused(*options):
+        return dump_refused(folder("qwen3_head_dim"), documents, labels, scratch, launched(1, 0, free_port()), *options)
+
+    assert refused("--sequence_parallel_size", 6, *HYBRID, "--ulysses_size", 4) == (
+        "trireme: --ulysses_size 4: does not divide both the 6 ranks that share a sequence and the model's 8 attention "
+        "heads: use one of 1, 2\n")
+    assert "--ulysses_size is of --sequence_parallel_type hybrid" in refused("--sequence_parallel_size", 4, *RING,
+                                                                             "--ulysses_size", 2)
+    assert "start 8 ranks" in refused("--sequence_parallel_size", 8, *HYBRID)
+    assert "'rings' is not known: ulysses, ring or hybrid" in refused("--sequence_parallel_type", "rings")
