@@ -303,7 +303,7 @@ def test_torchrun_tells_what_a_rank_said(long_dump):
 
 
 def test_torchrun_tells_of_a_mistake(folder, scratch):
-    status, error = end_of(torchrun(*dump_arguments(folder("qwen3_head_dim"), scratch, 3)), within=60)
+    status, error = end_of(torchrun(*dump_arguments(folder("qwen3_head_dim"), scratch, 4)), within=60)
     assert status == 1
     # Of whichever rank ends first: torchrun ends the other.
     assert re.search("^trireme: (rank 1: )?2 ranks cannot be laid out", error, re.M)

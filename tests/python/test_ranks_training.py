@@ -135,6 +135,15 @@ def test_ranks_that_share_each_sequence_as_a_ring(tmp_path, models, data, kind, 
     assert (ranks["ring"], ranks["ulysses"]) == (ring, ulysses)
 
 
+def test_a_length_of_a_million_tokens(tmp_path, models, data):
+    """Every sample is in one batch, and a ring of two has parts of it; bench/million_tokens.py fills one."""
+    options = ("--max_length", 1 << 20, "--packing", "on", "--max_steps", 1, "--val_ratio", 0, "--logging_steps", 1)
+    train(models("qwen3"), data, tmp_path / "one", *options)
+    train_on(2, models("qwen3"), data, tmp_path / "many", *options, "--sequence_parallel_size", 2,
+             "--sequence_parallel_type", "ring")
+    assert_same_training(tmp_path / "one", tmp_path / "many", models("qwen3"))
+
+
 @pytest.mark.parametrize("offload", ["none", "cpu"])
 def test_adapters_beside_a_sharded_base(tmp_path, models, data, offload):
     lora = ("--use_lora", "--lora_r", 4, "--lora_alpha", 8, "--lora_dropout", 0, "--target_modules", "all-linear",
