@@ -7,6 +7,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "base/log.h"
 #include "engine/grad_stream.h"
 #include "engine/rank_batch.h"
 #include "model/head.h"
@@ -87,6 +88,12 @@ Executor::Executor(const Model& model, Weights& weights, const at::Device& devic
       store_(plan_.places, device, arena, make_transfer(device, arena)) {
   arena.wait_until_pinned();
   for (int64_t i = 0; i < model.spec.layers; ++i) layers_.emplace_back(model.spec, i);
+}
+
+void Executor::tell_uneven(const Step& step) {
+  if (step.uneven.empty() || told_uneven_) return;
+  told_uneven_ = true;
+  log("ranks of the ring have unlike shares of attention: {}", step.uneven);
 }
 
 model::Lora Executor::lora(double dropout, uint64_t seed) const {
@@ -200,6 +207,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
                                    GradStore& grads, uint64_t seed, at::Tensor* logits) {
   const Step step(*this, padded(batch, device_),
                   lora(model_.adapters ? model_.adapters->lora.dropout : 0, seed));
+  tell_uneven(step);
   at::Tensor x = forward_layers(step, /*save=*/true);
   model::HeadBackward result;
   {

@@ -76,6 +76,8 @@ class Executor {
 
  private:
   struct Step;
+  // Says, of the first batch of which it is so, that ranks wait for each other in the ring.
+  void tell_uneven(const Step& step);
   model::Lora lora(double dropout, uint64_t seed) const;
   at::Tensor real_logits(const data::PackedBatch& batch, const Step& step, const at::Tensor& x,
                          const model::HeadParams& head) const;
@@ -97,6 +99,7 @@ class Executor {
   at::Tensor frequencies_;  // of the rotation, on the device
   std::vector<model::DecoderLayer> layers_;
   ActivationStore store_;
+  bool told_uneven_ = false;
 };
 
 }  // namespace trireme::engine

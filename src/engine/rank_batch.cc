@@ -53,8 +53,8 @@ RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, lay
                      const at::Device& device, double scale) {
   const std::vector<int64_t>& starts = batch.document_starts;
   const dist::Group &ring = mesh.group(Span::kRing), &ulysses = mesh.group(Span::kUlysses);
-  const std::vector<Rows> dealt = layout::deal(starts, ring.size(), order).rows;
-  const Rows& of_ring = dealt[ring.index()];
+  layout::Dealt dealt = layout::deal(starts, ring.size(), order);
+  const Rows& of_ring = dealt.rows[ring.index()];
   std::vector<int64_t> bounds = layout::even_cut(layout::size(of_ring), ulysses.size());
 
   RankBatch mine;
@@ -63,7 +63,8 @@ RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, lay
   mine.positions = ops::to_device(positions(starts, mine.rows), device);
   mine.targets = trained_rows(of_rows(batch.targets, mine.rows), device);
   if (ring.size() > 1) {
-    mine.attention = std::make_unique<attention::RingAttention>(starts, dealt, ring, device, scale);
+    mine.attention =
+        std::make_unique<attention::RingAttention>(starts, dealt.rows, ring, device, scale);
   } else {
     mine.attention = std::make_unique<attention::LocalAttention>(starts, device, scale);
   }
@@ -71,6 +72,7 @@ RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, lay
     mine.attention = std::make_unique<attention::UlyssesAttention>(std::move(mine.attention),
                                                                    ulysses, std::move(bounds));
   }
+  mine.uneven = std::move(dealt.uneven);
   return mine;
 }
 

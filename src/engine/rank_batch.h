@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <string>
 
 #include "attention/attention.h"
 #include "data/packing.h"
@@ -20,6 +21,7 @@ struct RankBatch {
   at::Tensor positions;  // [S], from the beginning of each document
   model::Targets targets;
   std::unique_ptr<attention::Attention> attention;
+  std::string uneven;  // as layout::Dealt's
 };
 
 // The ring deals the batch's rows in the order; those of one of its ranks are cut evenly between

@@ -3,9 +3,12 @@ meet over Gloo. The C++ tests have every degree; here are the program's options,
 
 Tolerances as in test_ranks.py.
 """
+import json
+
 import pytest
 from program import dump
-from test_ranks import BATCHES, assert_equal, dump_on, dump_refused, free_port, launched, make_batch
+from test_ranks import (BATCHES, assert_equal, dump_arguments, dump_on, dump_refused, free_port, launched, make_batch,
+                        start)
 
 RING, HYBRID = ("--sequence_parallel_type", "ring"), ("--sequence_parallel_type", "hybrid")
 CASES = [("qwen3_head_dim", 3, RING, "packed", True),
@@ -53,3 +56,14 @@ def test_degrees_that_cannot_be_are_refused_with_what_can(folder, scratch):
                                                                              "--ulysses_size", 2)
     assert "start 8 ranks" in refused("--sequence_parallel_size", 8, *HYBRID)
     assert "'rings' is not known: ulysses, ring or hybrid" in refused("--sequence_parallel_type", "rings")
+
+
+def test_documents_that_no_ring_shares_evenly_are_told_of(folder, scratch):
+    """Three tokens for four ranks."""
+    documents, labels = make_batch([3])
+    (scratch / "batch.json").write_text(json.dumps({"documents": list(documents), "labels": list(labels)}))
+    port = free_port()
+    started = [start(4, rank, port, *dump_arguments(folder("qwen3_head_dim"), scratch, 4), *RING) for rank in range(4)]
+    errors = [process.communicate(timeout=60)[1] for process in started]
+    assert "ranks of the ring have unlike shares of attention: 3 tokens of 1 documents" in errors[0]
+    assert errors[1:] == [""] * 3
