@@ -279,6 +279,11 @@ Json bench_steps(const config::RunConfig& run, const engine::Model& model,
     result["profile"] =
         profile_json(engine::profile(machine, [&] { step->run(batches, run.learning_rate); }));
   }
+  if (!run.timeline.empty()) {
+    // Of one rank; the others take the same step.
+    const auto one_step = [&] { step->run(batches, run.learning_rate); };
+    ranks.first() ? engine::write_timeline(machine, run.timeline, one_step) : one_step();
+  }
   if (run.bound) {
     step.reset();
     weights.reset();

@@ -250,6 +250,12 @@ std::vector<Option> bench_options() {
        .field = &RunConfig::profile,
        .verbs = kBench,
        .help = "run one more step under the profiler: seconds by phase and kernel (CUDA)"},
+      {.name = "timeline",
+       .field = &RunConfig::timeline,
+       .verbs = kBench,
+       .help =
+           "file for a Chrome trace of one more step, of the first rank: what is computed, what "
+           "is exchanged meanwhile (chrome://tracing, ui.perfetto.dev)"},
       {.name = "bound",
        .field = &RunConfig::bound,
        .verbs = kBench,

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
+
+#include "io/file.h"
 
 namespace trireme::engine {
 namespace {
@@ -87,18 +90,24 @@ Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& ph
   return profile;
 }
 
-}  // namespace
-
-Profile profile(const Machine& machine, const std::function<void()>& work) {
-  if (!machine.device.is_cuda()) return {};
+std::unique_ptr<kineto::ProfilerResult> record(const Machine& machine,
+                                               const std::function<void()>& work) {
   using torch::profiler::impl::ActivityType;
   const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
-  const std::set<ActivityType> activities = {ActivityType::CPU, ActivityType::CUDA};
+  std::set<ActivityType> activities = {ActivityType::CPU};
+  if (machine.device.is_cuda()) activities.insert(ActivityType::CUDA);
   kineto::prepareProfiler(config, activities);
   kineto::enableProfiler(config, activities);
   work();
   synchronize(machine.device);
-  const auto result = kineto::disableProfiler();
+  return kineto::disableProfiler();
+}
+
+}  // namespace
+
+Profile profile(const Machine& machine, const std::function<void()>& work) {
+  if (!machine.device.is_cuda()) return {};
+  const auto result = record(machine, work);
   std::vector<Interval> kernels, phases;
   for (const kineto::KinetoEvent& event : result->events()) {
     if (event.deviceType() != c10::DeviceType::CUDA || event.durationNs() == 0) continue;
@@ -106,6 +115,13 @@ Profile profile(const Machine& machine, const std::function<void()>& work) {
         .push_back({event.name(), event.startNs(), event.endNs()});
   }
   return summarise(std::move(kernels), phases);
+}
+
+void write_timeline(const Machine& machine, const std::string& path,
+                    const std::function<void()>& work) {
+  const auto result = record(machine, work);
+  io::write_text(io::posix(), path, "");  // says what is wrong with the path; Kineto does not
+  result->save(path);
 }
 
 }  // namespace trireme::engine

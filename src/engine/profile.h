@@ -25,8 +25,13 @@ struct Profile {
   std::vector<KernelTime> kernels;                             // longest first
 };
 
-// Runs `work` once under libtorch's profiler (Kineto) and waits for the device. CUDA only: empty
-// elsewhere. Phases are the scopes of engine/phases.h.
+// Runs `work` once under libtorch's profiler (Kineto) and waits for the device. Kernels of CUDA
+// only: empty elsewhere. Phases are the scopes of engine/phases.h.
 Profile profile(const Machine& machine, const std::function<void()>& work);
+
+// The same to a file: a Chrome trace (JSON) of operations and kernels, and of collectives from
+// their start to their end. UserError: it cannot be written.
+void write_timeline(const Machine& machine, const std::string& path,
+                    const std::function<void()>& work);
 
 }  // namespace trireme::engine

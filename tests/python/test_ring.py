@@ -67,3 +67,23 @@ def test_documents_that_no_ring_shares_evenly_are_told_of(folder, scratch):
     errors = [process.communicate(timeout=60)[1] for process in started]
     assert "ranks of the ring have unlike shares of attention: 3 tokens of 1 documents" in errors[0]
     assert errors[1:] == [""] * 3
+
+
+def test_a_timeline_shows_exchanges_under_computation(folder, scratch):
+    """A Chrome trace of the first rank: keys and values go round, and gradients are summed, while products run."""
+    port = free_port()
+    started = [start(2, rank, port, "bench", "--model", folder("qwen3_head_dim"), "--length", 1000, "--steps", 1,
+                     "--threads", 1, "--zero_stage", 3, "--sequence_parallel_size", 2, *RING, "--timeline",
+                     scratch / "trace.json") for rank in range(2)]
+    errors = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], errors
+    events = [event for event in json.loads((scratch / "trace.json").read_text())["traceEvents"] if "dur" in event]
+    exchanges = [event for event in events if event["name"].startswith("gloo:")]
+    products = [event for event in events if event["name"].startswith(("aten::mm", "aten::addmm", "aten::_flash"))]
+
+    def under(exchange):
+        return any(product["ts"] < exchange["ts"] + exchange["dur"] and exchange["ts"] < product["ts"] + product["dur"]
+                   for product in products)
+
+    kinds = {event["name"] for event in exchanges if under(event)}
+    assert {"gloo:all_to_all", "gloo:all_gather"} <= kinds, (kinds, {event["name"] for event in exchanges})
