@@ -23,6 +23,10 @@ void zero_gaps(const model::BlockLayout& block, int64_t end, const at::Tensor& f
   flat.narrow(0, last, flat.numel() - last).zero_();
 }
 
+// x, of host memory a copy: of an arena a part may not be pinned yet, and the driver refuses to
+// copy between the device and memory that is pinned only partly.
+at::Tensor own_memory(const at::Tensor& x) { return x.is_cpu() ? x.clone() : x; }
+
 at::TensorOptions on(const at::Device& device, at::ScalarType dtype) {
   return at::TensorOptions(dtype).device(device);
 }
@@ -67,7 +71,7 @@ void ResidentParams::load(const io::Checkpoint& checkpoint) {
       fill(b, whole);
     } else {
       model::load_block(layout_.blocks[b], checkpoint, master_[b]);
-      if (!compute_[b].is_same(master_[b])) compute_[b].copy_(master_[b]);
+      if (!compute_[b].is_same(master_[b])) compute_[b].copy_(own_memory(master_[b]));
     }
   }
 }
@@ -76,9 +80,7 @@ void ResidentParams::fill(int64_t block, const at::Tensor& whole) {
   const layout::Shard shard = zero_.shard(whole.numel());
   const at::Tensor mine = whole.narrow(0, shard.first, shard.count);
   const auto set = [](const at::Tensor& to, const at::Tensor& from) {
-    // Through memory of its own: of an arena a part may not be pinned yet, and the driver refuses
-    // to copy between the device and memory that is pinned only partly.
-    to.narrow(0, 0, from.numel()).copy_(to.is_cpu() ? from.to(at::kCPU) : from);
+    to.narrow(0, 0, from.numel()).copy_(to.is_cpu() ? from.to(at::kCPU) : from);  // own memory
     to.narrow(0, from.numel(), to.numel() - from.numel()).zero_();
   };
   set(master_[block], mine);
