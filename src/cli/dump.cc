@@ -84,21 +84,6 @@ void write(const std::string& path, const std::vector<io::TensorSource>& tensors
   io::posix().rename(temporary, path);
 }
 
-std::vector<at::Tensor> whole_blocks(const model::ModelLayout& layout,
-                                     const std::vector<at::Tensor>& shards,
-                                     const engine::Zero& zero) {
-  std::vector<at::Tensor> blocks;
-  for (size_t b = 0; b < shards.size(); ++b) {
-    at::Tensor flat = shards[b];
-    if (zero.states() && flat.numel() > 0) {
-      flat = at::empty({zero.padded(layout.blocks[b].numel)}, flat.options());
-      zero.gather(flat, shards[b])->wait();
-    }
-    blocks.push_back(flat);
-  }
-  return blocks;
-}
-
 void dump(const config::RunConfig& run, const engine::ModelFolder& model,
           const engine::Machine& machine, const engine::MemoryPlan& plan,
           const data::PackedBatch& batch, engine::Phases& phases, const Ranks& ranks) {
@@ -119,7 +104,10 @@ void dump(const config::RunConfig& run, const engine::ModelFolder& model,
     grads->clear();
     loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), *grads,
                                      static_cast<uint64_t>(run.seed), wanted_logits);
-    blocks = whole_blocks(model.trained_layout(), grads->sums(), zero);
+    const std::vector<at::Tensor>& sums = grads->sums();
+    for (size_t b = 0; b < sums.size(); ++b) {
+      blocks.push_back(zero.whole(sums[b], model.trained_layout().blocks[b].numel));
+    }
     for (io::TensorSource& gradient : model::tensor_sources(
              model.trained_layout(), model::held_blocks(blocks), io::DType::kF32)) {
       gradient.name = "grad." + gradient.name;

@@ -69,7 +69,6 @@ class Watch {
 
  private:
   struct State;
-  static void run(const std::shared_ptr<State>& state);
 
   std::shared_ptr<State> state_;  // outlives this object where its thread hangs with the store
 };

@@ -53,9 +53,7 @@ void HostAdamW::update_piece(const AdamWState& state, const at::Tensor& weight,
     came->wait();
     run_on_host(device_, [this, state, here, change, step, there = slot.divisor] {
       const Stopwatch clock;
-      const bool master = state.master.defined();
-      ops::adamw_(master ? state.master : here, change, state.moments, step, there,
-                  master ? here : at::Tensor());
+      state.update(here, change, step, there);
       seconds_ += clock.seconds();
     });
     slot.arrival = transfer_->start(Direction::kToDevice, {{here, weight}});

@@ -183,15 +183,12 @@ void AdamW::update(const Part& part, const at::Tensor& grad, const at::Tensor& d
   const auto narrow = [&](const at::Tensor& flat) {
     return flat.narrow(0, part.offset, part.count);
   };
-  const at::Tensor master = narrow(params_.master()[part.block]);
-  const at::Tensor compute = narrow(params_.compute()[part.block]);
+  const at::Tensor weight = narrow(params_.compute()[part.block]);
+  const AdamWState state{has_masters(params_) ? narrow(params_.master()[part.block]) : at::Tensor(),
+                         part.moments};
   const ops::AdamWStep step = step_of(part);
-  const bool apart = has_masters(params_);
-  if (remote_) {
-    const AdamWState state{apart ? master : at::Tensor(), part.moments};
-    return remote_->update(state, compute, grad, step, divisor);
-  }
-  ops::adamw_(master, grad, part.moments, step, divisor, apart ? compute : at::Tensor());
+  if (remote_) return remote_->update(state, weight, grad, step, divisor);
+  state.update(weight, grad, step, divisor);
 }
 
 ops::AdamWStep AdamW::step_of(const Part& part) const {

@@ -7,22 +7,17 @@
 #include "base/error.h"
 
 namespace trireme::engine {
-namespace {
-
-constexpr size_t kLayerBuffers = 2;
-
-}  // namespace
 
 int64_t ParamStream::visiting(const model::ModelLayout& layout, bool tied, bool layers_on_host,
                               const layout::Sharding& sharding) {
   const std::vector<int64_t> sizes = BlockBuffers(layout, sharding, tied).sizes;
-  const auto end = sharding.weights() ? sizes.end() : sizes.begin() + kLayerBuffers;
+  const auto end = sharding.weights() ? sizes.end() : sizes.begin() + BlockBuffers::kLayers;
   int64_t elements = 0;
   if (sharding.weights() || layers_on_host) {
     elements = std::accumulate(sizes.begin(), end, elements);
   }
   if (sharding.weights() && layers_on_host) {
-    elements += kLayerBuffers * sharding.shard(widest_layer(layout)).size;
+    elements += BlockBuffers::kLayers * sharding.shard(widest_layer(layout)).size;
   }
   return elements;
 }

@@ -14,4 +14,10 @@ AdamWState AdamWState::narrow(int64_t first, int64_t count) const {
            part(moments.first_absmax, block, blocks), part(moments.second_absmax, block, blocks)}};
 }
 
+void AdamWState::update(const at::Tensor& weight, const at::Tensor& grad,
+                        const ops::AdamWStep& step, const at::Tensor& divisor) const {
+  const bool apart = master.defined();
+  ops::adamw_(apart ? master : weight, grad, moments, step, divisor, apart ? weight : at::Tensor());
+}
+
 }  // namespace trireme::engine

@@ -16,6 +16,9 @@ struct AdamWState {
 
   // Of the elements [first, first + count); `first` is a multiple of ops::kQuantBlock.
   AdamWState narrow(int64_t first, int64_t count) const;
+  // ops::adamw_ on the master and with it the weight, or on the weight alone; all in one place.
+  void update(const at::Tensor& weight, const at::Tensor& grad, const ops::AdamWStep& step,
+              const at::Tensor& divisor) const;
 };
 
 class RemoteAdamW {

@@ -35,14 +35,11 @@ void StateStream::update(const AdamWState& state, const at::Tensor& weight, cons
     Slot& slot = slots_[turn_++ % 2];
     if (first + kPiece < numel) fetch_at(first + kPiece);
     const int64_t count = std::min(kPiece, numel - first);
-    const AdamWState here = slot.state.narrow(0, count);
-    const at::Tensor part = weight.narrow(0, first, count);
-    const bool master = here.master.defined();
     ops::AdamWStep piece = step;
     piece.first += first;
     slot.arrival->wait();
-    ops::adamw_(master ? here.master : part, grad.narrow(0, first, count), here.moments, piece,
-                divisor, master ? part : at::Tensor());
+    slot.state.narrow(0, count).update(weight.narrow(0, first, count), grad.narrow(0, first, count),
+                                       piece, divisor);
     for (Copy& copy : slot.copies) std::swap(copy.from, copy.to);
     slot.arrival = transfer_->start(Direction::kToHost, slot.copies);
   }

@@ -101,12 +101,8 @@ void ResidentParams::gather() {
 }
 
 at::Tensor ResidentParams::whole(int64_t block) const {
-  const int64_t numel = layout_.blocks[block].numel;
-  if (!zero_.states() || numel == 0) return master_[block];
-  const at::Tensor mine = master_[block].to(device_);
-  const at::Tensor flat = at::empty({zero_.padded(numel)}, mine.options());
-  zero_.gather(flat, mine)->wait();
-  return flat.narrow(0, 0, numel);
+  const at::Tensor& mine = master_[block];  // masters may be on the host, the group is the device's
+  return zero_.whole(zero_.states() ? mine.to(device_) : mine, layout_.blocks[block].numel);
 }
 
 BlockBuffers::BlockBuffers(const model::ModelLayout& layout, const layout::Sharding& sharding,
@@ -120,8 +116,8 @@ BlockBuffers::BlockBuffers(const model::ModelLayout& layout, const layout::Shard
 }
 
 size_t BlockBuffers::of(int64_t block) const {
-  if (block == 0) return 2;
-  return block == head_ ? sizes.size() - 1 : static_cast<size_t>(block) % 2;
+  if (block == 0) return kLayers;
+  return block == head_ ? sizes.size() - 1 : static_cast<size_t>(block) % kLayers;
 }
 
 std::vector<int64_t> VisitOrder::want(int64_t block) {

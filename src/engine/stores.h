@@ -105,6 +105,7 @@ class ResidentParams : public ParamStore {
 // Buffers that blocks pass through in turn: two for layers, one for the embedding and the head, or
 // one for each where they are wanted at once.
 struct BlockBuffers {
+  static constexpr size_t kLayers = 2;  // the first ones
   // `apart`: the embedding and the head have one each.
   BlockBuffers(const model::ModelLayout& layout, const layout::Sharding& sharding, bool apart);
   std::vector<int64_t> sizes;  // elements

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attention/ulysses.h"
+#include "engine/activations.h"
 #include "engine/stores.h"
 #include "layout/sequence.h"
 
@@ -37,10 +38,6 @@ class Foresight {
   }
 
  private:
-  static int64_t element_bytes(at::ScalarType dtype) {
-    return static_cast<int64_t>(c10::elementSize(dtype));
-  }
-
   void add(Span span, Collective collective, int64_t bytes) {
     dist::Traffic& traffic = table_[{span, collective}];
     ++traffic.calls;
@@ -210,7 +207,7 @@ TrafficTable since(const TrafficTable& before, TrafficTable now) {
 }
 
 int64_t paper_bytes(const TrafficRequest& r, Span span) {
-  const auto each = static_cast<int64_t>(c10::elementSize(r.dtype));
+  const int64_t each = element_bytes(r.dtype);
   const auto passes = static_cast<int64_t>(r.batches.size());
   if (span == Span::kShards && r.sharding.weights()) {
     const int64_t ranks = r.sharding.ranks;

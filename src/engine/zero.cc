@@ -1,5 +1,7 @@
 #include "engine/zero.h"
 
+#include <ATen/ops/empty.h>
+
 #include "base/error.h"
 
 namespace trireme::engine {
@@ -32,9 +34,15 @@ dist::PendingPtr Zero::reduce(const at::Tensor& flat) const {
 }
 
 dist::PendingPtr Zero::gather(const at::Tensor& flat, const at::Tensor& shard) const {
-  if (states()) return group_->all_gather(flat, shard);
-  TRIREME_CHECK(flat.is_same(shard));
-  return self().all_reduce(flat);
+  TRIREME_CHECK(states());
+  return group_->all_gather(flat, shard);
+}
+
+at::Tensor Zero::whole(const at::Tensor& shard, int64_t numel) const {
+  if (!states() || numel == 0) return shard;
+  const at::Tensor flat = at::empty({padded(numel)}, shard.options());
+  gather(flat, shard)->wait();
+  return flat.narrow(0, 0, numel);
 }
 
 at::Tensor Zero::sum(at::Tensor x) const {

@@ -24,9 +24,11 @@ class Zero : public layout::Sharding {
   // mine(flat) becomes the sum over ranks, the rest of `flat` undefined; all of it where state is
   // not sharded. Asynchronous.
   [[nodiscard]] dist::PendingPtr reduce(const at::Tensor& flat) const;
-  // Every rank's `shard` [size] -> flat [padded]; the shard may be mine(flat). Where state is not
-  // sharded both are the same. Asynchronous.
+  // Every rank's `shard` [size] -> flat [padded], where state is sharded; the shard may be
+  // mine(flat). Asynchronous.
   [[nodiscard]] dist::PendingPtr gather(const at::Tensor& flat, const at::Tensor& shard) const;
+  // The block [numel] of every rank's `shard`; the shard itself where state is not sharded.
+  at::Tensor whole(const at::Tensor& shard, int64_t numel) const;
   // x summed over the ranks' shards, once where state is not sharded.
   at::Tensor sum(at::Tensor x) const;
 

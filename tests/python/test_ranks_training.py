@@ -16,15 +16,12 @@ import reviews
 import tiny_models
 import torch
 from program import binary, evaluations, metric_lines, metrics, train
-from reviews import Review
 from safetensors.torch import load_file
 from test_ranks import free_port, launched
+from test_run import USERS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEEPSPEED = ROOT / "tests" / "data" / "deepspeed"
-FILMS = ["盐湖快车", "机械鲸", "雾港疑云", "南方来信", "铁皮屋顶"]
-USERS = {f"用户{u}": [Review(film, f"{film}{'很好看，' * (u + i)}推荐。", f"201{i}-01-0{u + 1}")
-                    for i, film in enumerate(FILMS)] for u in range(4)}
 # 15 training samples and 5 validation samples; 8 steps an epoch, the last with one sample.
 STEPS = ("--val_ratio", 0.25, "--packing", "off", "--logging_steps", 1, "--learning_rate", 1e-3, "--save_steps", 3,
          "--max_epochs", 2)
