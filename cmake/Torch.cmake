@@ -29,6 +29,13 @@ foreach(dir IN LISTS NVIDIA_LIBRARY_DIRS)
 endforeach()
 target_link_options(torch_cpu INTERFACE -L${TORCH_ROOT}/lib -Wl,-rpath,${TORCH_ROOT}/lib ${NVIDIA_RPATH_LINK})
 target_link_libraries(torch_cpu INTERFACE -Wl,--push-state,--no-as-needed,-ltorch_cpu,-lc10,--pop-state Threads::Threads)
+# One OpenMP in a process: the wheel's own; where it brings none, the compiler's, as torch itself then does.
+file(GLOB OPENMP_LIBRARY ${TORCH_ROOT}/lib/libgomp*.so*)
+if(OPENMP_LIBRARY)
+  target_link_libraries(torch_cpu INTERFACE ${OPENMP_LIBRARY})
+else()
+  target_link_options(torch_cpu INTERFACE -fopenmp)
+endif()
 
 # CUDA: the toolkit for the kernels, and the wheel's CUDA half (its libraries come as packages of their own).
 set(TRIREME_HAS_CUDA OFF)

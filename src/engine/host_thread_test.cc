@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <iterator>
 #include <set>
 
 namespace trireme::engine {
@@ -45,6 +46,7 @@ TEST(HostThread, WorksOnTheCoresOfWhereItWasMadeForAThreadThatHasOne) {
     ASSERT_EQ(cores(), 1);
     for (int turn = 0; turn < 3; ++turn) host.run([&] { there = cores_of_parts(); });
   }).join();
+  EXPECT_EQ(std::ssize(there), at::get_num_threads());
   EXPECT_EQ(there, cores_of_parts());
   EXPECT_EQ(*there.begin(), cores());
 }
