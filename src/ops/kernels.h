@@ -5,6 +5,7 @@
 // the same input gives the same bits. Without CUDA, kernels_nocuda.cc takes their place.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "ops/adamw_element.h"
@@ -21,6 +22,7 @@ inline constexpr int64_t kSquarePartials = 1056;  // eight of 256
 inline constexpr int64_t kRoutingTile = 1024;     // pairs that one block sorts
 inline constexpr int64_t kMaxExperts = 512;
 inline constexpr int64_t kMaxChoices = 16;
+inline constexpr size_t kMostParts = 16;  // of attention, in one launch
 
 struct RmsNorm {
   Dtype dtype;
@@ -209,5 +211,22 @@ struct Dropout {
   float scale;
 };
 void dropout(const Dropout& p);
+
+struct AttentionPart {
+  const void* out;   // [rows,heads,dim]
+  const float* lse;  // [heads,rows], row stride lse_stride; or null
+  int64_t lse_stride;
+  int64_t first, rows;
+};
+struct MergeParts {
+  Dtype part_dtype, from_dtype, to_dtype;  // each of the latter is the first or fp32
+  const void* from;                        // [rows,heads,dim]
+  void* to;                                // the same memory, or other
+  float* lse;                              // [heads,rows]; null: all weights are one
+  int64_t rows, heads, dim;
+  int count;
+  AttentionPart parts[kMostParts];
+};
+void merge_parts(const MergeParts& p);
 
 }  // namespace trireme::ops::cuda

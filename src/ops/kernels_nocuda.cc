@@ -30,5 +30,6 @@ void combine_rows(const CombineRows&) { no_cuda(); }
 void scatter_weights(const float*, const int32_t*, int64_t, float*) { no_cuda(); }
 void router_backward(const RouterBackward&) { no_cuda(); }
 void dropout(const Dropout&) { no_cuda(); }
+void merge_parts(const MergeParts&) { no_cuda(); }
 
 }  // namespace trireme::ops::cuda

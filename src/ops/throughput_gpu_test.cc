@@ -5,17 +5,15 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/Event.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
-
-#include <algorithm>
 
 #include "ops/adamw.h"
 #include "ops/cross_entropy.h"
 #include "ops/dropout.h"
 #include "ops/gpu_testing.h"
+#include "ops/gpu_timing.h"
 #include "ops/heads.h"
+#include "ops/merge.h"
 #include "ops/rms_norm.h"
 #include "ops/routing.h"
 #include "ops/swiglu.h"
@@ -31,25 +29,6 @@ constexpr int64_t kTables = kTokens * kDim / 2 * 2 * 4;  // bytes of cosines and
 
 at::Tensor device_randn(at::IntArrayRef shape, at::ScalarType dtype = at::kBFloat16) {
   return at::randn(shape, at::TensorOptions(at::kCUDA).dtype(dtype));
-}
-
-// The median of the runs, in milliseconds. A run is several calls, so that the host stays ahead.
-double milliseconds(const std::function<void()>& body) {
-  constexpr int kWarmUp = 2, kRuns = 9, kCalls = 10;
-  const c10::impl::VirtualGuardImpl guard(at::kCUDA);
-  const c10::Stream stream = guard.getStream(guard.getDevice());
-  std::vector<double> times;
-  for (int i = -kWarmUp; i < kRuns; ++i) {
-    c10::Event start(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT);
-    c10::Event end(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT);
-    start.record(stream);
-    for (int call = 0; call < kCalls; ++call) body();
-    end.record(stream);
-    end.synchronize();
-    if (i >= 0) times.push_back(start.elapsedTime(end));
-  }
-  std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
-  return times[kRuns / 2] / kCalls;
 }
 
 class Throughput : public testing::Test {
@@ -179,6 +158,24 @@ TEST_F(Throughput, Routing) {
   row("combine_rows", all + 2 * one, [&] { combine_rows(rows, r, r.weights, x, y); });
   row("router_backward (latency)", logits.numel() * 4 + pairs * 12,
       [&] { router_backward(logits, r, dweight, true); });
+}
+
+// Parts of a ring's rank, over all of its rows.
+TEST_F(Throughput, Merge) {
+  const at::Tensor sum = device_randn({kTokens, kHeads, kDim}, at::kFloat);
+  at::Tensor lse = device_randn({kHeads, kTokens}, at::kFloat);
+  const at::Tensor x = device_randn({kTokens, kHeads, kDim}), base = x.clone();
+  const AttentionPart part{x, lse.clone(), 0}, gradient{x, {}, 0};
+  const int64_t pass = x.numel() * 2;
+  row("merge_attention, 1 part", 5 * pass, [&] { merge_attention(sum, lse, {part}, at::kFloat); });
+  row("merge_attention, 4 parts", 8 * pass, [&] {
+    merge_attention(sum, lse, {part, part, part, part}, at::kFloat);
+  });
+  row("merge_attention, bf16, 4 parts", 6 * pass, [&] {
+    merge_attention(base, lse, {part, part, part, part}, at::kBFloat16);
+  });
+  row("add_parts, 1 part", 5 * pass, [&] { add_parts(sum, {gradient}, at::kFloat); });
+  row("add_parts, 2 parts", 6 * pass, [&] { add_parts(sum, {gradient, gradient}, at::kFloat); });
 }
 
 TEST_F(Throughput, Dropout) {
