@@ -1,13 +1,15 @@
 #include "attention/ring.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/log_sigmoid.h>
-#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "attention/block.h"
 #include "base/error.h"
+#include "ops/merge.h"
 
 namespace trireme::attention {
 namespace {
@@ -20,42 +22,75 @@ at::Tensor lse_of(const at::Tensor& lse, Range rows) {
   return lse.narrow(1, rows.first, rows.size());
 }
 
-// Adds what queries saw of more keys to their sum: with s the sigmoid,
-//   out = out + s(lse' - lse) (out' - out),  lse = lse - log s(lse - lse'),
-// where no exponential overflows, however far apart the two are.
-void merge(AttentionOutput& sum, Range queries, const AttentionOutput& part) {
-  at::Tensor out = rows_of(sum.out, queries), lse = lse_of(sum.lse, queries);
-  const at::Tensor weight = at::sigmoid(part.lse - lse);  // [H,S]
-  out.lerp_(part.out.to(at::kFloat), weight.t().unsqueeze(2));
-  lse.sub_(at::log_sigmoid(lse - part.lse));
+// Blocks' outputs, or gradients of queries, that wait to be added to those of the squares: as many
+// together as there is memory for, in one pass over the sum, which is in fp32 from then on. Passes
+// over it are what a ring costs beside the kernels: at 8,192 rows a rank (32 heads of 128, bf16)
+// one for each block would take a tenth of the forward's time.
+class Waiting {
+ public:
+  // `blocks` of all queries have room. Gradients have no lse.
+  Waiting(const at::Tensor& out, const at::Tensor& lse, int64_t blocks)
+      : sum_{out.contiguous(), lse.defined() ? lse.contiguous() : lse},
+        dtype_(out.scalar_type()),
+        room_(blocks * out.size(0)) {}
+  // Before the block is computed.
+  void make_room(Range queries) {
+    const bool full = rows_ + queries.size() > room_ || parts_.size() == ops::kMostParts;
+    if (full) merge(at::kFloat);
+  }
+  void add(Range queries, const at::Tensor& out, const at::Tensor& lse) {
+    parts_.push_back({out, lse, queries.first});
+    rows_ += queries.size();
+  }
+  AttentionOutput all() {
+    merge(dtype_);
+    return sum_;
+  }
+
+ private:
+  void merge(at::ScalarType dtype) {
+    sum_.out = sum_.lse.defined() ? ops::merge_attention(sum_.out, sum_.lse, parts_, dtype)
+                                  : ops::add_parts(sum_.out, parts_, dtype);
+    parts_.clear();
+    rows_ = 0;
+  }
+
+  AttentionOutput sum_;
+  at::ScalarType dtype_;
+  int64_t room_, rows_ = 0;
+  std::vector<ops::AttentionPart> parts_;
+};
+
+// Gradients of keys and values that are the first of their sum: [2,S,K,D] fp32.
+at::Tensor float_pair(const at::Tensor& dk, const at::Tensor& dv) {
+  at::Tensor pair =
+      at::empty({2, dk.size(0), dk.size(1), dk.size(2)}, dk.options().dtype(at::kFloat));
+  pair[0].copy_(dk);
+  pair[1].copy_(dv);
+  return pair;
 }
 
-// Adds the gradients of a block to the sums of the queries [S,H,D] and of keys and values
-// [2,S,K,D].
-void merge(at::Tensor& dq, at::Tensor& dkv, const Rectangle& block,
-           const AttentionGradients& part) {
-  rows_of(dq, block.q).add_(part.dq);
-  rows_of(dkv[0], block.k).add_(part.dk);
-  rows_of(dkv[1], block.k).add_(part.dv);
+void add_rows(const at::Tensor& sum, const at::Tensor& part, Range rows) {
+  ops::add_parts(sum, {{part, {}, rows.first}}, at::kFloat);
 }
 
-at::Tensor float_zeros(const at::Tensor& like) {
-  return at::zeros(like.sizes(), like.options().dtype(at::kFloat));
-}
+int64_t area(const Rectangle& block) { return block.q.size() * block.k.size(); }
 
 }  // namespace
 
 RingAttention::RingAttention(const std::vector<int64_t>& starts,
-                             const std::vector<layout::Rows>& rows, const dist::Group& group,
-                             const at::Device& device, double scale)
-    : squares_(layout::causal_starts(starts, rows[group.index()]), device, scale),
+                             const std::vector<layout::Rows>& rows, int64_t me,
+                             const dist::Group& group, const at::Device& device, double scale)
+    : squares_(layout::causal_starts(starts, rows[me]), device, scale),
       group_(group),
       scale_(scale) {
-  const int64_t ranks = group.size(), me = group.index();
-  TRIREME_CHECK(std::ssize(rows) == ranks);
+  const int64_t ranks = std::ssize(rows);
+  TRIREME_CHECK(group.size() == 1 || (group.size() == ranks && group.index() == me));
   for (int64_t step = 0; step < ranks; ++step) {
     const layout::Rows& keys = rows[(me + ranks - step) % ranks];
     steps_.push_back({layout::size(keys), layout::rectangles(starts, rows[me], keys)});
+    // Under the first one of the backward's blocks the gradients must arrive that it adds to.
+    std::ranges::stable_sort(steps_.back().blocks, std::ranges::greater{}, area);
   }
 }
 
@@ -91,43 +126,53 @@ AttentionGradients RingAttention::compute(const Rectangle& block, const at::Tens
 AttentionOutput RingAttention::forward(const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v) {
   at::Tensor kv = at::stack({k, v});
-  AttentionOutput sum;
+  std::optional<Waiting> seen;
   for (size_t step = 0; step < steps_.size(); ++step) {
     const bool last = step + 1 == steps_.size();
     Travelling next = last ? Travelling() : post(kv, step);
     if (step == 0) {
-      sum = squares_.forward(q, k, v);
-      sum.out = sum.out.to(at::kFloat);
+      const AttentionOutput own = squares_.forward(q, k, v);
+      seen.emplace(own.out, own.lse, kForwardBlocks);
     }
     for (const Rectangle& block : steps_[step].blocks) {
-      merge(sum, block.q, compute(block, q, kv));
+      seen->make_room(block.q);
+      const AttentionOutput part = compute(block, q, kv);
+      seen->add(block.q, part.out, part.lse);
     }
     if (!last) kv = wait(std::move(next));
   }
-  return {sum.out.to(q.scalar_type()), sum.lse};
+  return seen->all();
 }
 
 AttentionGradients RingAttention::backward(const at::Tensor& dout, const at::Tensor& q,
                                            const at::Tensor& k, const at::Tensor& v,
                                            const AttentionOutput& forward) {
-  at::Tensor kv = at::stack({k, v}), dq = float_zeros(q);
+  at::Tensor kv = at::stack({k, v}), dkv;
+  std::optional<Waiting> dq;
   Travelling home;  // gradients of keys and values, behind these by a step
   for (size_t step = 0; step < steps_.size(); ++step) {
     const bool last = step + 1 == steps_.size();
     Travelling next = last ? Travelling() : post(kv, step);
-    at::Tensor dkv = float_zeros(kv);
     if (step == 0) {
-      merge(dq, dkv, {{0, q.size(0)}, {0, k.size(0)}}, squares_.backward(dout, q, k, v, forward));
+      const AttentionGradients own = squares_.backward(dout, q, k, v, forward);
+      dq.emplace(own.dq, at::Tensor(), kBackwardBlocks);
+      dkv = float_pair(own.dk, own.dv);
     }
     for (const Rectangle& block : steps_[step].blocks) {
-      merge(dq, dkv, block, compute(block, dout, q, kv, forward));
+      dq->make_room(block.q);
+      const AttentionGradients part = compute(block, dout, q, kv, forward);
+      dq->add(block.q, part.dq, {});
+      if (home.pending) dkv = wait(std::exchange(home, {}));
+      add_rows(dkv[0], part.dk, block.k);
+      add_rows(dkv[1], part.dv, block.k);
     }
-    if (step > 0) dkv.add_(wait(std::move(home)));
+    if (home.pending) dkv = wait(std::exchange(home, {}));
     home = post(dkv, step);
     if (!last) kv = wait(std::move(next));
   }
-  const at::Tensor dkv = wait(std::move(home)).to(k.scalar_type());
-  return {dq.to(q.scalar_type()), dkv[0], dkv[1]};
+  const at::Tensor all_dq = dq->all().out;  // while the last gradients arrive
+  dkv = wait(std::move(home)).to(k.scalar_type());
+  return {all_dq, dkv[0], dkv[1]};
 }
 
 }  // namespace trireme::attention

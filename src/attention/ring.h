@@ -4,6 +4,7 @@
 // after the last step.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "attention/attention.h"
@@ -18,7 +19,12 @@ class RingAttention : public Attention {
  public:
   // Rank r of `group` holds rows[r] of the sequence of documents `starts`. `group` outlives this.
   RingAttention(const std::vector<int64_t>& starts, const std::vector<layout::Rows>& rows,
-                const dist::Group& group, const at::Device& device, double scale);
+                const dist::Group& group, const at::Device& device, double scale)
+      : RingAttention(starts, rows, group.index(), group, device, scale) {}
+  // Rank `me` of the ring. A group of one rank stands for all, where times are measured and not
+  // results: what goes to the next rank comes back as the previous one's, which has as many rows.
+  RingAttention(const std::vector<int64_t>& starts, const std::vector<layout::Rows>& rows,
+                int64_t me, const dist::Group& group, const at::Device& device, double scale);
 
   // Of this rank's rows.
   AttentionOutput forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) override;
@@ -50,11 +56,20 @@ class RingAttention : public Attention {
   double scale_;
 };
 
-// Bytes per row that a backward call, the larger, holds beside the results, with numbers of
-// `element` bytes: gradients of queries, and thrice those of keys and values, in fp32; keys and
-// values twice; a block's gradients.
-constexpr int64_t ring_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
-  return 4 * (q_dim + 3 * 2 * kv_dim) + element * (2 * 2 * kv_dim + q_dim + 2 * kv_dim);
+// Blocks of all queries whose outputs, or gradients of queries, a call holds at most before it adds
+// them to their sum. More in forward, where the kernels need no memory beside their outputs.
+inline constexpr int64_t kForwardBlocks = 4, kBackwardBlocks = 2;
+
+// Bytes per row that a call holds beside the results, with numbers of `element` bytes: keys and
+// values twice; blocks; the sum, in fp32 and what it began as.
+constexpr int64_t ring_forward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
+  const int64_t sum = element == 4 ? 0 : (4 + element) * q_dim;
+  return element * (2 * 2 * kv_dim + kForwardBlocks * q_dim) + sum;
+}
+// And gradients of keys and values: a block's, and twice those that travel, in fp32. What the sum
+// of the queries' began as has left when the kernels' own memory is in use.
+constexpr int64_t ring_backward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
+  return element * (3 * 2 * kv_dim + kBackwardBlocks * q_dim) + 4 * (q_dim + 2 * 2 * kv_dim);
 }
 
 }  // namespace trireme::attention

@@ -96,10 +96,10 @@ int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& kee
                               : 0;
   const int64_t padded = T + (r.documents - 1) * attention::kDocumentPadding;
   const int64_t exchange =
-      attention::exchange_bytes(s.heads, s.kv_heads, s.head_dim, r.ulysses, T * r.ulysses, e) +
-      (r.ring > 1 ? T * attention::ring_bytes(qd, s.kv_dim(), e) : 0);
-  const int64_t attention =
-      T * e * (C + qd + (qkv - s.kv_dim()) + qkv + recomputed) + padded * scratch + exchange;
+      attention::exchange_bytes(s.heads, s.kv_heads, s.head_dim, r.ulysses, T * r.ulysses, e);
+  const auto ring = [&](auto bytes) { return r.ring > 1 ? T * bytes(qd, s.kv_dim(), e) : 0; };
+  const int64_t attention = T * e * (C + qd + (qkv - s.kv_dim()) + qkv + recomputed) +
+                            padded * scratch + exchange + ring(attention::ring_backward_bytes);
   int64_t tile = 0;  // of MLP or experts, per row
   for (int64_t i = 0; i < s.layers; ++i) {
     const int64_t pairs = s.sparse(i) ? s.moe->experts_per_token : 1;
@@ -110,7 +110,8 @@ int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& kee
   const int64_t mlp =
       T * e * (C + (all_mid ? 0 : C) + (r.training ? recomputed : C)) + rows * e * tile;
   const int64_t head = T * e * 2 * C + loss_rows * (s.vocab * 4 + 4 * C * e);
-  const int64_t forward = T * e * (2 * C + qkv + 2 * qd) + exchange;
+  const int64_t forward =
+      T * e * (2 * C + qkv + 2 * qd) + exchange + ring(attention::ring_forward_bytes);
   if (!r.training) return std::max({forward, mlp, head});
   const int64_t embedding = r.model->adapters ? 0 : T * C * (4 + e);
   return std::max({attention, forward, mlp, head, embedding});
