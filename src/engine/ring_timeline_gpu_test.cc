@@ -1,0 +1,102 @@
+// That a ring's exchange runs beside its computation: a rank of a ring of 8 at 65,536 tokens whose
+// neighbour is itself, through NCCL, under the recorder of `bench --timeline`. The traces stay in
+// the folder that TEST_TMPDIR names.
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "attention/ring.h"
+#include "config/json.h"
+#include "dist/testing.h"
+#include "engine/profile.h"
+
+namespace trireme::engine {
+namespace {
+
+constexpr int64_t kRanks = 8, kTokens = 65536, kHeads = 32, kKvHeads = 8, kDim = 128;
+constexpr std::chrono::seconds kTimeout{60};
+
+struct Interval {
+  double begin, end;  // microseconds
+};
+
+struct Timeline {
+  std::vector<Interval> attention, exchanges;
+
+  explicit Timeline(const std::string& path) {
+    const auto trace = nlohmann::json::parse(config::read_text(path));
+    for (const auto& event : trace.at("traceEvents")) {
+      if (event.value("cat", "") != "kernel") continue;
+      const std::string name = event.at("name");
+      const double begin = event.at("ts"), length = event.at("dur");
+      const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+      if (has("nccl")) exchanges.push_back({begin, begin + length});
+      if (has("flash") || has("fmha") || has("sdpa")) attention.push_back({begin, begin + length});
+    }
+  }
+  // Of the exchange, what lies under attention.
+  double hidden(const Interval& exchange) const {
+    double sum = 0;
+    for (const Interval& kernel : attention) {
+      sum += std::max(0.0,
+                      std::min(exchange.end, kernel.end) - std::max(exchange.begin, kernel.begin));
+    }
+    return sum / (exchange.end - exchange.begin);
+  }
+};
+
+at::Tensor random(int64_t rows, int64_t heads) {
+  return at::empty({rows, heads, kDim}, at::TensorOptions(at::kBFloat16).device(at::kCUDA))
+      .normal_();
+}
+
+class RingTimeline : public testing::Test {
+ protected:
+  RingTimeline()
+      : group_("alone", {0}, 0, *store_, {kTimeout, kTimeout}, dist::Wire::kNccl),
+        ring_({0, kTokens}, layout::deal({0, kTokens}, kRanks, layout::Order::kZigzag).rows, 3,
+              group_, at::kCUDA, 0.0883883) {}
+
+  void expect_exchanges_under_computation(const char* name, int64_t least,
+                                          const std::function<void()>& work) {
+    work();  // NCCL's first exchange makes the host wait
+    const std::string path = testing::TempDir() + "ring_" + name + ".json";
+    Machine gpu;
+    gpu.device = at::kCUDA;
+    write_timeline(gpu, path, work);
+    const Timeline timeline(path);
+    ASSERT_GE(std::ssize(timeline.exchanges), least);
+    double all = 0, under = 0, best = 0;
+    for (const Interval& exchange : timeline.exchanges) {
+      const double length = exchange.end - exchange.begin, hidden = timeline.hidden(exchange);
+      all += length;
+      under += hidden * length;
+      best = std::max(best, hidden);
+    }
+    fmt::print("{}: {} exchanges, {:.3f} ms, {:.0f} % of it under {} attention kernels; {}\n", name,
+               timeline.exchanges.size(), all * 1e-3, 100 * under / all, timeline.attention.size(),
+               path);
+    EXPECT_GT(best, 0.5);
+  }
+
+  dist::StorePtr store_ = dist::local_store();
+  dist::Group group_;
+  attention::RingAttention ring_;
+  const at::Tensor q_ = random(kTokens / kRanks, kHeads), dout_ = random(q_.size(0), kHeads),
+                   k_ = random(q_.size(0), kKvHeads), v_ = random(q_.size(0), kKvHeads);
+};
+
+TEST_F(RingTimeline, KeysTravelUnderTheForwardPass) {
+  expect_exchanges_under_computation("forward", kRanks - 1, [&] { ring_.forward(q_, k_, v_); });
+}
+
+TEST_F(RingTimeline, KeysAndTheirGradientsTravelUnderTheBackwardPass) {
+  const attention::AttentionOutput out = ring_.forward(q_, k_, v_);
+  expect_exchanges_under_computation("backward", 2 * kRanks - 1,
+                                     [&] { ring_.backward(dout_, q_, k_, v_, out); });
+}
+
+}  // namespace
+}  // namespace trireme::engine
