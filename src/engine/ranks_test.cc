@@ -305,9 +305,10 @@ TEST_P(RanksThatTrain, AsOneDoes) {
 class Rings : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Sequence, Rings,
                          testing::Values(Case{2, 1, false}, Case{2, 1, true}, Case{3, 1, false},
-                                         Case{4, 1, true}, Case{8, 1, false}, Case{8, 1, true},
-                                         Case{2, 2, false}, Case{2, 2, true}, Case{4, 2, false},
-                                         Case{4, 2, true}, Case{2, 4, false}, Case{2, 4, true}),
+                                         Case{3, 1, true}, Case{4, 1, false}, Case{4, 1, true},
+                                         Case{8, 1, false}, Case{8, 1, true}, Case{2, 2, false},
+                                         Case{2, 2, true}, Case{4, 2, false}, Case{4, 2, true},
+                                         Case{2, 4, false}, Case{2, 4, true}),
                          ranks_name);
 
 TEST_P(Rings, HaveTheGradientsOfOne) {

@@ -14,6 +14,7 @@ RING, HYBRID = ("--sequence_parallel_type", "ring"), ("--sequence_parallel_type"
 CASES = [("qwen3_head_dim", 3, RING, "packed", True),
          ("qwen3_head_dim", 3, RING, "one document", False),                        # evaluation
          ("llama_untied", 2, (*RING, "--ring_order", "contiguous"), "one document", True),
+         ("qwen3_moe_norm_topk", 3, RING, "packed", True),
          ("qwen3_head_dim", 8, HYBRID, "packed", True),                             # ring 4 x Ulysses 2: the key heads
          ("qwen3_moe_norm_topk", 4, (*HYBRID, "--ulysses_size", 2), "packed", True)]
 
