@@ -37,11 +37,6 @@ void check_widths(const engine::Model& model, const engine::Machine& machine) {
       spec.hidden, spec.moe->intermediate);
 }
 
-layout::Order order_of(const std::string& name) {
-  if (name == "contiguous") return layout::Order::kContiguous;
-  return name == "zigzag" ? layout::Order::kZigzag : layout::Order::kBalanced;
-}
-
 }  // namespace
 
 bool help_shown(config::Verb verb, Arguments arguments) {
@@ -104,7 +99,7 @@ engine::MemoryPlan plan_run(const config::RunConfig& run, const engine::Model& m
                            .sharding = engine::Zero(mesh, run.zero_stage),
                            .program = machine.program,
                            .budget = machine.budget});
-  plan.execution.ring_order = order_of(run.ring_order);
+  plan.execution.ring_order = layout::order_of(run.ring_order);
   return plan;
 }
 

@@ -19,14 +19,6 @@ std::vector<int64_t> divisors(int64_t number) {
   return list;
 }
 
-void check_heads(int64_t heads, int64_t degree) {
-  if (heads % degree == 0) return;
-  fail(
-      "--sequence_parallel_size {}: does not divide the model's {} attention heads: use one of {}, "
-      "or --sequence_parallel_type hybrid",
-      degree, heads, fmt::join(divisors(heads), ", "));
-}
-
 void check_ulysses_size(const RunConfig& run, int64_t heads) {
   const int64_t size = run.sequence_parallel_size;
   if (size % run.ulysses_size == 0 && heads % run.ulysses_size == 0) return;
@@ -45,6 +37,14 @@ int64_t chosen_ulysses(int64_t size, const ModelSpec& model, int64_t local_ranks
 }
 
 }  // namespace
+
+void check_heads(int64_t heads, int64_t degree) {
+  if (heads % degree == 0) return;
+  fail(
+      "--sequence_parallel_size {}: does not divide the model's {} attention heads: use one of {}, "
+      "or --sequence_parallel_type hybrid",
+      degree, heads, fmt::join(divisors(heads), ", "));
+}
 
 SequenceDegrees sequence_degrees(const RunConfig& run, const ModelSpec& model,
                                  int64_t local_ranks) {

@@ -19,4 +19,7 @@ struct SequenceDegrees {
 // UserError: a degree does not divide what it must; names those that do.
 SequenceDegrees sequence_degrees(const RunConfig& run, const ModelSpec& model, int64_t local_ranks);
 
+// UserError: heads cannot be exchanged between so many ranks; names how many can.
+void check_heads(int64_t heads, int64_t degree);
+
 }  // namespace trireme::config

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "attention/ring.h"
-#include "attention/ulysses.h"
+#include "attention/ranks.h"
 #include "ops/to_device.h"
 
 namespace trireme::engine {
@@ -53,26 +52,15 @@ RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, lay
                      const at::Device& device, double scale) {
   const std::vector<int64_t>& starts = batch.document_starts;
   const dist::Group &ring = mesh.group(Span::kRing), &ulysses = mesh.group(Span::kUlysses);
-  layout::Dealt dealt = layout::deal(starts, ring.size(), order);
-  const Rows& of_ring = dealt.rows[ring.index()];
-  std::vector<int64_t> bounds = layout::even_cut(layout::size(of_ring), ulysses.size());
-
+  layout::Share share =
+      layout::share(starts, {ring.index(), ring.size()}, {ulysses.index(), ulysses.size()}, order);
   RankBatch mine;
-  mine.rows = layout::slice(of_ring, {bounds[ulysses.index()], bounds[ulysses.index() + 1]});
-  mine.tokens = ops::to_device(of_rows(batch.tokens, mine.rows), device);
-  mine.positions = ops::to_device(positions(starts, mine.rows), device);
-  mine.targets = trained_rows(of_rows(batch.targets, mine.rows), device);
-  if (ring.size() > 1) {
-    mine.attention =
-        std::make_unique<attention::RingAttention>(starts, dealt.rows, ring, device, scale);
-  } else {
-    mine.attention = std::make_unique<attention::LocalAttention>(starts, device, scale);
-  }
-  if (ulysses.size() > 1) {
-    mine.attention = std::make_unique<attention::UlyssesAttention>(std::move(mine.attention),
-                                                                   ulysses, std::move(bounds));
-  }
-  mine.uneven = std::move(dealt.uneven);
+  mine.tokens = ops::to_device(of_rows(batch.tokens, share.rows), device);
+  mine.positions = ops::to_device(positions(starts, share.rows), device);
+  mine.targets = trained_rows(of_rows(batch.targets, share.rows), device);
+  mine.attention = attention::of_ranks(starts, share, ring, ulysses, device, scale);
+  mine.rows = std::move(share.rows);
+  mine.uneven = std::move(share.ring.uneven);
   return mine;
 }
 

@@ -24,8 +24,7 @@ struct RankBatch {
   std::string uneven;  // as layout::Dealt's
 };
 
-// The ring deals the batch's rows in the order; those of one of its ranks are cut evenly between
-// the ranks that exchange heads (Ulysses). All ranks of the mesh's `sequence` give the same batch.
+// Rows are layout::share()'s. All ranks of the mesh's `sequence` give the same batch.
 // The mesh outlives the result.
 RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, layout::Order order,
                      const at::Device& device, double scale);

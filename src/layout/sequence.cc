@@ -7,6 +7,7 @@
 #include <numeric>
 #include <queue>
 
+#include "base/error.h"
 #include "layout/causal.h"
 
 namespace trireme::layout {
@@ -142,6 +143,13 @@ Rows before(const Rows& rows, int64_t end) {
   return list;
 }
 
+Order order_of(std::string_view name) {
+  if (name == "contiguous") return Order::kContiguous;
+  if (name == "zigzag") return Order::kZigzag;
+  if (name == "balanced") return Order::kBalanced;
+  fail("ring_order '{}' is not known: balanced, zigzag or contiguous", name);
+}
+
 Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, Order order) {
   switch (order) {
     case Order::kContiguous:
@@ -152,6 +160,14 @@ Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, Order order) {
       break;
   }
   return balanced(starts, ranks);
+}
+
+Share share(const std::vector<int64_t>& starts, Seat ring, Seat ulysses, Order order) {
+  Share mine{deal(starts, ring.size, order), {}, {}};
+  const Rows& of_ring = mine.ring.rows[ring.index];
+  mine.bounds = even_cut(size(of_ring), ulysses.size);
+  mine.rows = slice(of_ring, {mine.bounds[ulysses.index], mine.bounds[ulysses.index + 1]});
+  return mine;
 }
 
 int64_t most_rows(int64_t tokens, int64_t ranks) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace trireme::layout {
@@ -36,6 +37,8 @@ Rows before(const Rows& rows, int64_t end);
 // Documents of their own lengths are not so kind: kBalanced is zigzag where that is even, else the
 // sequence is cut finer, and the chunks are dealt by their area.
 enum class Order { kContiguous, kZigzag, kBalanced };
+// "contiguous", "zigzag", "balanced". UserError: another.
+Order order_of(std::string_view name);
 
 struct Dealt {
   std::vector<Rows> rows;  // of each rank; as many as others' up to one a chunk
@@ -46,6 +49,21 @@ constexpr double kEven = 1.05;
 
 // A pure function of its arguments: every rank deals alike.
 Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, Order order);
+
+// One of `size` ranks.
+struct Seat {
+  int64_t index = 0;
+  int64_t size = 1;
+};
+
+// What one of ring x ulysses ranks has of a sequence: the ring deals the sequence's rows; those of
+// one of its ranks are cut evenly between the ranks that exchange heads (Ulysses).
+struct Share {
+  Dealt ring;
+  std::vector<int64_t> bounds;  // of the rows of this rank's place in the ring
+  Rows rows;                    // this rank's
+};
+Share share(const std::vector<int64_t>& starts, Seat ring, Seat ulysses, Order order);
 
 // The most rows that deal() gives a rank of `tokens`, whatever the documents.
 int64_t most_rows(int64_t tokens, int64_t ranks);
