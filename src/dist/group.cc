@@ -2,6 +2,9 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "dist/c10d.h"
@@ -91,14 +94,15 @@ int64_t bytes_of(const at::Tensor& x) { return static_cast<int64_t>(x.nbytes());
 }  // namespace
 
 struct Group::Impl {
-  Impl(Wire through, c10::intrusive_ptr<c10d::Backend> c10d_backend)
-      : wire(through), backend(std::move(c10d_backend)) {}
+  Impl(Wire through, c10::intrusive_ptr<c10d::Backend> c10d_backend, bool is_own)
+      : wire(through), backend(std::move(c10d_backend)), own(is_own) {}
   ~Impl() {
-    if (wire == Wire::kNccl) backend->shutdown();
+    if (own && wire == Wire::kNccl) backend->shutdown();
   }
 
   Wire wire;
   c10::intrusive_ptr<c10d::Backend> backend;
+  bool own;
 };
 
 const char* collective_name(Collective collective) {
@@ -129,6 +133,16 @@ c10::intrusive_ptr<c10d::Backend> connect(Wire wire, const c10::intrusive_ptr<c1
   return gloo;
 }
 
+// Null: it has none. One for the CPU alone serves CUDA tensors too, by host memory.
+c10::intrusive_ptr<c10d::Backend> backend_for(c10d::ProcessGroup& group, at::DeviceType device) {
+  const auto devices = group.getDeviceTypes();
+  for (const at::DeviceType type : {device, at::kCPU}) {
+    if (std::ranges::find(devices, at::Device(type)) != devices.end())
+      return group.getBackend(type);
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 Group::Group(std::string name) : name_(std::move(name)) {}
@@ -141,12 +155,33 @@ Group::Group(std::string name, std::vector<int64_t> ranks, size_t index, const S
   const auto place = c10::make_intrusive<c10d::PrefixStore>(
       fmt::format("{}/{}", name_, ranks_.front()), store.c10d);
   try {
-    impl_ = std::make_unique<Impl>(wire, connect(wire, place, index_, ranks_.size(), timeouts));
+    impl_ = std::make_unique<Impl>(wire, connect(wire, place, index_, ranks_.size(), timeouts),
+                                   /*is_own=*/true);
   } catch (const std::exception& error) {
     throw PeerFailure(fmt::format("rank {}: group {} of ranks {} did not meet: {}", ranks_[index_],
                                   name_, fmt::join(ranks_, ", "), cause(error)),
                       ranks_);
   }
+}
+
+Group::Group(const std::string& name, at::DeviceType device) : name_(name) {
+  const auto group = c10d::resolve_process_group(name);
+  auto backend = backend_for(*group, device);
+  const std::string kind = backend ? backend->getBackendName() : "no backend";
+  const bool nccl = kind == "nccl" && device == at::kCUDA;
+  if (!nccl && kind != "gloo") {
+    fail(
+        "process group {} ({}) has {} for tensors on {}: it takes gloo{}; make one with "
+        "torch.distributed.new_group(backend=\"{}\")",
+        name, group->getGroupDesc(), kind, at::DeviceTypeName(device, /*lower_case=*/true),
+        device == at::kCUDA ? " or nccl" : "", device == at::kCUDA ? "nccl" : "gloo");
+  }
+  ranks_.resize(static_cast<size_t>(group->getSize()));
+  std::iota(ranks_.begin(), ranks_.end(), 0);  // of the group: the job's are not known here
+  index_ = static_cast<size_t>(group->getRank());
+  if (ranks_.size() == 1) return;
+  impl_ = std::make_unique<Impl>(nccl ? Wire::kNccl : Wire::kGloo, std::move(backend),
+                                 /*is_own=*/false);
 }
 
 Group::~Group() = default;

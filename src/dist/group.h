@@ -70,6 +70,10 @@ class Group {
   // it is asked for, for tests. PeerFailure: they do not all come in time.
   Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
         const Timeouts& timeouts, Wire wire = Wire::kGloo);
+  // Of the process group that torch.distributed has registered in this process under c10d's `name`,
+  // which stays its owner: collectives are those of its backend for tensors on `device`. UserError:
+  // that is neither Gloo nor NCCL.
+  Group(const std::string& name, at::DeviceType device);
   ~Group();
   Group(Group&&) noexcept;
   Group& operator=(Group&&) noexcept;
