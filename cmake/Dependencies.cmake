@@ -10,10 +10,12 @@ function(trireme_static_library target header library)
   target_link_libraries(${target} INTERFACE ${${target}_LIBRARY})
 endfunction()
 
-trireme_static_library(utf8proc_static utf8proc.h libutf8proc.a)
-target_compile_definitions(utf8proc_static INTERFACE UTF8PROC_STATIC)
-trireme_static_library(pcre2_static pcre2.h libpcre2-8.a)
-target_compile_definitions(pcre2_static INTERFACE PCRE2_STATIC PCRE2_CODE_UNIT_WIDTH=8)
+if(NOT SKBUILD)  # the Python package has no tokenizer
+  trireme_static_library(utf8proc_static utf8proc.h libutf8proc.a)
+  target_compile_definitions(utf8proc_static INTERFACE UTF8PROC_STATIC)
+  trireme_static_library(pcre2_static pcre2.h libpcre2-8.a)
+  target_compile_definitions(pcre2_static INTERFACE PCRE2_STATIC PCRE2_CODE_UNIT_WIDTH=8)
+endif()
 
 # libtorch's headers bundle another fmt; a folder that holds nothing else puts ours before it.
 get_target_property(FMT_INCLUDE fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)

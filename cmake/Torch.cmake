@@ -2,12 +2,17 @@
 # toolkit, although the CPU half links without one; these targets do not.
 #   torch_cpu   libtorch_cpu + libc10, always
 #   torch_cuda  libtorch_cuda + libc10_cuda, when TRIREME_CUDA is on
-execute_process(
-  COMMAND ${TRIREME_PYTHON} -c "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))"
-  OUTPUT_VARIABLE TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+# pip hides an environment's packages from what it builds for it, but sysconfig knows where they are.
+set(FIND_TORCH [[
+import importlib.util, os, sys, sysconfig
+sys.path.append(sysconfig.get_path("platlib"))
+print(os.path.dirname(importlib.util.find_spec("torch").origin))]])
+execute_process(COMMAND ${TRIREME_PYTHON} -c "${FIND_TORCH}"
+                OUTPUT_VARIABLE TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 if(NOT TORCH_ROOT OR NOT EXISTS ${TORCH_ROOT}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "no torch wheel found through ${TRIREME_PYTHON}: run ./dev build, which installs one, or set "
-                      "TRIREME_PYTHON to a Python that has torch >= 2.11")
+                      "TRIREME_PYTHON to a Python that has torch >= 2.11 (for pip: pip install torch first, and if that is "
+                      "not found, pip install --no-build-isolation)")
 endif()
 file(READ ${TORCH_ROOT}/version.py TORCH_VERSION_TEXT)
 string(REGEX MATCH "__version__ = '([0-9]+\\.[0-9]+)" _ ${TORCH_VERSION_TEXT})
