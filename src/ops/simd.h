@@ -1,6 +1,5 @@
 // Row kernels on CPU: compiled for AVX-512, AVX2 and plain x86-64, chosen when the program is
-// loaded. `#pragma omp simd`
-// (-fopenmp-simd) lets reductions be reordered in these loops and nowhere else.
+// loaded. `#pragma omp simd` lets reductions be reordered in these loops and nowhere else.
 #pragma once
 
 #include <bit>
