@@ -24,6 +24,9 @@ inline constexpr int64_t kMaxExperts = 512;
 inline constexpr int64_t kMaxChoices = 16;
 inline constexpr size_t kMostParts = 16;  // of attention, in one launch
 
+// Whether this build has them for the current device.
+bool available();
+
 struct RmsNorm {
   Dtype dtype;
   const void* x;  // [rows,width], row stride x_stride

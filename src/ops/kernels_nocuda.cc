@@ -1,4 +1,5 @@
-// A build without CUDA: no tensor of it is on a GPU, so that none of these is ever called.
+// A build without CUDA. The program has no tensor on a GPU then, and the Python package, which may
+// have, asks available(): none of the others is ever called.
 #include "base/error.h"
 #include "ops/kernels.h"
 
@@ -11,6 +12,8 @@ namespace {
 }
 
 }  // namespace
+
+bool available() { return false; }
 
 void rms_norm(const RmsNorm&) { no_cuda(); }
 void rms_norm_backward(const RmsNormBackward&) { no_cuda(); }

@@ -11,11 +11,16 @@ namespace {
 
 static_assert(kMostParts == cuda::kMostParts);
 
+// The kernel is for the program's dtypes. Without it, a pass or more over the sum for each part.
+bool has_kernel(const at::Tensor& out, const std::vector<AttentionPart>& parts) {
+  return out.is_cuda() && cuda::available() && parts[0].out.scalar_type() != at::kHalf;
+}
+
 // One part after another: with s the sigmoid,
 //   out = out + s(lse' - lse) (out' - out),  lse = lse - log s(lse - lse'),
 // where no exponential overflows, however far apart the two are.
-at::Tensor merge_cpu(const at::Tensor& out, at::Tensor& lse,
-                     const std::vector<AttentionPart>& parts, at::ScalarType dtype) {
+at::Tensor merge_composed(const at::Tensor& out, at::Tensor& lse,
+                          const std::vector<AttentionPart>& parts, at::ScalarType dtype) {
   const at::Tensor sum = out.to(at::kFloat);
   for (const AttentionPart& part : parts) {
     const int64_t rows = part.out.size(0);
@@ -27,8 +32,8 @@ at::Tensor merge_cpu(const at::Tensor& out, at::Tensor& lse,
   return sum.to(dtype);
 }
 
-at::Tensor add_cpu(const at::Tensor& out, const std::vector<AttentionPart>& parts,
-                   at::ScalarType dtype) {
+at::Tensor add_composed(const at::Tensor& out, const std::vector<AttentionPart>& parts,
+                        at::ScalarType dtype) {
   const at::Tensor sum = out.to(at::kFloat);
   for (const AttentionPart& part : parts) {
     sum.narrow(0, part.first, part.out.size(0)).add_(part.out);
@@ -37,8 +42,8 @@ at::Tensor add_cpu(const at::Tensor& out, const std::vector<AttentionPart>& part
 }
 
 // Without `lse`: gradients.
-at::Tensor run_cuda(const at::Tensor& out, float* lse, const std::vector<AttentionPart>& parts,
-                    at::ScalarType dtype) {
+at::Tensor run_kernel(const at::Tensor& out, float* lse, const std::vector<AttentionPart>& parts,
+                      at::ScalarType dtype) {
   const at::Tensor to =
       out.scalar_type() == dtype ? out : at::empty(out.sizes(), out.options().dtype(dtype));
   cuda::MergeParts p{.part_dtype = dtype_of(parts[0].out),
@@ -86,9 +91,9 @@ at::Tensor merge_attention(const at::Tensor& out, at::Tensor& lse,
   check_lse(lse, out);
   for (const AttentionPart& part : parts) check_lse(part.lse, part.out);
   if (out.numel() == 0 || parts.empty()) return out.to(dtype);
-  if (!out.is_cuda()) return merge_cpu(out, lse, parts, dtype);
+  if (!has_kernel(out, parts)) return merge_composed(out, lse, parts, dtype);
   TRIREME_CHECK(lse.is_contiguous());
-  return run_cuda(out, lse.mutable_data_ptr<float>(), parts, dtype);
+  return run_kernel(out, lse.mutable_data_ptr<float>(), parts, dtype);
 }
 
 at::Tensor add_parts(const at::Tensor& sum, const std::vector<AttentionPart>& parts,
@@ -96,7 +101,8 @@ at::Tensor add_parts(const at::Tensor& sum, const std::vector<AttentionPart>& pa
   check(sum, parts);
   for (const AttentionPart& part : parts) TRIREME_CHECK(!part.lse.defined());
   if (sum.numel() == 0 || parts.empty()) return sum.to(dtype);
-  return sum.is_cuda() ? run_cuda(sum, nullptr, parts, dtype) : add_cpu(sum, parts, dtype);
+  return has_kernel(sum, parts) ? run_kernel(sum, nullptr, parts, dtype)
+                                : add_composed(sum, parts, dtype);
 }
 
 }  // namespace trireme::ops
