@@ -188,7 +188,8 @@ Json report(const config::RunConfig& run) {
 // "12,345"
 std::string number(const Json& value) {
   std::string digits = value.dump();
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(digits.begin() + at, ',');
   return digits;
 }
 

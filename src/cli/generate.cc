@@ -62,7 +62,7 @@ SampleRef find_review(ReviewSet& reviews, const config::RunConfig& run) {
   std::vector<data::Review>& own = reviews.users[user].reviews;
   const auto found = std::ranges::find(own, run.film, &data::Review::film);
   const int64_t index = found - own.begin();
-  if (found == own.end()) own.push_back({.film = run.film});
+  if (found == own.end()) own.emplace_back().film = run.film;
   return {user, index};
 }
 

@@ -58,7 +58,8 @@ TEST(PreTokenizer, Gpt2PiecesAfterDigits) {
 
 TEST(PreTokenizer, AMegabyteOfSpacesIsNoError) {
   const Json qwen = sequence({split_step(kQwenPattern), byte_level(false)});
-  const std::string text = std::string(1 << 20, ' ') + "x";
+  std::string text(1 << 20, ' ');
+  text += 'x';
   EXPECT_EQ(split(qwen, text).size(), 2u);
 }
 

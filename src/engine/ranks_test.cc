@@ -95,7 +95,7 @@ StepBatches batches_of(const std::vector<int64_t>& lengths, int64_t vocab, DataR
 
 MemoryPlan plan_of(const Model& model, bool fused, const layout::Sharding& sharding) {
   return plan_memory(
-      {.activations = {.model = &model, .tokens = 300, .longest = 300, .keep = "all"},
+      {.activations = {.model = &model, .tokens = 300, .longest = 300, .keep = "all", .tiles = {}},
        .fused = fused,
        .sharding = sharding,
        .budget = int64_t{1} << 40});
