@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <functional>
+#include <latch>
 #include <thread>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace trireme::dist {
 // ranks as threads.
 inline void ranks_are_threads() { set_default_env("TORCH_FR_BUFFER_SIZE", "0"); }
 
-// Runs body on every rank of the mesh. Returns what each of them threw (null: nothing).
+// Runs body on every rank of the mesh. Returns what each of them threw (null: nothing). A rank that
+// ends well keeps its groups until all have ended: another may still be connecting to it.
 inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
                                                  std::span<const config::Span> spans,
                                                  std::chrono::milliseconds timeout,
@@ -23,13 +25,17 @@ inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
   ranks_are_threads();
   const StorePtr store = local_store();
   std::vector<std::exception_ptr> errors(static_cast<size_t>(spec.ranks()));
+  std::latch ended(spec.ranks());
   std::vector<std::jthread> threads;
   for (int64_t rank = 0; rank < spec.ranks(); ++rank) {
     threads.emplace_back([&, rank] {
       try {
-        body(Mesh(spec, rank, *store, spans, {timeout, timeout}));
+        const Mesh mesh(spec, rank, *store, spans, {timeout, timeout});
+        body(mesh);
+        ended.arrive_and_wait();
       } catch (...) {
         errors[static_cast<size_t>(rank)] = std::current_exception();
+        ended.count_down();
       }
     });
   }
