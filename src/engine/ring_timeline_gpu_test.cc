@@ -1,12 +1,12 @@
 // That a ring's exchange runs beside its computation: a rank of a ring of 8 at 65,536 tokens whose
 // neighbour is itself, through NCCL, under the recorder of `bench --timeline`. The traces stay in
 // the folder that TEST_TMPDIR names.
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
+#include "attention/gpu_testing.h"
 #include "attention/ring.h"
 #include "config/json.h"
 #include "dist/testing.h"
@@ -15,7 +15,8 @@
 namespace trireme::engine {
 namespace {
 
-constexpr int64_t kRanks = 8, kTokens = 65536, kHeads = 32, kKvHeads = 8, kDim = 128;
+constexpr int64_t kRanks = 8, kTokens = 65536;
+constexpr attention::Case kRank{1, kTokens / kRanks, 32, 8, 128};
 constexpr std::chrono::seconds kTimeout{60};
 
 struct Interval {
@@ -46,17 +47,12 @@ struct Timeline {
   }
 };
 
-at::Tensor random(int64_t rows, int64_t heads) {
-  return at::empty({rows, heads, kDim}, at::TensorOptions(at::kBFloat16).device(at::kCUDA))
-      .normal_();
-}
-
 class RingTimeline : public testing::Test {
  protected:
   RingTimeline()
       : group_("alone", {0}, 0, *store_, {kTimeout, kTimeout}, dist::Wire::kNccl),
         ring_({0, kTokens}, layout::deal({0, kTokens}, kRanks, layout::Order::kZigzag).rows, 3,
-              group_, at::kCUDA, 0.0883883) {}
+              group_, at::kCUDA, kRank.scale()) {}
 
   void expect_exchanges_under_computation(const char* name, int64_t least,
                                           const std::function<void()>& work) {
@@ -82,18 +78,18 @@ class RingTimeline : public testing::Test {
   dist::StorePtr store_ = dist::local_store();
   dist::Group group_;
   attention::RingAttention ring_;
-  const at::Tensor q_ = random(kTokens / kRanks, kHeads), dout_ = random(q_.size(0), kHeads),
-                   k_ = random(q_.size(0), kKvHeads), v_ = random(q_.size(0), kKvHeads);
+  const attention::Inputs in_ = attention::make_inputs(kRank);
 };
 
 TEST_F(RingTimeline, KeysTravelUnderTheForwardPass) {
-  expect_exchanges_under_computation("forward", kRanks - 1, [&] { ring_.forward(q_, k_, v_); });
+  expect_exchanges_under_computation("forward", kRanks - 1,
+                                     [&] { ring_.forward(in_.q, in_.k, in_.v); });
 }
 
 TEST_F(RingTimeline, KeysAndTheirGradientsTravelUnderTheBackwardPass) {
-  const attention::AttentionOutput out = ring_.forward(q_, k_, v_);
+  const attention::AttentionOutput out = ring_.forward(in_.q, in_.k, in_.v);
   expect_exchanges_under_computation("backward", 2 * kRanks - 1,
-                                     [&] { ring_.backward(dout_, q_, k_, v_, out); });
+                                     [&] { ring_.backward(in_.dout, in_.q, in_.k, in_.v, out); });
 }
 
 }  // namespace
