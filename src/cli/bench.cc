@@ -90,11 +90,8 @@ Json profile_json(const engine::Profile& profile) {
     if (kernels.size() == 40) break;
     kernels.push_back({{"name", k.name}, {"calls", k.calls}, {"seconds", k.seconds}});
   }
-  return {{"seconds", profile.seconds},
-          {"idle", profile.idle},
-          {"phases", profile.phases},
-          {"kinds", profile.kinds},
-          {"kernels", kernels}};
+  return {{"seconds", profile.seconds}, {"idle", profile.idle},   {"exposed", profile.exposed},
+          {"phases", profile.phases},   {"kinds", profile.kinds}, {"kernels", kernels}};
 }
 
 Json rates_json(const engine::Rates& rates) {
@@ -216,15 +213,19 @@ Json traffic_json(const engine::TrafficTable& counted, const engine::TrafficRequ
   for (const auto& [row, traffic] : counted) {
     const auto found = foreseen.find(row);
     const dist::Traffic expected = found == foreseen.end() ? dist::Traffic{} : found->second;
-    rows.push_back({{"collective", dist::collective_name(row.second)},
-                    {"group", config::span_name(row.first)},
-                    {"ranks", mesh.group(row.first).size()},
-                    {"calls", static_cast<double>(traffic.calls) / steps},
-                    {"bytes", static_cast<double>(traffic.bytes) / steps},
-                    {"overlapped_seconds", traffic.overlapped / steps},
-                    {"exposed_seconds", traffic.exposed / steps},
-                    {"foreseen_calls", static_cast<double>(expected.calls) / steps},
-                    {"foreseen_bytes", static_cast<double>(expected.bytes) / steps}});
+    const dist::Group& group = mesh.group(row.first);
+    Json counts = {{"collective", dist::collective_name(row.second)},
+                   {"group", config::span_name(row.first)},
+                   {"ranks", group.size()},
+                   {"calls", static_cast<double>(traffic.calls) / steps},
+                   {"bytes", static_cast<double>(traffic.bytes) / steps},
+                   {"foreseen_calls", static_cast<double>(expected.calls) / steps},
+                   {"foreseen_bytes", static_cast<double>(expected.bytes) / steps}};
+    if (group.wire() == dist::Wire::kGloo) {
+      counts["overlapped_seconds"] = traffic.overlapped / steps;
+      counts["exposed_seconds"] = traffic.exposed / steps;
+    }
+    rows.push_back(std::move(counts));
   }
   Json paper = Json::object();
   for (const config::Span span : kCounted) {

@@ -188,8 +188,9 @@ Json report(const config::RunConfig& run) {
 // "12,345"
 std::string number(const Json& value) {
   std::string digits = value.dump();
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
     digits.insert(digits.begin() + at, ',');
+  }
   return digits;
 }
 

@@ -135,7 +135,7 @@ struct RunConfig {
   int64_t documents = 1;  // bench: documents side by side
   int64_t steps = 10;     // bench: training steps; 0 = only read the model
   bool profile = false;   // bench: kernels of one more step
-  std::string timeline;
+  std::string timeline;   // bench: file for the trace of one more step
   bool bound = false;     // bench: rates of this device and the bound that follows
 };
 

@@ -193,6 +193,8 @@ std::string Group::where(Collective collective) const {
                      collective_name(collective), name_, fmt::join(ranks_, ", "));
 }
 
+Wire Group::wire() const { return impl_ ? impl_->wire : Wire::kGloo; }
+
 bool Group::through_host(const at::Tensor& x) const {
   return impl_ && impl_->wire == Wire::kGloo && x.is_cuda();
 }

@@ -36,8 +36,8 @@ const char* collective_name(Collective collective);
 struct Traffic {
   int64_t calls = 0;
   int64_t bytes = 0;  // to other ranks, the least that the collective can do with
-  // Seconds of the host between the start and the call of wait(), in which it did something else,
-  // and within wait().
+  // Through Gloo, seconds of the host between the start and the call of wait(), in which it did
+  // something else, and within wait(). Through NCCL the host never waits: see engine/profile.h.
   double overlapped = 0, exposed = 0;
 };
 
@@ -82,6 +82,7 @@ class Group {
   int64_t size() const { return static_cast<int64_t>(ranks_.size()); }
   int64_t index() const { return static_cast<int64_t>(index_); }
   const std::vector<int64_t>& ranks() const { return ranks_; }
+  Wire wire() const;
 
   // All are asynchronous, called by all ranks of the group in the same order, and deterministic.
   // Tensors are contiguous and live until wait() has returned; inputs do not change until then.

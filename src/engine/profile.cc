@@ -13,11 +13,6 @@ namespace {
 
 namespace kineto = torch::autograd::profiler;
 
-struct Interval {
-  std::string name;
-  uint64_t begin = 0, end = 0;  // nanoseconds
-};
-
 // Kinds are told by the libraries' names of their kernels; ours carry their operation's, most of
 // them in the name of their argument.
 std::string kind_of(const std::string& kernel) {
@@ -41,6 +36,7 @@ std::string kind_of(const std::string& kernel) {
       {"gemm", "product"},
       {"nvjet", "product"},
       {"Mem", "copy"},
+      {"nccl", "exchange"},
   };
   for (const auto& [part, kind] : kKinds) {
     if (kernel.find(part) != std::string::npos) return kind;
@@ -53,9 +49,9 @@ bool is_phase(const std::string& name) {
   return std::ranges::find(kPhases, name) != kPhases.end();
 }
 
-// Kernels are of one stream; copies to and from the host may lie over them.
-double covered_seconds(std::vector<Interval>& kernels) {
-  std::ranges::sort(kernels, {}, &Interval::begin);
+// Seconds in which at least one of them runs: copies and exchanges lie over other kernels. In the
+// order of their beginnings.
+double covered_seconds(const std::vector<Interval>& kernels) {
   double busy = 0;
   uint64_t reached = 0;
   for (const Interval& k : kernels) {
@@ -66,11 +62,18 @@ double covered_seconds(std::vector<Interval>& kernels) {
   return busy;
 }
 
+}  // namespace
+
 Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& phases) {
   Profile profile;
   if (kernels.empty()) return profile;
+  std::ranges::sort(kernels, {}, &Interval::begin);
+  std::vector<Interval> computing = kernels;
+  std::erase_if(computing, [](const Interval& k) { return kind_of(k.name) == "exchange"; });
   const double busy = covered_seconds(kernels);
-  profile.seconds = static_cast<double>(kernels.back().end - kernels.front().begin) * 1e-9;
+  profile.exposed = busy - covered_seconds(computing);
+  const uint64_t end = std::ranges::max(kernels, {}, &Interval::end).end;
+  profile.seconds = static_cast<double>(end - kernels.front().begin) * 1e-9;
   profile.idle = profile.seconds - busy;
   std::map<std::string, KernelTime> by_name;
   for (const Interval& k : kernels) {
@@ -89,6 +92,8 @@ Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& ph
   std::ranges::sort(profile.kernels, std::ranges::greater{}, &KernelTime::seconds);
   return profile;
 }
+
+namespace {
 
 std::unique_ptr<kineto::ProfilerResult> record(const Machine& machine,
                                                const std::function<void()>& work) {
@@ -111,6 +116,7 @@ Profile profile(const Machine& machine, const std::function<void()>& work) {
   std::vector<Interval> kernels, phases;
   for (const kineto::KinetoEvent& event : result->events()) {
     if (event.deviceType() != c10::DeviceType::CUDA || event.durationNs() == 0) continue;
+    if (event.name().starts_with("nccl:")) continue;  // c10d's name of a kernel that is listed too
     (is_phase(event.name()) ? phases : kernels)
         .push_back({event.name(), event.startNs(), event.endNs()});
   }

@@ -20,10 +20,20 @@ struct KernelTime {
 struct Profile {
   double seconds = 0;                                          // from the first kernel to the last
   double idle = 0;                                             // of it without any kernel
+  double exposed = 0;                                          // of it with nothing but exchanges
   std::map<std::string, double> phases;                        // forward, head and loss, ...
   std::map<std::string, std::map<std::string, double>> kinds;  // phase -> kind -> seconds
   std::vector<KernelTime> kernels;                             // longest first
 };
+
+// A kernel, or a phase, on the device's clock.
+struct Interval {
+  std::string name;
+  uint64_t begin = 0, end = 0;  // nanoseconds
+};
+
+// A kernel belongs to the phase in which it begins.
+Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& phases);
 
 // Runs `work` once under libtorch's profiler (Kineto) and waits for the device. Kernels of CUDA
 // only: empty elsewhere. Phases are the scopes of engine/phases.h.
