@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "ops/words.h"
 
 namespace trireme::attention {
 namespace {
@@ -16,6 +17,9 @@ at::Tensor read_by(const HeadGroups& of, int64_t index, const at::Tensor& x) {
   const int64_t first = index * of.group * of.keys / of.queries;
   return x.narrow(1, first, std::max<int64_t>(1, of.group * of.keys / of.queries));
 }
+
+// Whether groups share key heads, whose gradients are then sums over groups.
+bool shares_keys(const HeadGroups& of) { return of.group * of.keys < of.queries; }
 
 }  // namespace
 
@@ -28,7 +32,8 @@ HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t b
   for (int64_t size = 2; size <= queries; ++size) {
     // Whole runs, or parts of one.
     const bool fits = queries % size == 0 && (size % run == 0 || run % size == 0);
-    if (fits && size * bytes_of_a_head <= most_bytes) groups.group = size;
+    const int64_t bytes = size * bytes_of_a_head;
+    if (fits && bytes <= most_bytes && (bytes <= kBusyBytes || size <= run)) groups.group = size;
   }
   return groups;
 }
@@ -42,7 +47,7 @@ int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_
   // received), the gradient of queries, sent and received. Keys and values, their gradients (fp32
   // where they are sums), sent and received.
   const int64_t of_group = of.count() > 1 ? 3 + 6 + 2 : 6 + 2;
-  const int64_t sums = of.group * of.keys < of.queries ? 4 / bytes_of_a_number : 1;
+  const int64_t sums = shares_keys(of) ? 4 / bytes_of_a_number : 1;
   return head * (of_group * of.group + (2 + 2 * sums + 4) * of.keys);
 }
 
@@ -75,7 +80,7 @@ UlyssesAttention::Exchange UlyssesAttention::to_heads(const at::Tensor& x, int64
 UlyssesAttention::Exchange UlyssesAttention::send_rows(at::Tensor parts) const {
   const int64_t rows = parts.size(0), here = parts.size(2), dim = parts.size(3);
   Exchange exchange;
-  exchange.in = parts.transpose(0, 1).contiguous().view({group_.size() * rows, here, dim});
+  exchange.in = ops::packed(parts.transpose(0, 1)).view({group_.size() * rows, here, dim});
   exchange.out = at::empty({total_, here, dim}, parts.options());
   exchange.pending = group_.all_to_all(exchange.out, exchange.in, counts_,
                                        std::vector<int64_t>(counts_.size(), rows));
@@ -85,7 +90,7 @@ UlyssesAttention::Exchange UlyssesAttention::send_rows(at::Tensor parts) const {
 UlyssesAttention::Exchange UlyssesAttention::to_rows(const at::Tensor& x) const {
   const int64_t rows = counts_[static_cast<size_t>(group_.index())], ranks = group_.size();
   Exchange exchange;
-  exchange.in = x.contiguous();
+  exchange.in = ops::packed(x);
   exchange.out = at::empty({ranks * rows, x.size(1), x.size(2)}, x.options());
   exchange.pending = group_.all_to_all(exchange.out, exchange.in,
                                        std::vector<int64_t>(counts_.size(), rows), counts_);
@@ -115,13 +120,12 @@ AttentionOutput UlyssesAttention::forward(const at::Tensor& q, const at::Tensor&
   const at::Tensor out = output.out.unflatten(1, {group_.size(), of.queries});
   Exchange back;
   const auto place = [&](int64_t index) {
-    out.narrow(2, index * of.group, of.group).copy_(rows(std::move(back)));
+    ops::copy(out.narrow(2, index * of.group, of.group), rows(std::move(back)));
   };
   for (int64_t i = 0; i < of.count(); ++i) {
     const at::Tensor mine = heads(std::move(query));
     if (i + 1 < of.count()) query = to_heads(q, i + 1, of.group);
-    const auto [part, lse] =
-        whole_->forward(mine, read_by(of, i, key).contiguous(), read_by(of, i, value).contiguous());
+    const auto [part, lse] = whole_->forward(mine, read_by(of, i, key), read_by(of, i, value));
     output.lse.narrow(0, i * of.group, of.group).copy_(lse);
     if (i > 0) place(i - 1);
     back = to_rows(part);
@@ -144,25 +148,30 @@ AttentionGradients UlyssesAttention::backward(const at::Tensor& dout, const at::
   Group next = post(0);
   Exchange key_heads = to_heads(k, of.repeats), value_heads = to_heads(v, of.repeats);
   const at::Tensor key = heads(std::move(key_heads)), value = heads(std::move(value_heads));
-  // Sums where a key head is read by several groups.
-  const at::TensorOptions sums =
-      of.group * of.keys < of.queries ? k.options().dtype(at::kFloat) : k.options();
-  const at::Tensor dkey = at::zeros(key.sizes(), sums), dvalue = at::zeros(key.sizes(), sums);
+  const bool sums = shares_keys(of);
+  const auto room = [&] {
+    return sums ? at::zeros(key.sizes(), k.options().dtype(at::kFloat))
+                : at::empty(key.sizes(), k.options());
+  };
+  const at::Tensor dkey = room(), dvalue = room();
+  const auto add = [&](const at::Tensor& to, const at::Tensor& part) {
+    sums ? static_cast<void>(to.add_(part)) : ops::copy(to, part);
+  };
   AttentionGradients gradients{at::empty(q.sizes(), q.options()), {}, {}};
   const at::Tensor dq = gradients.dq.unflatten(1, {group_.size(), of.queries});
   Exchange back;
   const auto place = [&](int64_t index) {
-    dq.narrow(2, index * of.group, of.group).copy_(rows(std::move(back)));
+    ops::copy(dq.narrow(2, index * of.group, of.group), rows(std::move(back)));
   };
   for (int64_t i = 0; i < of.count(); ++i) {
     const at::Tensor mine = heads(std::move(next.dout)), query = heads(std::move(next.query)),
                      out = heads(std::move(next.out));
     if (i + 1 < of.count()) next = post(i + 1);
-    const AttentionGradients part = whole_->backward(
-        mine, query, read_by(of, i, key).contiguous(), read_by(of, i, value).contiguous(),
-        {out, forward.lse.narrow(0, i * of.group, of.group)});
-    read_by(of, i, dkey).add_(part.dk);
-    read_by(of, i, dvalue).add_(part.dv);
+    const AttentionGradients part =
+        whole_->backward(mine, query, read_by(of, i, key), read_by(of, i, value),
+                         {out, forward.lse.narrow(0, i * of.group, of.group)});
+    add(read_by(of, i, dkey), part.dk);
+    add(read_by(of, i, dvalue), part.dv);
     if (i > 0) place(i - 1);
     back = to_rows(part.dq);
   }
@@ -171,7 +180,7 @@ AttentionGradients UlyssesAttention::backward(const at::Tensor& dout, const at::
   // The copies of a key head stand side by side.
   const auto summed = [&](Exchange exchange) {
     const at::Tensor all =
-        rows(std::move(exchange)).reshape({k.size(0), k.size(1), of.repeats, k.size(2)});
+        ops::packed(rows(std::move(exchange))).view({k.size(0), k.size(1), of.repeats, k.size(2)});
     return of.repeats == 1 ? all.squeeze(2) : all.sum(2);
   };
   gradients.dk = summed(std::move(dk));

@@ -24,13 +24,15 @@ struct HeadGroups {
 // Of H query and K key heads over P ranks. A rank's query heads fall into runs of the same key
 // head; all runs are of equal length if that divides both a rank's heads and the heads of one key,
 // and each run has a copy of its key head. A group is the most heads of which T rows of D numbers
-// are `most_bytes`, but at least one.
+// are kBusyBytes, so that what is exchanged for one group lies under the attention of another, but
+// at least a run, lest keys' gradients become sums; it is no more than `most_bytes`, but at least
+// one head.
 HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t bytes_of_a_head,
                        int64_t most_bytes);
 
-// What Ulysses holds of queries, of outputs and of their gradients at a time: large enough for a
-// kernel and a link to be busy, and no more with more heads.
-constexpr int64_t kHeadGroupBytes = int64_t{256} << 20;
+// Large enough for a kernel and a link to be busy; and what Ulysses holds of queries, of outputs
+// and of their gradients at a time, at most.
+constexpr int64_t kBusyBytes = int64_t{32} << 20, kHeadGroupBytes = int64_t{256} << 20;
 
 // Bytes of a rank that exchanges hold at once, at most, of a sequence of `rows` rows over P ranks.
 int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t ranks,

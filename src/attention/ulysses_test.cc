@@ -65,6 +65,21 @@ TEST_P(Degrees, EqualTheSingleRank) {
   });
 }
 
+// 32 query heads of which four read a key head, over two ranks: 16 and four on each.
+TEST(HeadGroups, AreSmallEnoughToLieUnderEachOther) {
+  constexpr int64_t kMegabyte = int64_t{1} << 20;
+  const auto heads_at_a_time = [](int64_t kv_heads, int64_t megabytes_of_a_head) {
+    return head_groups(32, kv_heads, 2, megabytes_of_a_head * kMegabyte, kHeadGroupBytes).group;
+  };
+  EXPECT_EQ(heads_at_a_time(8, 1), 16);   // little in all
+  EXPECT_EQ(heads_at_a_time(8, 4), 8);    // two runs
+  EXPECT_EQ(heads_at_a_time(8, 8), 4);    // a run
+  EXPECT_EQ(heads_at_a_time(8, 64), 4);   // a run, though large
+  EXPECT_EQ(heads_at_a_time(8, 256), 1);  // more than may be held
+  EXPECT_EQ(heads_at_a_time(32, 16), 2);  // each has a key of its own
+  EXPECT_EQ(heads_at_a_time(32, 64), 1);
+}
+
 // What is sent is each head that another rank reads, once: nothing is sent to all.
 TEST(UlyssesAttention, SendsTheLeast) {
   constexpr int64_t kRanks = 4, kRows = 32, kHeads = 8, kKeys = 2, kDim = 16;

@@ -12,6 +12,7 @@
 #include "ops/simd.h"
 #include "ops/swiglu.h"
 #include "ops/testing.h"
+#include "ops/words.h"
 
 namespace trireme::ops {
 namespace {
@@ -137,6 +138,27 @@ TEST(Grouped, EmptyAndUnevenGroups) {
 }
 
 // Pages of zeros that are only read take no memory.
+// With rows of whole words and without, at offsets and strides of whole words and without, and
+// repeated rows.
+TEST(Words, CopiesOfStridedTensors) {
+  const at::Tensor x = random_tensor({5, 3, 40}, 1);
+  for (const auto& [first, width] : {std::pair(0, 40), {4, 16}, {4, 13}, {3, 16}, {0, 0}}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor from = x.to(dtype).narrow(2, first, width).transpose(0, 1);
+      EXPECT_TRUE(packed(from).is_contiguous() && packed(from).equal(from))
+          << first << " " << width;
+      const at::Tensor wide = at::zeros({5, 3, 56}, from.options());
+      const at::Tensor to = wide.narrow(2, 8, width).transpose(0, 1);
+      copy(to, from);
+      EXPECT_TRUE(to.equal(from)) << first << " " << width;
+      EXPECT_EQ(wide.count_nonzero().item<int64_t>(), from.count_nonzero().item<int64_t>());
+    }
+  }
+  const at::Tensor repeated = x.unsqueeze(1).expand({5, 2, 3, 40});
+  EXPECT_TRUE(packed(repeated).equal(repeated));
+  EXPECT_TRUE(packed(x).is_same(x));
+}
+
 TEST(LargeCpu, IndicesAre64Bits) {
   const int64_t width = 64, rows = (int64_t{1} << 31) / width + 5;
   at::Tensor x = at::zeros({rows, width});

@@ -1,5 +1,5 @@
-"""Ranks that share one GPU, through host memory, against one rank on it, and what two GPUs exchange through NCCL while they
-compute; skips where there is no GPU, or one.
+"""Ranks on GPUs against one rank: each on its own, through NCCL, where there are enough, else sharing one, through host
+memory. And what two GPUs exchange while they compute; skips where there is no GPU, or one.
 
 Tolerances: fp32 as on the CPU but for the order of sums within kernels; bf16: gradients of the same rows are rounded where
 they leave a rank.
@@ -19,13 +19,14 @@ TOLERANCE = {"float32": (1e-5, 1e-4), "bfloat16": (2e-3, 3e-2)}  # of the loss; 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("kind", ["ulysses", "ring"])
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
-def test_ranks_on_one_gpu_equal_one_rank(tmp_path_factory, tmp_path, name, ranks, dtype):
+def test_ranks_on_gpus_equal_one_rank(tmp_path_factory, tmp_path, name, kind, ranks, dtype):
     model = tiny_models.save(tiny_models.build(CONFIGS[name]()), tmp_path_factory.mktemp(name) / "model")
     documents, labels = make_batch((37, 1, 160, 64, 2, 223))
     flags = ("--device", "cuda", "--dtype", dtype)
     one = dump(model, documents, labels, tmp_path, *flags)
-    many = dump_on(ranks, model, documents, labels, tmp_path, *flags)
+    many = dump_on(ranks, model, documents, labels, tmp_path, *flags, "--sequence_parallel_type", kind)
     of_loss, of_gradient = TOLERANCE[dtype]
     assert many.tokens == one.tokens
     assert many.loss_sum == pytest.approx(one.loss_sum, rel=of_loss)
