@@ -133,8 +133,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(RotateHeads p, Group 
 
 // g, a normed head's gradient (the rotation undone), becomes that of the head x: with r = rstd, g w
 // r
-// - x (sum g w x) r^3 / D. w's own gradient, g x r, is added to dw.
-template <typename T, int N, int kUnits>
+// - x (sum g w x) r^3 / D. w's own gradient, g x r, is added to dw, where it
+// is trained.
+template <typename T, int N, int kUnits, bool kWeightGrad>
 __device__ void norm_backward(Halves<T, N>* g, const RawHalves<T, N>* x, const T* norm, bool valid,
                               int lane, const Group& group, float eps, Halves<T, N>* dw) {
   RawHalves<T, N> w[kUnits];
@@ -162,8 +163,10 @@ __device__ void norm_backward(Halves<T, N>* g, const RawHalves<T, N>* x, const T
       const float low = g[u].low[i], high = g[u].high[i];
       g[u].low[i] = low * w[u].low(i) * rstd - x[u].low(i) * shift;
       g[u].high[i] = high * w[u].high(i) * rstd - x[u].high(i) * shift;
-      dw[u].low[i] += low * x[u].low(i) * rstd;
-      dw[u].high[i] += high * x[u].high(i) * rstd;
+      if constexpr (kWeightGrad) {
+        dw[u].low[i] += low * x[u].low(i) * rstd;
+        dw[u].high[i] += high * x[u].high(i) * rstd;
+      }
     }
   }
 }
@@ -195,7 +198,7 @@ __device__ void reduce_groups(const Halves<T, N>* dw, int lane, const Group& gro
 
 // Block b takes tokens b, b + blocks, ...: q and k heads one after the other in their own loops, so
 // that one set of sums is alive at a time.
-template <typename T, int N, int kUnits>
+template <typename T, int N, int kUnits, bool kWeightGrad>
 __device__ void heads_backward(const RotateHeadsBackward& p, const Group& group,
                                const HeadGrad& grad, int heads, int first_head, const T* norm,
                                float* shared, float* partial) {
@@ -227,7 +230,7 @@ __device__ void heads_backward(const RotateHeadsBackward& p, const Group& group,
       g[u].rotate(p.cos + token * group.half + at, p.sin + token * group.half + at, -1.0f);
     }
     if (norm != nullptr) {
-      norm_backward<T, N, kUnits>(g, x, norm, valid, lane, group, p.eps, dw);
+      norm_backward<T, N, kUnits, kWeightGrad>(g, x, norm, valid, lane, group, p.eps, dw);
     }
     T* to =
         static_cast<T*>(p.dqkv) + token * columns + static_cast<int64_t>(first_head + head) * dim;
@@ -243,7 +246,7 @@ __device__ void heads_backward(const RotateHeadsBackward& p, const Group& group,
       ++turn;
     }
   }
-  if (partial != nullptr) reduce_groups<T, N, kUnits>(dw, lane, group, shared, partial);
+  if constexpr (kWeightGrad) reduce_groups<T, N, kUnits>(dw, lane, group, shared, partial);
 }
 
 template <typename T, int N>
@@ -260,18 +263,19 @@ __device__ void copy_values(const RotateHeadsBackward& p, int half) {
   }
 }
 
-template <typename T, int N, int kUnits>
+template <typename T, int N, int kUnits, bool kWeightGrad>
 __global__ void __launch_bounds__(kThreads, kUnits == 1 ? 4 : 1)
     backward_kernel(RotateHeadsBackward p, Group group) {
   extern __shared__ float shared[];
   const int q_heads = static_cast<int>(p.heads), kv_heads = static_cast<int>(p.kv_heads);
   const int dim = 2 * group.half;
-  float* partial =
-      p.partial == nullptr ? nullptr : p.partial + static_cast<int64_t>(blockIdx.x) * 2 * dim;
-  heads_backward<T, N, kUnits>(p, group, p.dq, q_heads, 0, static_cast<const T*>(p.q_norm), shared,
-                               partial);
-  heads_backward<T, N, kUnits>(p, group, p.dk, kv_heads, q_heads, static_cast<const T*>(p.k_norm),
-                               shared, partial == nullptr ? nullptr : partial + dim);
+  float* partial = nullptr;
+  if constexpr (kWeightGrad) partial = p.partial + static_cast<int64_t>(blockIdx.x) * 2 * dim;
+  heads_backward<T, N, kUnits, kWeightGrad>(p, group, p.dq, q_heads, 0,
+                                            static_cast<const T*>(p.q_norm), shared, partial);
+  heads_backward<T, N, kUnits, kWeightGrad>(p, group, p.dk, kv_heads, q_heads,
+                                            static_cast<const T*>(p.k_norm), shared,
+                                            kWeightGrad ? partial + dim : nullptr);
   copy_values<T, N>(p, group.half);
 }
 
@@ -299,19 +303,24 @@ void forward(const RotateHeads& p) {
   run(forward_kernel<T, N, 4>);
 }
 
-template <typename T, int N>
+template <typename T, int N, bool kWeightGrad>
 void backward(const RotateHeadsBackward& p) {
   Group group;
   const int64_t units = units_of<T, N>(p.dim / 2, group);
   const int64_t blocks = p.tokens < kHeadPartials ? p.tokens : kHeadPartials;
-  const size_t bytes = p.partial == nullptr ? 0 : sizeof(float) * (kThreads / group.lanes) * p.dim;
+  const size_t bytes = kWeightGrad ? sizeof(float) * (kThreads / group.lanes) * p.dim : 0;
   if (bytes > 48 * 1024) refuse_launch("q/k norm: the head is too wide for shared memory");
   const auto run = [&](auto kernel) {
     kernel<<<blocks, kThreads, bytes, current_stream()>>>(p, group);
   };
-  if (units == 1) return run(backward_kernel<T, N, 1>);
-  if (units == 2) return run(backward_kernel<T, N, 2>);
-  run(backward_kernel<T, N, 4>);
+  if (units == 1) return run(backward_kernel<T, N, 1, kWeightGrad>);
+  if (units == 2) return run(backward_kernel<T, N, 2, kWeightGrad>);
+  run(backward_kernel<T, N, 4, kWeightGrad>);
+}
+
+template <typename T, int N>
+void backward(const RotateHeadsBackward& p) {
+  p.partial != nullptr ? backward<T, N, true>(p) : backward<T, N, false>(p);
 }
 
 template <typename T>

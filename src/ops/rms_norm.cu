@@ -41,10 +41,33 @@ __global__ void __launch_bounds__(kMostThreads)
   }
 }
 
+// What a thread holds of a row in backward.
+template <typename T, int N, int kPacks>
+struct BackwardRow {
+  Pack<T, N> dy[kPacks], x[kPacks], dx[kPacks];
+
+  __device__ void read(const RmsNormBackward& p, int64_t r) {
+    const T* dy_row = static_cast<const T*>(p.dy) + r * p.dy_stride;
+    const T* x_row = static_cast<const T*>(p.x) + r * p.x_stride;
+    const T* dx_row = static_cast<const T*>(p.dx) + r * p.dx_stride;
+#pragma unroll
+    for (int k = 0; k < kPacks; ++k) {
+      const int c = (threadIdx.x + k * blockDim.x) * N;
+      if (c >= static_cast<int>(p.width)) continue;
+      x[k] = load<T, N>(x_row + c);
+      dy[k] = load<T, N>(dy_row + c);
+      dx[k] = load<T, N>(dx_row + c);
+    }
+  }
+};
+
 // With r = rstd: dx += dy w r - x (sum dy w x) r^3 / width; dw = sum over rows of dy x r. Block b
-// takes rows b, b + blocks, ...
+// takes rows b, b + blocks, ...; where registers allow, the next one is on its way while the sums
+// of this one meet.
 template <typename T, int N, int kPacks, bool kWeightGrad>
-__global__ void __launch_bounds__(kBackwardThreads) backward_kernel(RmsNormBackward p) {
+__global__ void __launch_bounds__(kBackwardThreads, kPacks == 1 ? 2 : 1)
+    backward_kernel(RmsNormBackward p) {
+  constexpr bool kAhead = kPacks <= 2;
   __shared__ float2 shared[kWarp];
   const int width = static_cast<int>(p.width);
   const float inverse_width = 1.0f / static_cast<float>(width);
@@ -56,18 +79,17 @@ __global__ void __launch_bounds__(kBackwardThreads) backward_kernel(RmsNormBackw
     const int c = (threadIdx.x + k * blockDim.x) * N;
     if (c < width) weight[k] = load<T, N>(w + c);
   }
+  BackwardRow<T, N, kPacks> next;
+  if constexpr (kAhead) {
+    if (blockIdx.x < p.rows) next.read(p, blockIdx.x);
+  }
   for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
-    const T* dy_row = static_cast<const T*>(p.dy) + r * p.dy_stride;
-    const T* x_row = static_cast<const T*>(p.x) + r * p.x_stride;
-    T* dx_row = static_cast<T*>(p.dx) + r * p.dx_stride;
-    Pack<T, N> dy[kPacks], x[kPacks], dx[kPacks];
-#pragma unroll
-    for (int k = 0; k < kPacks; ++k) {
-      const int c = (threadIdx.x + k * blockDim.x) * N;
-      if (c >= width) continue;
-      x[k] = load<T, N>(x_row + c);
-      dy[k] = load<T, N>(dy_row + c);
-      dx[k] = load<T, N>(dx_row + c);
+    BackwardRow<T, N, kPacks> row;
+    if constexpr (kAhead) {
+      row = next;
+      if (r + gridDim.x < p.rows) next.read(p, r + gridDim.x);
+    } else {
+      row.read(p, r);
     }
     float squares = 0, dot = 0;
 #pragma unroll
@@ -75,23 +97,25 @@ __global__ void __launch_bounds__(kBackwardThreads) backward_kernel(RmsNormBackw
       if ((threadIdx.x + k * blockDim.x) * N >= width) continue;
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        squares += x[k][i] * x[k][i];
-        dot += dy[k][i] * weight[k][i] * x[k][i];
+        squares += row.x[k][i] * row.x[k][i];
+        dot += row.dy[k][i] * weight[k][i] * row.x[k][i];
       }
     }
     row_sums(squares, dot, shared);
     const float rstd = rsqrtf(squares * inverse_width + p.eps);
     const float shift = dot * rstd * rstd * rstd * inverse_width;
+    T* dx_row = static_cast<T*>(p.dx) + r * p.dx_stride;
 #pragma unroll
     for (int k = 0; k < kPacks; ++k) {
       const int c = (threadIdx.x + k * blockDim.x) * N;
       if (c >= width) continue;
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        dx[k].set(i, dx[k][i] + (dy[k][i] * weight[k][i] * rstd - x[k][i] * shift));
-        if constexpr (kWeightGrad) dw[k][i] += dy[k][i] * x[k][i] * rstd;
+        const float dy = row.dy[k][i], x = row.x[k][i];
+        row.dx[k].set(i, row.dx[k][i] + (dy * weight[k][i] * rstd - x * shift));
+        if constexpr (kWeightGrad) dw[k][i] += dy * x * rstd;
       }
-      store(dx_row + c, dx[k]);
+      store(dx_row + c, row.dx[k]);
     }
   }
   if constexpr (kWeightGrad) {
@@ -160,8 +184,9 @@ void forward(const RmsNorm& p) {
 template <typename T, int N, bool kWeightGrad>
 void backward(const RmsNormBackward& p) {
   const auto [threads, packs] = shape(divide_up(p.width, N), kBackwardThreads);
-  // Partial sums of dw are of a fixed number of blocks; without them each row has its own.
-  const int64_t blocks = kWeightGrad ? std::min<int64_t>(p.rows, kNormPartials) : p.rows;
+  // A fixed number of them where each has a partial sum of dw, else as many as run at once.
+  const int64_t most = kWeightGrad ? kNormPartials : kNormPartials * (kBackwardThreads / threads);
+  const int64_t blocks = std::min(p.rows, most);
   const auto run = [&](auto kernel) { kernel<<<blocks, threads, 0, current_stream()>>>(p); };
   if (packs == 1) return run(backward_kernel<T, N, 1, kWeightGrad>);
   if (packs == 2) return run(backward_kernel<T, N, 2, kWeightGrad>);

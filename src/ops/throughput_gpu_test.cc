@@ -82,6 +82,8 @@ TEST_F(Throughput, Heads) {
       [&] { rotate_heads_backward(dq, dk, dk, {}, none, cos, sin, dqkv, frozen, frozen); });
   row("rotate_heads_backward, q/k norm", 2 * all + rotated + kTables,
       [&] { rotate_heads_backward(dq, dk, dk, qkv, norms, cos, sin, dqkv, dq_norm, dk_norm); });
+  row("rotate_heads_backward, frozen norm", 2 * all + rotated + kTables,
+      [&] { rotate_heads_backward(dq, dk, dk, qkv, norms, cos, sin, dqkv, frozen, frozen); });
 }
 
 TEST_F(Throughput, Swiglu) {
