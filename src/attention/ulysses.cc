@@ -155,7 +155,11 @@ AttentionGradients UlyssesAttention::backward(const at::Tensor& dout, const at::
   };
   const at::Tensor dkey = room(), dvalue = room();
   const auto add = [&](const at::Tensor& to, const at::Tensor& part) {
-    sums ? static_cast<void>(to.add_(part)) : ops::copy(to, part);
+    if (sums) {
+      to.add_(part);
+    } else {
+      ops::copy(to, part);
+    }
   };
   AttentionGradients gradients{at::empty(q.sizes(), q.options()), {}, {}};
   const at::Tensor dq = gradients.dq.unflatten(1, {group_.size(), of.queries});

@@ -137,8 +137,9 @@ c10::intrusive_ptr<c10d::Backend> connect(Wire wire, const c10::intrusive_ptr<c1
 c10::intrusive_ptr<c10d::Backend> backend_for(c10d::ProcessGroup& group, at::DeviceType device) {
   const auto devices = group.getDeviceTypes();
   for (const at::DeviceType type : {device, at::kCPU}) {
-    if (std::ranges::find(devices, at::Device(type)) != devices.end())
+    if (std::ranges::find(devices, at::Device(type)) != devices.end()) {
       return group.getBackend(type);
+    }
   }
   return nullptr;
 }

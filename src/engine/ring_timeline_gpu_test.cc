@@ -19,12 +19,12 @@ constexpr int64_t kRanks = 8, kTokens = 65536;
 constexpr attention::Case kRank{1, kTokens / kRanks, 32, 8, 128};
 constexpr std::chrono::seconds kTimeout{60};
 
-struct Interval {
+struct Stretch {
   double begin, end;  // microseconds
 };
 
 struct Timeline {
-  std::vector<Interval> computation, exchanges;  // each one after another
+  std::vector<Stretch> computation, exchanges;  // each one after another
 
   explicit Timeline(const std::string& path) {
     const auto trace = nlohmann::json::parse(config::read_text(path));
@@ -37,9 +37,9 @@ struct Timeline {
     }
   }
   // Of the exchange, what lies under computation.
-  double hidden(const Interval& exchange) const {
+  double hidden(const Stretch& exchange) const {
     double sum = 0;
-    for (const Interval& kernel : computation) {
+    for (const Stretch& kernel : computation) {
       sum += std::max(0.0,
                       std::min(exchange.end, kernel.end) - std::max(exchange.begin, kernel.begin));
     }
@@ -64,7 +64,7 @@ class RingTimeline : public testing::Test {
     const Timeline timeline(path);
     ASSERT_GE(std::ssize(timeline.exchanges), least);
     double all = 0, under = 0;
-    for (const Interval& exchange : timeline.exchanges) {
+    for (const Stretch& exchange : timeline.exchanges) {
       const double length = exchange.end - exchange.begin, hidden = timeline.hidden(exchange);
       all += length;
       under += hidden * length;

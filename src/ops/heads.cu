@@ -131,10 +131,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(RotateHeads p, Group 
   }
 }
 
-// g, a normed head's gradient (the rotation undone), becomes that of the head x: with r = rstd, g w
-// r
-// - x (sum g w x) r^3 / D. w's own gradient, g x r, is added to dw, where it
-// is trained.
+// g, a normed head's gradient (the rotation undone), becomes that of the head x: with r = rstd,
+// g w r - x (sum g w x) r^3 / D. w's own gradient, g x r, is added to dw where it is trained.
 template <typename T, int N, int kUnits, bool kWeightGrad>
 __device__ void norm_backward(Halves<T, N>* g, const RawHalves<T, N>* x, const T* norm, bool valid,
                               int lane, const Group& group, float eps, Halves<T, N>* dw) {

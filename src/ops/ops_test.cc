@@ -137,7 +137,6 @@ TEST(Grouped, EmptyAndUnevenGroups) {
   EXPECT_LT(relative_error(dw, expected), kTolerance);
 }
 
-// Pages of zeros that are only read take no memory.
 // With rows of whole words and without, at offsets and strides of whole words and without, and
 // repeated rows.
 TEST(Words, CopiesOfStridedTensors) {
@@ -159,6 +158,7 @@ TEST(Words, CopiesOfStridedTensors) {
   EXPECT_TRUE(packed(x).is_same(x));
 }
 
+// Pages of zeros that are only read take no memory.
 TEST(LargeCpu, IndicesAre64Bits) {
   const int64_t width = 64, rows = (int64_t{1} << 31) / width + 5;
   at::Tensor x = at::zeros({rows, width});
