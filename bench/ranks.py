@@ -75,7 +75,7 @@ def main():
     cases = {"ZeRO-1": ("--zero_stage", 1), "ZeRO-2": ("--zero_stage", 2), "ZeRO-3": ("--zero_stage", 3),
              "Ulysses": ("--zero_stage", 1, *together), "Ulysses, ZeRO-3": ("--zero_stage", 3, *together),
              "ring": ("--zero_stage", 1, *together, "--sequence_parallel_type", "ring")}
-    print(ROW("", "tok/s", "ratio", "GiB/rank", "collective", "group", "calls", "bytes", "foreseen", "paper", "ratio",
+    print(ROW("", "tok/s", "ratio", "GiB/rank", "collective", "group", "calls", "bytes", "predicted", "paper", "ratio",
               "overlapped", "exposed"))
     print(ROW("1 rank", f"{one['tokens_per_second']:.0f}", "1.00", f"{one['memory']['planned'] / 2**30:.2f}", *[""] * 9))
     for name, options in cases.items():
@@ -84,13 +84,13 @@ def main():
                 f"{result['tokens_per_second'] / one['tokens_per_second']:.2f}",
                 f"{result['memory']['planned'] / 2**30:.2f}")
         sums = {}
-        for line in result["traffic"]["rows"]:
+        for line in result["communication"]["rows"]:
             print(ROW(*head, line["collective"], line["group"], f"{line['calls']:g}", f"{line['bytes']:,.0f}",
-                      f"{line['foreseen_bytes']:,.0f}", "", "", seconds(line, "overlapped_seconds"),
+                      f"{line['predicted_bytes']:,.0f}", "", "", seconds(line, "overlapped_seconds"),
                       seconds(line, "exposed_seconds")))
             sums[line["group"]] = sums.get(line["group"], 0) + line["bytes"]
             head = ("",) * 4
-        for group, paper in result["traffic"]["paper_bytes"].items():
+        for group, paper in result["communication"]["paper_bytes"].items():
             print(ROW(*[""] * 4, "all", group, "", f"{sums[group]:,.0f}", "", f"{paper:,.0f}",
                       f"{sums[group] / paper:.3f}", "", ""))
         if profile := result.get("profile"):

@@ -6,34 +6,19 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "cli/ending.h"
-#include "cli/verbs.h"
-#include "dist/launch.h"
+#include "config/launch.h"
+#include "verb_table.h"
 
 namespace {
 
-struct VerbEntry {
-  std::string name;
-  int (*run)(trireme::cli::Arguments);
-  const char* help;
-};
-
-const std::vector<VerbEntry>& verbs() {
-  static const std::vector<VerbEntry> list = {
-      {"train", trireme::cli::run_train, "fine-tune a Hugging Face model on reviews"},
-      {"data", trireme::cli::run_data, "count, measure and show the samples of a data file"},
-      {"tokenize", trireme::cli::run_tokenize, "text to token ids and back, a line each"},
-      {"generate", trireme::cli::run_generate, "write a review, or continue a prompt"},
-      {"export", trireme::cli::run_export, "merge an adapter into its model, or rewrite it"},
-      {"bench", trireme::cli::run_bench, "time the training step of a model on random tokens"},
-      {"dump", trireme::cli::run_dump,
-       "one forward and backward: loss, logits, gradients to a file"},
-  };
-  return list;
-}
+using trireme::VerbEntry;
 
 int usage(std::FILE* stream) {
   fmt::print(stream, "usage: trireme VERB [options]   (trireme VERB --help lists them)\n\n");
-  for (const VerbEntry& verb : verbs()) fmt::print(stream, "  {:<10} {}\n", verb.name, verb.help);
+  for (const VerbEntry& verb : trireme::verb_table()) {
+    fmt::print(stream, "  {:<10} {}\n", verb.name, verb.help);
+  }
+  fmt::print(stream, "{}", trireme::build_note());
   return stream == stdout ? 0 : 2;
 }
 
@@ -41,7 +26,7 @@ int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) return usage(stderr);
   if (arguments[0] == "--help" || arguments[0] == "-h") return usage(stdout);
   std::vector<std::string> names;
-  for (const VerbEntry& verb : verbs()) {
+  for (const VerbEntry& verb : trireme::verb_table()) {
     if (verb.name == arguments[0]) {
       return verb.run(trireme::cli::Arguments(arguments).subspan(1));
     }
@@ -51,10 +36,10 @@ int run(const std::vector<std::string>& arguments) {
                 trireme::did_you_mean(arguments[0], names));
 }
 
-// Of ranks that find the same mistake before they meet, the first says it plainly.
+// When ranks find the same mistake before they meet, the first reports it plainly.
 std::string speaker() {
   try {
-    const int64_t rank = trireme::dist::read_launch().rank;
+    const int64_t rank = trireme::config::read_launch().rank;
     return rank == 0 ? "" : fmt::format("rank {}: ", rank);
   } catch (const trireme::UserError&) {
     return "";  // what the launcher says of ranks is the mistake

@@ -138,13 +138,6 @@ std::string kernel_names(bool cuda, at::ScalarType dtype) {
   return flash3::available() ? "FlashAttention-3" : "cuDNN, packed FlashAttention-2";
 }
 
-int64_t backward_scratch(int64_t heads, int64_t kv_heads, int64_t dim) {
-  constexpr int64_t kFloat = 4, kHalf = 2;
-  const int64_t dq = kFloat * heads * dim;
-  if (flash3::available()) return dq + (heads == kv_heads ? 0 : 2 * kFloat * kv_heads * dim);
-  return dq + 2 * kHalf * heads * dim;
-}
-
 AttentionOutput block_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               Mask mask, double scale) {
   TRIREME_CHECK(!causal(mask) || q.size(0) == k.size(0));

@@ -32,10 +32,4 @@ AttentionGradients varlen_backward(const at::Tensor& dout, const at::Tensor& q, 
 // What computes attention here, for the log.
 std::string kernel_names(bool cuda, at::ScalarType dtype);
 
-// Every document but one of a packed batch counts as so many tokens more: kernels pad each.
-inline constexpr int64_t kDocumentPadding = 128;
-// Bytes per token that a backward call in bf16 on CUDA allocates beside dq, dk, dv: dq in fp32, and
-// the keys' gradients in fp32, or of every query head.
-int64_t backward_scratch(int64_t heads, int64_t kv_heads, int64_t dim);
-
 }  // namespace trireme::attention

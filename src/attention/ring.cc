@@ -9,6 +9,7 @@
 
 #include "attention/block.h"
 #include "base/error.h"
+#include "layout/exchange.h"
 #include "ops/merge.h"
 
 namespace trireme::attention {
@@ -132,7 +133,7 @@ AttentionOutput RingAttention::forward(const at::Tensor& q, const at::Tensor& k,
     Travelling next = last ? Travelling() : post(kv, step);
     if (step == 0) {
       const AttentionOutput own = squares_.forward(q, k, v);
-      seen.emplace(own.out, own.lse, kForwardBlocks);
+      seen.emplace(own.out, own.lse, layout::kForwardBlocks);
     }
     for (const Rectangle& block : steps_[step].blocks) {
       seen->make_room(block.q);
@@ -155,7 +156,7 @@ AttentionGradients RingAttention::backward(const at::Tensor& dout, const at::Ten
     Travelling next = last ? Travelling() : post(kv, step);
     if (step == 0) {
       const AttentionGradients own = squares_.backward(dout, q, k, v, forward);
-      dq.emplace(own.dq, at::Tensor(), kBackwardBlocks);
+      dq.emplace(own.dq, at::Tensor(), layout::kBackwardBlocks);
       dkv = float_pair(own.dk, own.dv);
     }
     for (const Rectangle& block : steps_[step].blocks) {

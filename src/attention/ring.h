@@ -56,20 +56,4 @@ class RingAttention : public Attention {
   double scale_;
 };
 
-// Blocks of all queries whose outputs, or gradients of queries, a call holds at most before it adds
-// them to their sum. More in forward, where the kernels need no memory beside their outputs.
-inline constexpr int64_t kForwardBlocks = 4, kBackwardBlocks = 2;
-
-// Bytes per row that a call holds beside the results, with numbers of `element` bytes: keys and
-// values twice; blocks; the sum, in fp32 and what it began as.
-constexpr int64_t ring_forward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
-  const int64_t sum = element == 4 ? 0 : (4 + element) * q_dim;
-  return element * (2 * 2 * kv_dim + kForwardBlocks * q_dim) + sum;
-}
-// And gradients of keys and values: a block's, and twice those that travel, in fp32. What the sum
-// of the queries' began as has left when the kernels' own memory is in use.
-constexpr int64_t ring_backward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
-  return element * (3 * 2 * kv_dim + kBackwardBlocks * q_dim) + 4 * (q_dim + 2 * 2 * kv_dim);
-}
-
 }  // namespace trireme::attention

@@ -11,16 +11,17 @@
 namespace trireme::attention {
 namespace {
 
-using layout::Order;
+using config::RingOrder;
 
 constexpr int64_t kRanks = 8;
 constexpr double kGrowth = 1.5;  // of errors against fp32
 
-class RingGpu : public testing::TestWithParam<std::tuple<Case, Order>> {};
+class RingGpu : public testing::TestWithParam<std::tuple<Case, RingOrder>> {};
 
 INSTANTIATE_TEST_SUITE_P(Attention, RingGpu,
-                         testing::Values(std::tuple{Case{1, 65536, 32, 8, 128}, Order::kZigzag},
-                                         std::tuple{Case{5, 13107, 32, 8, 128}, Order::kBalanced}));
+                         testing::Values(std::tuple{Case{1, 65536, 32, 8, 128}, RingOrder::kZigzag},
+                                         std::tuple{Case{5, 13107, 32, 8, 128},
+                                                    RingOrder::kBalanced}));
 
 TEST_P(RingGpu, OfEightEqualsTheSingleCall) {
   const auto& [c, order] = GetParam();

@@ -50,16 +50,16 @@ inline void put(const at::Tensor& whole, const at::Tensor& part, const layout::R
 }
 
 // What the ranks of a ring found, in the order of the sequence.
-inline Result ring(const std::vector<int64_t>& starts, int64_t ranks, layout::Order order,
+inline Result ring(const std::vector<int64_t>& starts, int64_t ranks, config::RingOrder order,
                    const Inputs& in, double scale) {
-  constexpr config::Span kRing[] = {config::Span::kRing};
+  constexpr config::Axis kRing[] = {config::Axis::kRing};
   const std::vector<layout::Rows> rows = layout::deal(starts, ranks, order).rows;
   const Result whole{{at::empty_like(in.q),
                       at::empty({in.q.size(1), in.q.size(0)}, in.q.options().dtype(at::kFloat))},
                      {at::empty_like(in.q), at::empty_like(in.k), at::empty_like(in.v)}};
   dist::run_ranks({.ring = ranks}, kRing, [&](const dist::Mesh& mesh) {
     const layout::Rows& mine = rows[mesh.rank()];
-    RingAttention attention(starts, rows, mesh.group(config::Span::kRing), in.q.device(), scale);
+    RingAttention attention(starts, rows, mesh.group(config::Axis::kRing), in.q.device(), scale);
     const Result part =
         pass(attention, in.of([&](const at::Tensor& x) { return rows_of(x, mine); }));
     put(whole.forward.out, part.forward.out, mine);

@@ -53,7 +53,7 @@ class Rank {
  public:
   Rank(int64_t tokens, int64_t me, int64_t kv_heads)
       : starts_{0, tokens},
-        rows_(layout::deal(starts_, kRanks, layout::Order::kZigzag).rows),
+        rows_(layout::deal(starts_, kRanks, config::RingOrder::kZigzag).rows),
         me_(me),
         case_{1, layout::size(rows_[me]), kHeads, kv_heads, kDim},
         in_(make_inputs(case_)),

@@ -4,7 +4,6 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/error.h"
 #include "ops/words.h"
@@ -13,43 +12,12 @@ namespace trireme::attention {
 namespace {
 
 // The key heads of x [T, keys, D] that the group reads.
-at::Tensor read_by(const HeadGroups& of, int64_t index, const at::Tensor& x) {
+at::Tensor read_by(const layout::HeadGroups& of, int64_t index, const at::Tensor& x) {
   const int64_t first = index * of.group * of.keys / of.queries;
   return x.narrow(1, first, std::max<int64_t>(1, of.group * of.keys / of.queries));
 }
 
-// Whether groups share key heads, whose gradients are then sums over groups.
-bool shares_keys(const HeadGroups& of) { return of.group * of.keys < of.queries; }
-
 }  // namespace
-
-HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t bytes_of_a_head,
-                       int64_t most_bytes) {
-  TRIREME_CHECK(heads % ranks == 0 && heads % kv_heads == 0);
-  const int64_t of_key = heads / kv_heads, queries = heads / ranks;
-  const int64_t run = std::gcd(queries, of_key);
-  HeadGroups groups{of_key / run, queries / run, queries, 1};
-  for (int64_t size = 2; size <= queries; ++size) {
-    // Whole runs, or parts of one.
-    const bool fits = queries % size == 0 && (size % run == 0 || run % size == 0);
-    const int64_t bytes = size * bytes_of_a_head;
-    if (fits && bytes <= most_bytes && (bytes <= kBusyBytes || size <= run)) groups.group = size;
-  }
-  return groups;
-}
-
-int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t ranks,
-                       int64_t rows, int64_t bytes_of_a_number) {
-  if (ranks == 1) return 0;
-  const int64_t head = rows * head_dim * bytes_of_a_number;
-  const HeadGroups of = head_groups(heads, kv_heads, ranks, head, kHeadGroupBytes);
-  // Backward: a group's output, its gradient and queries, the next group's on their way (sent and
-  // received), the gradient of queries, sent and received. Keys and values, their gradients (fp32
-  // where they are sums), sent and received.
-  const int64_t of_group = of.count() > 1 ? 3 + 6 + 2 : 6 + 2;
-  const int64_t sums = shares_keys(of) ? 4 / bytes_of_a_number : 1;
-  return head * (of_group * of.group + (2 + 2 * sums + 4) * of.keys);
-}
 
 UlyssesAttention::UlyssesAttention(std::unique_ptr<Attention> whole, const dist::Group& group,
                                    std::vector<int64_t> bounds, int64_t most_bytes)
@@ -58,9 +26,10 @@ UlyssesAttention::UlyssesAttention(std::unique_ptr<Attention> whole, const dist:
   for (size_t r = 0; r + 1 < bounds.size(); ++r) counts_.push_back(bounds[r + 1] - bounds[r]);
 }
 
-HeadGroups UlyssesAttention::groups(const at::Tensor& q, const at::Tensor& k) const {
-  return head_groups(q.size(1), k.size(1), group_.size(),
-                     total_ * q.size(2) * static_cast<int64_t>(q.element_size()), most_bytes_);
+layout::HeadGroups UlyssesAttention::groups(const at::Tensor& q, const at::Tensor& k) const {
+  return layout::head_groups(q.size(1), k.size(1), group_.size(),
+                             total_ * q.size(2) * static_cast<int64_t>(q.element_size()),
+                             most_bytes_);
 }
 
 UlyssesAttention::Exchange UlyssesAttention::to_heads(const at::Tensor& x, int64_t index,
@@ -111,7 +80,7 @@ at::Tensor UlyssesAttention::rows(Exchange exchange) const {
 
 AttentionOutput UlyssesAttention::forward(const at::Tensor& q, const at::Tensor& k,
                                           const at::Tensor& v) {
-  const HeadGroups of = groups(q, k);
+  const layout::HeadGroups of = groups(q, k);
   Exchange query = to_heads(q, 0, of.group);
   Exchange key_heads = to_heads(k, of.repeats), value_heads = to_heads(v, of.repeats);
   const at::Tensor key = heads(std::move(key_heads)), value = heads(std::move(value_heads));
@@ -137,7 +106,7 @@ AttentionOutput UlyssesAttention::forward(const at::Tensor& q, const at::Tensor&
 AttentionGradients UlyssesAttention::backward(const at::Tensor& dout, const at::Tensor& q,
                                               const at::Tensor& k, const at::Tensor& v,
                                               const AttentionOutput& forward) {
-  const HeadGroups of = groups(q, k);
+  const layout::HeadGroups of = groups(q, k);
   struct Group {
     Exchange dout, query, out;
   };
@@ -148,7 +117,7 @@ AttentionGradients UlyssesAttention::backward(const at::Tensor& dout, const at::
   Group next = post(0);
   Exchange key_heads = to_heads(k, of.repeats), value_heads = to_heads(v, of.repeats);
   const at::Tensor key = heads(std::move(key_heads)), value = heads(std::move(value_heads));
-  const bool sums = shares_keys(of);
+  const bool sums = of.shares_keys();
   const auto room = [&] {
     return sums ? at::zeros(key.sizes(), k.options().dtype(at::kFloat))
                 : at::empty(key.sizes(), k.options());

@@ -8,12 +8,12 @@
 namespace trireme::attention {
 namespace {
 
-using config::Span;
+using config::Axis;
 using ops::random_tensor;
 using ops::relative_error;
 
 constexpr double kScale = 0.25;
-constexpr Span kUlysses[] = {Span::kUlysses};
+constexpr Axis kUlysses[] = {Axis::kUlysses};
 
 // Ranks, query heads, key heads, rows of the sequence, query heads of a rank at a time (0: all).
 class Degrees
@@ -51,9 +51,9 @@ TEST_P(Degrees, EqualTheSingleRank) {
   dist::run_ranks({.ulysses = ranks}, kUlysses, [&](const dist::Mesh& mesh) {
     const int64_t first = bounds[mesh.rank()], count = bounds[mesh.rank() + 1] - first;
     const auto mine = [&](const at::Tensor& x) { return x.narrow(0, first, count); };
-    UlyssesAttention attention(std::make_unique<LocalAttention>(starts, at::kCPU, kScale),
-                               mesh.group(Span::kUlysses), bounds,
-                               at_a_time == 0 ? kHeadGroupBytes : at_a_time * rows * 16 * 4);
+    UlyssesAttention attention(
+        std::make_unique<LocalAttention>(starts, at::kCPU, kScale), mesh.group(Axis::kUlysses),
+        bounds, at_a_time == 0 ? layout::kHeadGroupBytes : at_a_time * rows * 16 * 4);
     const AttentionOutput out = attention.forward(mine(q), mine(k), mine(v));
     EXPECT_TRUE(out.out.equal(mine(expected.out)));
     const AttentionGradients g = attention.backward(mine(dout), mine(q), mine(k), mine(v), out);
@@ -69,7 +69,9 @@ TEST_P(Degrees, EqualTheSingleRank) {
 TEST(HeadGroups, AreSmallEnoughToLieUnderEachOther) {
   constexpr int64_t kMegabyte = int64_t{1} << 20;
   const auto heads_at_a_time = [](int64_t kv_heads, int64_t megabytes_of_a_head) {
-    return head_groups(32, kv_heads, 2, megabytes_of_a_head * kMegabyte, kHeadGroupBytes).group;
+    return layout::head_groups(32, kv_heads, 2, megabytes_of_a_head * kMegabyte,
+                               layout::kHeadGroupBytes)
+        .group;
   };
   EXPECT_EQ(heads_at_a_time(8, 1), 16);   // little in all
   EXPECT_EQ(heads_at_a_time(8, 4), 8);    // two runs
@@ -86,14 +88,14 @@ TEST(UlyssesAttention, SendsTheLeast) {
   const std::vector<int64_t> bounds = {0, 8, 16, 24, 32}, starts = {0, kRows};
   dist::run_ranks({.ulysses = kRanks}, kUlysses, [&](const dist::Mesh& mesh) {
     UlyssesAttention attention(std::make_unique<LocalAttention>(starts, at::kCPU, kScale),
-                               mesh.group(Span::kUlysses), bounds);
+                               mesh.group(Axis::kUlysses), bounds);
     const at::Tensor q = random_tensor({8, kHeads, kDim}, 1),
                      k = random_tensor({8, kKeys, kDim}, 2);
     attention.forward(q, k, k);
     // Of 8 rows: 3 of 4 ranks get 2 query heads, one key and one value head, and give 2 heads back.
-    const dist::Traffic traffic = mesh.group(Span::kUlysses).traffic(dist::Collective::kAllToAll);
-    EXPECT_EQ(traffic.calls, 4);
-    EXPECT_EQ(traffic.bytes, 3 * 8 * kDim * 4 * (2 + 1 + 1 + 2));
+    const layout::Volume volume = mesh.group(Axis::kUlysses).volume(layout::Collective::kAllToAll);
+    EXPECT_EQ(volume.calls, 4);
+    EXPECT_EQ(volume.bytes, 3 * 8 * kDim * 4 * (2 + 1 + 1 + 2));
   });
 }
 

@@ -5,15 +5,28 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace trireme {
 
 class UserError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// A collective did not end: a rank of the group is gone, or did not come in time.
+class PeerFailure : public std::runtime_error {
+ public:
+  PeerFailure(const std::string& what, std::vector<int64_t> ranks)
+      : std::runtime_error(what), ranks_(std::move(ranks)) {}
+  const std::vector<int64_t>& ranks() const { return ranks_; }  // by their numbers in the group
+
+ private:
+  std::vector<int64_t> ranks_;
 };
 
 // Throws UserError with the formatted line: fail("{}:{}: ...", file, line).

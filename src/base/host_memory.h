@@ -1,4 +1,4 @@
-// This process's and this machine's memory, in bytes, as Linux tells it.
+// This process's and this machine's memory, in bytes, as Linux reports it.
 #pragma once
 
 #include <cstdint>
@@ -14,5 +14,8 @@ int64_t host_resident_bytes();
 int64_t host_peak_bytes();
 // Where the system does not allow it, nothing happens: the peak is then that of the whole run.
 void reset_host_peak();
+
+// Bytes that a buffer of `bytes` takes in an arena of host memory: whole cache lines.
+constexpr int64_t slot_bytes(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace trireme

@@ -8,7 +8,6 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "cli/prepare.h"
 #include "cli/verbs.h"
 #include "config/json.h"
 #include "config/schema.h"
@@ -91,11 +90,11 @@ Json histogram_json(const std::vector<int64_t>& lengths) {
 }
 
 // How full the sequences are, packed and with one sample each.
-Json packing_json(const std::vector<int64_t>& lengths, const config::RunConfig& run) {
-  const auto bins = data::plan_epoch(lengths, run.max_length, true, true, run.seed, 0);
+Json packing_json(const std::vector<int64_t>& lengths, int64_t max_length, int64_t seed) {
+  const auto bins = data::plan_epoch(lengths, max_length, true, true, seed, 0);
   const auto total =
       static_cast<double>(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
-  const auto size = static_cast<double>(run.max_length);
+  const auto size = static_cast<double>(max_length);
   return {{"sequences", bins.size()},
           {"packed_efficiency", total / (size * static_cast<double>(bins.size()))},
           {"padded_efficiency", total / (size * static_cast<double>(lengths.size()))}};
@@ -163,7 +162,8 @@ Json report(const config::RunConfig& run) {
   const data::Split split = data::split_samples(reviews, run);
   std::vector<data::SampleRef> refs = split.train;
   refs.insert(refs.end(), split.validation.begin(), split.validation.end());
-  const data::SampleSet set = data::tokenize_samples(reviews, refs, run, tokenizer, chat);
+  const data::SampleSet set =
+      data::tokenize_samples(reviews, refs, run, tokenizer, chat, run.threads);
   const size_t train = count_of(split.train, set.samples);
   const std::vector<int64_t> lengths = data::lengths_of(set.samples);
   return {{"data_file", run.data_file},
@@ -175,13 +175,13 @@ Json report(const config::RunConfig& run) {
           {"validation", set.samples.size() - train},
           {"dropped", dropped_json(reviews.dropped, set.dropped)},
           {"ablation_config", run.ablation_config},
-          {"prompt_style", run.prompt_style},
+          {"prompt_style", config::word(run.prompt_style)},
           {"chat_template", chat.name()},
           {"max_length", run.max_length},
           {"tokens", tokens_json(set.samples)},
           {"histogram", histogram_json(lengths)},
           {"history_dropped", history_json(set.samples)},
-          {"packing", packing_json(lengths, run)},
+          {"packing", packing_json(lengths, run.max_length, run.seed)},
           {"sample", sample_json(reviews, set.samples, tokenizer)}};
 }
 

@@ -10,7 +10,6 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "config/json.h"
-#include "dist/group.h"
 
 namespace trireme::cli {
 namespace {
@@ -45,7 +44,7 @@ Ending ending_of(const std::exception_ptr& error) {
     return {2, "UserError", user_error.what()};
   } catch (const std::filesystem::filesystem_error& file_error) {
     return {2, "UserError", file_error.what()};
-  } catch (const dist::PeerFailure& failure) {
+  } catch (const PeerFailure& failure) {
     return ending_for_another(failure.what());
   } catch (const std::exception& other) {
     return {1, "InternalError", fmt::format("internal error: {}", other.what())};

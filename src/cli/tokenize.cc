@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "cli/prepare.h"
 #include "cli/verbs.h"
 #include "config/json.h"
 #include "config/schema.h"
@@ -61,7 +60,7 @@ std::string decode_line(const Tokenizer& tokenizer, const Json& line, const std:
 int run_tokenize(Arguments arguments) {
   if (help_shown(config::kTokenize, arguments)) return 0;
   const config::RunConfig run = config::parse_command_line(config::kTokenize, arguments);
-  const std::string& folder = run.tokenizer.empty() ? run.model : run.tokenizer;
+  const std::string folder = tokenizer_folder(run);
   if (folder.empty()) fail("--tokenizer is missing: give a folder with tokenizer.json");
   const Tokenizer tokenizer(folder);
   std::string line;

@@ -150,10 +150,10 @@ void DeepSpeedRules::precision() {
   if (half != nullptr) done(*half, "--dtype is bfloat16 or float32");
   if (brain == nullptr) return;
   const auto given = run_.given.find("dtype");
-  const std::string other = brain_on ? "float32" : "bfloat16";
+  const DtypeChoice other = brain_on ? DtypeChoice::kFloat32 : DtypeChoice::kBFloat16;
   if (given != run_.given.end() && run_.dtype == other) {
     fail("{} is {}, but {} says {}: make them agree, or write \"auto\"", brain->where,
-         brain->value.dump(), given->second, other);
+         brain->value.dump(), given->second, word(other));
   }
   if (brain_on) return done(*brain, "bfloat16 on CUDA; the CPU computes in float32");
   set_option(run_, *find_option("dtype"), "float32", brain->where);

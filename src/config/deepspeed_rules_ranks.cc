@@ -69,7 +69,7 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
 void DeepSpeedRules::offloaded(const GivenKey& key, const std::string& section,
                                const std::string& device) {
   if (section == "zero_optimization.offload_optimizer") {
-    const bool streamed = device == "cpu" && run_.offload_optimizer == "stream";
+    const bool streamed = device == "cpu" && run_.offload_optimizer == OptimizerOffload::kStream;
     return set(key, "offload_optimizer", streamed ? "stream" : device);
   }
   if (device == "none") return done(key, "everything stays on the device");

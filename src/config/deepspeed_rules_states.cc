@@ -19,8 +19,8 @@ void DeepSpeedRules::states() {
 // A file that asks for no bfloat16 says nothing against 8 bits, which DeepSpeed does not have.
 void DeepSpeedRules::moments(const GivenKey& key, bool in_bfloat16) {
   if (in_bfloat16) return set(key, "moments_dtype", "bfloat16");
-  if (run_.moments_dtype != "8bit") assign(key, "moments_dtype", "float32");
-  done(key, "--moments_dtype " + run_.moments_dtype);
+  if (run_.moments_dtype != MomentFormat::kEightBit) assign(key, "moments_dtype", "float32");
+  done(key, fmt::format("--moments_dtype {}", word(run_.moments_dtype)));
 }
 
 }  // namespace trireme::config

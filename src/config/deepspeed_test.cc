@@ -141,7 +141,7 @@ TEST(DeepSpeed, TheOptimizerOnTheHost) {
                            R"({"zero_optimization": {"cpu_offload": true}})"}) {
     RunConfig run;
     const DeepSpeed result = apply(text, run);
-    EXPECT_EQ(run.offload_optimizer, "cpu");
+    EXPECT_EQ(run.offload_optimizer, OptimizerOffload::kCpu);
     EXPECT_EQ(error_of(text, run_with({"--offload_optimizer", "stream"})), "no error");
     EXPECT_EQ(result.done.size(), 1u);
     EXPECT_NE(error_of(text, run_with({"--offload_optimizer", "none"})).find("asks for cpu"),
@@ -153,9 +153,9 @@ TEST(DeepSpeed, FrozenWeightsOnTheHost) {
   constexpr auto kText = R"({"zero_optimization": {"offload_param": {"device": "cpu"}}})";
   RunConfig full, lora = run_with({"--use_lora"});
   EXPECT_EQ(apply(kText, full).no_effect.size(), 1u);
-  EXPECT_EQ(full.offload_param, "none");
+  EXPECT_EQ(full.offload_param, ParamOffload::kNone);
   EXPECT_EQ(apply(kText, lora).done.size(), 1u);
-  EXPECT_EQ(lora.offload_param, "cpu");
+  EXPECT_EQ(lora.offload_param, ParamOffload::kCpu);
 }
 
 TEST(DeepSpeed, StatesInFewerBits) {
@@ -164,17 +164,17 @@ TEST(DeepSpeed, StatesInFewerBits) {
     "bf16_master_weights_and_grads": true, "bf16_optimizer_states": true}})",
                                  run);
   EXPECT_FALSE(run.master_weights);
-  EXPECT_EQ(run.moments_dtype, "bfloat16");
+  EXPECT_EQ(run.moments_dtype, MomentFormat::kBFloat16);
   EXPECT_EQ(text_of(result.done, "bf16.bf16_optimizer_states"), "--moments_dtype");
 
   constexpr auto kFull = R"({"optimizer": {"params": {"fp32_optimizer_states": true}}})";
   constexpr auto kBrain = R"({"optimizer": {"params": {"fp32_optimizer_states": false}}})";
   run = {};
   apply(kBrain, run);
-  EXPECT_EQ(run.moments_dtype, "bfloat16");
+  EXPECT_EQ(run.moments_dtype, MomentFormat::kBFloat16);
   run = run_with({"--moments_dtype", "8bit"});
   apply(kFull, run);
-  EXPECT_EQ(run.moments_dtype, "8bit");
+  EXPECT_EQ(run.moments_dtype, MomentFormat::kEightBit);
   EXPECT_NE(error_of(kFull, run_with({"--moments_dtype", "bfloat16"})).find("--moments_dtype says"),
             std::string::npos);
   EXPECT_NE(error_of(kBrain, run_with({"--moments_dtype", "8bit"})).find("asks for bfloat16"),
@@ -197,13 +197,13 @@ TEST(DeepSpeed, ExplicitValuesSetOptions) {
                                  run);
   EXPECT_EQ(run.max_grad_norm, 0.5);
   EXPECT_EQ(run.logging_steps, 3);
-  EXPECT_EQ(run.dtype, "float32");
+  EXPECT_EQ(run.dtype, DtypeChoice::kFloat32);
   EXPECT_EQ(run.learning_rate, 3e-5);
   EXPECT_EQ(run.adam_beta1, 0.8);
   EXPECT_EQ(run.adam_beta2, 0.99);
   EXPECT_EQ(run.adam_epsilon, 1e-7);
   EXPECT_EQ(run.weight_decay, 0.01);
-  EXPECT_EQ(run.lr_scheduler_type, "linear");
+  EXPECT_EQ(run.lr_scheduler_type, LrScheduler::kLinear);
   EXPECT_EQ(run.warmup_steps, 20);
   EXPECT_TRUE(result.no_effect.empty());
   EXPECT_EQ(text_of(result.done, "gradient_clipping"), "--max_grad_norm");
@@ -384,10 +384,10 @@ TEST(DeepSpeed, HowASequenceIsSharedReachesTheRun) {
                     run);
     return run.sequence_parallel_type;
   };
-  EXPECT_EQ(type("ring"), "ring");
-  EXPECT_EQ(type("hybrid"), "hybrid");
-  EXPECT_EQ(type("all_to_all"), "ulysses");
-  EXPECT_EQ(type("ring", {"--sequence_parallel_type", "hybrid"}), "hybrid");
+  EXPECT_EQ(type("ring"), SequenceParallelType::kRing);
+  EXPECT_EQ(type("hybrid"), SequenceParallelType::kHybrid);
+  EXPECT_EQ(type("all_to_all"), SequenceParallelType::kUlysses);
+  EXPECT_EQ(type("ring", {"--sequence_parallel_type", "hybrid"}), SequenceParallelType::kHybrid);
 }
 
 TEST(DeepSpeed, LogWarmUpByDefaultIsSaid) {

@@ -31,8 +31,8 @@ std::string wrapped(const std::string& text, size_t column, size_t indent) {
 }
 
 const char* kind_text(const Option& option) {
-  constexpr const char* kinds[] = {"TEXT", "INTEGER", "NUMBER", "[on|off]"};
-  return option.choices.empty() ? kinds[option.field.index()] : "CHOICE";
+  constexpr const char* kinds[] = {"TEXT", "INTEGER", "NUMBER", "[on|off]", "CHOICE"};
+  return kinds[option.field.index()];
 }
 
 // "[tokens; 1 to 1073741824; default 2048]", with the key in the run config where it is special.

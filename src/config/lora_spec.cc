@@ -25,13 +25,13 @@ std::vector<std::string> split_names(const std::string& text) {
 
 }  // namespace
 
-std::optional<LoraSpec> lora_of(const RunConfig& run) {
-  if (!run.use_lora) return std::nullopt;
-  LoraSpec lora{.rank = run.lora_r,
-                .alpha = run.lora_alpha,
-                .dropout = run.lora_dropout,
-                .rslora = run.use_rslora,
-                .target_modules = split_names(run.target_modules)};
+std::optional<LoraSpec> lora_of(const LoraOptions& options) {
+  if (!options.use_lora) return std::nullopt;
+  LoraSpec lora{.rank = options.lora_r,
+                .alpha = options.lora_alpha,
+                .dropout = options.lora_dropout,
+                .rslora = options.use_rslora,
+                .target_modules = split_names(options.target_modules)};
   if (lora.target_modules.empty()) {
     fail("--target_modules: no name in it: give some, as q_proj,v_proj, or all-linear");
   }

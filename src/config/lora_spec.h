@@ -23,9 +23,9 @@ struct LoraSpec {
   }
 };
 
-struct RunConfig;
+struct LoraOptions;
 
 // What the options say; nullopt without use_lora. UserError where they name no target.
-std::optional<LoraSpec> lora_of(const RunConfig& run);
+std::optional<LoraSpec> lora_of(const LoraOptions& options);
 
 }  // namespace trireme::config

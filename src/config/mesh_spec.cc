@@ -8,8 +8,8 @@
 namespace trireme::config {
 namespace {
 
-enum Axis { kPipelineAxis, kDataAxis, kRingAxis, kUlyssesAxis, kTensorAxis, kAxes };
-using Coordinates = std::array<int64_t, kAxes>;
+enum { kPipelineAxis, kDataAxis, kRingAxis, kUlyssesAxis, kTensorAxis, kDimensions };
+using Coordinates = std::array<int64_t, kDimensions>;
 
 Coordinates sizes(const MeshSpec& mesh) {
   return {mesh.pipeline, mesh.data, mesh.ring, mesh.ulysses, mesh.tensor};
@@ -18,19 +18,19 @@ Coordinates sizes(const MeshSpec& mesh) {
 Coordinates coordinates(const MeshSpec& mesh, int64_t rank) {
   const Coordinates size = sizes(mesh);
   Coordinates at{};
-  for (int axis = kAxes - 1; axis >= 0; --axis) {
-    at[axis] = rank % size[axis];
-    rank /= size[axis];
+  for (int d = kDimensions - 1; d >= 0; --d) {
+    at[d] = rank % size[d];
+    rank /= size[d];
   }
   return at;
 }
 
-// By Span: its name, and which axes its groups extend along.
-struct SpanInfo {
+// By Axis: its name, and which dimensions of the mesh its groups extend along.
+struct AxisInfo {
   const char* name;
-  std::array<bool, kAxes> along;
+  std::array<bool, kDimensions> along;
 };
-constexpr SpanInfo kInfo[] = {
+constexpr AxisInfo kInfo[] = {
     {"world", {true, true, true, true, true}},
     {"pipeline", {true, false, false, false, false}},
     {"data", {false, true, false, false, false}},
@@ -41,9 +41,9 @@ constexpr SpanInfo kInfo[] = {
     {"shards", {false, true, true, true, false}},
     {"expert", {false, true, true, true, false}},  // a run of them
 };
-static_assert(std::size(kInfo) == std::size(kSpans));
+static_assert(std::size(kInfo) == std::size(kAxes));
 
-const SpanInfo& info(Span span) { return kInfo[static_cast<size_t>(span)]; }
+const AxisInfo& info(Axis axis) { return kInfo[static_cast<size_t>(axis)]; }
 
 }  // namespace
 
@@ -67,19 +67,19 @@ MeshSpec fill_mesh(MeshSpec degrees, int64_t ranks) {
   return degrees;
 }
 
-const char* span_name(Span span) { return info(span).name; }
+const char* axis_name(Axis axis) { return info(axis).name; }
 
-std::vector<int64_t> group_of(const MeshSpec& mesh, Span span, int64_t rank) {
-  const auto& along = info(span).along;
+std::vector<int64_t> group_of(const MeshSpec& mesh, Axis axis, int64_t rank) {
+  const auto& along = info(axis).along;
   const Coordinates here = coordinates(mesh, rank);
   std::vector<int64_t> ranks;
   for (int64_t other = 0; other < mesh.ranks(); ++other) {
     const Coordinates there = coordinates(mesh, other);
     bool same = true;
-    for (int axis = 0; axis < kAxes; ++axis) same &= along[axis] || here[axis] == there[axis];
+    for (int d = 0; d < kDimensions; ++d) same &= along[d] || here[d] == there[d];
     if (same) ranks.push_back(other);
   }
-  if (span != Span::kExpert) return ranks;
+  if (axis != Axis::kExpert) return ranks;
   int64_t index = 0;
   while (ranks[index] != rank) ++index;
   const auto first = ranks.begin() + index / mesh.expert * mesh.expert;

@@ -29,8 +29,8 @@ struct MeshSpec {
 // do not divide the ranks, or experts' degree not the shards.
 MeshSpec fill_mesh(MeshSpec degrees, int64_t ranks);
 
-// What ranks exchange something with each other.
-enum class Span {
+// The axes of the mesh along which ranks exchange something, alone or several together.
+enum class Axis {
   kWorld,
   kPipeline,
   kData,
@@ -41,12 +41,12 @@ enum class Span {
   kShards,    // data x ring x ulysses: one copy of the weights, which ZeRO shards
   kExpert,
 };
-constexpr Span kSpans[] = {Span::kWorld,    Span::kPipeline, Span::kData,
-                           Span::kRing,     Span::kUlysses,  Span::kTensor,
-                           Span::kSequence, Span::kShards,   Span::kExpert};
-const char* span_name(Span span);
+constexpr Axis kAxes[] = {Axis::kWorld,    Axis::kPipeline, Axis::kData,
+                          Axis::kRing,     Axis::kUlysses,  Axis::kTensor,
+                          Axis::kSequence, Axis::kShards,   Axis::kExpert};
+const char* axis_name(Axis axis);
 
-// The ranks, ascending, of the span's group that `rank` is in.
-std::vector<int64_t> group_of(const MeshSpec& mesh, Span span, int64_t rank);
+// The ranks, ascending, of the axis's group that `rank` is in.
+std::vector<int64_t> group_of(const MeshSpec& mesh, Axis axis, int64_t rank);
 
 }  // namespace trireme::config

@@ -1,6 +1,7 @@
-// Every option of every verb, as plain values. The initialisers are the defaults; the schema
-// (config/schema.h) lists each option once with its flag, JSON key, unit, range and help, and the
-// command line, the run config, --help and run.json all come from that list.
+// Every option of every verb, as plain values in groups: a function takes the group that it reads.
+// The initialisers are the defaults; the schema (config/schema.h) lists each option once with its
+// flag, JSON key, unit, range and help, and the command line, the run config, --help and run.json
+// all come from that list.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,9 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "base/number_format.h"
+#include "config/choices.h"
 
 namespace trireme::config {
 
@@ -19,12 +23,7 @@ struct Ablation {
   bool use_context = true;
 };
 
-struct RunConfig {
-  // Where an option was given, by its name: "--seed", or "c.json:3:5: training.seed"; the last of
-  // several. Options that are not here have their defaults. set_option writes it.
-  std::map<std::string, std::string> given;
-
-  // files
+struct FileOptions {
   std::string config;     // the run config JSON itself
   std::string model;      // model folder               (JSON: model.path)
   std::string tokenizer;  // tokenizer folder; "" = the model folder
@@ -32,39 +31,42 @@ struct RunConfig {
   std::string test_file;  // optional                   (JSON: data.test_path)
   std::string output_dir;
   bool overwrite = false;
+  std::string deepspeed;  // DeepSpeed JSON
+};
 
-  // samples
+struct SampleOptions {
   std::string ablation_config = "profile_and_history";
   Ablation ablation;  // resolved from ablation_configs or the eight built-in names
-  std::string prompt_style = "simple";  // simple | detailed
+  PromptStyle prompt_style = PromptStyle::kSimple;
   int64_t max_context_turns = 15;
-  std::string show_ratings = "auto";  // auto | on | off: stars in the history
-  int64_t max_samples_per_user = 0;   // 0 = all
+  ShowRatings show_ratings = ShowRatings::kAuto;  // stars in the history
+  int64_t max_samples_per_user = 0;               // 0 = all
   bool one_sample_per_user = false;
-  std::string sample_strategy = "last";  // last | random
+  SampleStrategy sample_strategy = SampleStrategy::kLast;
   int64_t sample_seed = 42;
   double val_ratio = 0.1;
-  std::string split = "time";  // time | user
-  int64_t max_length = 2048;   // tokens of a packed sequence, and the limit of one sample
+  SplitBy split = SplitBy::kTime;
+  int64_t max_length = 2048;  // tokens of a packed sequence, and the limit of one sample
   bool enable_thinking = false;
   bool packing = true;
+};
 
-  // training
+struct TrainingOptions {
   int64_t batch_size = 1;  // packed sequences (or samples, with packing off) a micro-batch
   int64_t eval_batch_size = 1;
   int64_t gradient_accumulation_steps = 1;
   int64_t max_epochs = 50;
   int64_t max_steps = 0;  // 0 = by epochs
   double learning_rate = 1e-5;
-  std::string lr_scheduler_type = "cosine";  // cosine | linear | constant
+  LrScheduler lr_scheduler_type = LrScheduler::kCosine;
   int64_t warmup_steps = 0;
   double weight_decay = 0.0;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
-  double max_grad_norm = 1.0;             // 0 = no clipping
-  std::string moments_dtype = "float32";  // float32 | bfloat16 | 8bit
-  bool master_weights = true;             // fp32 copies of bf16 weights that are trained
+  double max_grad_norm = 1.0;  // 0 = no clipping
+  MomentFormat moments_dtype = MomentFormat::kFloat32;
+  bool master_weights = true;  // fp32 copies of bf16 weights that are trained
   int64_t seed = 42;
   double eval_every = 0.5;              // epochs between evaluations
   int64_t early_stopping_patience = 3;  // evaluations; 0 = off
@@ -74,8 +76,10 @@ struct RunConfig {
   int64_t save_total_limit = 3;
   std::string wandb_project;  // recorded in run.json and metrics.jsonl
   std::string wandb_run_name;
+};
 
-  // LoRA                   (JSON: model.use_lora, model.lora_config.r, ...; see config/lora_spec.h)
+// JSON: model.use_lora, model.lora_config.r, ...; see config/lora_spec.h.
+struct LoraOptions {
   bool use_lora = false;
   int64_t lora_r = 8;
   double lora_alpha = 8;
@@ -83,60 +87,96 @@ struct RunConfig {
   bool use_rslora = false;
   std::string target_modules = "q_proj,v_proj";  // comma separated, or all-linear
   std::string adapter;                           // PEFT folder to start from, or to use
-  std::string expert_adapters = "auto";  // auto | modules | parameters: how they are written
+  ExpertAdapters expert_adapters = ExpertAdapters::kAuto;
+};
 
-  // machine
-  std::string device = "auto";  // auto | cpu | cuda
-  std::string dtype =
-      "auto";                 // auto | float32 | bfloat16  (auto: bfloat16 on CUDA, float32 on CPU)
-  int64_t threads = 0;        // 0 = all cores
-  int64_t device_memory = 0;  // bytes; 0 = what the device has free
-  bool memory_report = false;
-  std::string keep = "auto";  // auto | all | none: intermediates kept for backward beyond the least
-  std::string offload_activations = "auto";  // auto | all | none: saved activations on the host
-  int64_t number_checkpoints = 0;            // layer inputs that are kept; 0 = of every layer
-  int64_t host_memory = 0;                 // bytes for offload; 0 = what is available, less a tenth
-  std::string offload_optimizer = "none";  // none | cpu | stream: master weights and moments
-  std::string offload_param = "none";      // none | cpu: frozen weights of the layers
-  bool optimizer_in_backward = false;      // a layer's gradients are consumed as soon as known
-  std::string clip_in_backward = "previous";  // previous | layer: whose norm
-  int64_t mlp_tile = 0;                       // rows of an MLP tile; 0 = chosen
-  int64_t loss_tile = 0;                      // rows of a head+loss tile; 0 = chosen
+struct DeviceOptions {
+  DeviceChoice device = DeviceChoice::kAuto;
+  DtypeChoice dtype = DtypeChoice::kAuto;  // auto: bfloat16 on CUDA, float32 on CPU
+  int64_t threads = 0;                     // 0 = all cores
   bool deterministic = false;
   bool disable_flash_attn = false;
-  int64_t sequence_parallel_size = 1;              // ranks that share each sequence
-  std::string sequence_parallel_type = "ulysses";  // ulysses | ring | hybrid
-  int64_t ulysses_size = 0;                        // of a hybrid; 0 = chosen
-  std::string ring_order = "balanced";             // balanced | zigzag | contiguous
+};
+
+struct MemoryOptions {
+  int64_t device_memory = 0;  // bytes; 0 = what the device has free
+  int64_t host_memory = 0;    // bytes for offload; 0 = what is available, less a tenth
+  bool memory_report = false;
+  Keeping keep = Keeping::kAuto;
+  ActivationOffload offload_activations = ActivationOffload::kAuto;
+  int64_t number_checkpoints = 0;  // layer inputs that are kept; 0 = of every layer
+  OptimizerOffload offload_optimizer = OptimizerOffload::kNone;
+  ParamOffload offload_param = ParamOffload::kNone;  // frozen weights of the layers
+  bool optimizer_in_backward = false;  // a layer's gradients are consumed as soon as known
+  ClipInBackward clip_in_backward = ClipInBackward::kPrevious;
+  int64_t mlp_tile = 0;   // rows of an MLP tile; 0 = chosen
+  int64_t loss_tile = 0;  // rows of a head+loss tile; 0 = chosen
+};
+
+struct RankOptions {
+  int64_t sequence_parallel_size = 1;  // ranks that share each sequence
+  SequenceParallelType sequence_parallel_type = SequenceParallelType::kUlysses;
+  int64_t ulysses_size = 0;  // of a hybrid; 0 = chosen
+  RingOrder ring_order = RingOrder::kBalanced;
   int64_t zero_stage = 1;
   int64_t collective_timeout = 600;  // seconds that a rank waits for the others
-  std::string deepspeed;             // DeepSpeed JSON
   int64_t local_rank = -1;
+};
 
-  // other verbs
+// Of data and tokenize.
+struct TextOptions {
   bool json = false;    // data: for machines
   bool decode = false;  // tokenize: ids -> text
-  std::string prompt;   // generate
-  std::string user;     // generate
-  std::string film;     // generate
+};
+
+struct GenerateOptions {
+  std::string prompt;
+  std::string user;
+  std::string film;
   int64_t max_new_tokens = 256;
   double temperature = 0.7;  // 0 = greedy
   int64_t top_k = 0;
   double top_p = 1.0;
   double repetition_penalty = 1.0;
-  std::string batch;   // dump: JSON of documents and labels
-  std::string out;     // dump: safetensors
-  bool merge = false;  // export
+};
+
+struct DumpOptions {
+  std::string batch;  // JSON of documents and labels
+  std::string out;    // safetensors
   bool logits = false;
   bool grads = false;
-  std::string shape;      // bench: a known model's sizes in place of a folder
-  int64_t layers = 0;     // bench: of the shape; 0 = all
-  int64_t length = 512;   // bench: tokens of a document
-  int64_t documents = 1;  // bench: documents side by side
-  int64_t steps = 10;     // bench: training steps; 0 = only read the model
-  bool profile = false;   // bench: kernels of one more step
-  std::string timeline;   // bench: file for the trace of one more step
-  bool bound = false;     // bench: rates of this device and the bound that follows
+};
+
+struct ExportOptions {
+  bool merge = false;
+};
+
+struct BenchOptions {
+  std::string shape;      // a known model's sizes in place of a folder
+  int64_t layers = 0;     // of the shape; 0 = all
+  int64_t length = 512;   // tokens of a document
+  int64_t documents = 1;  // documents side by side
+  int64_t steps = 10;     // training steps; 0 = only read the model
+  bool profile = false;   // kernels of one more step
+  std::string timeline;   // file for the trace of one more step
+  bool bound = false;     // rates of this device and the bound that follows
+};
+
+struct RunConfig : FileOptions,
+                   SampleOptions,
+                   TrainingOptions,
+                   LoraOptions,
+                   DeviceOptions,
+                   MemoryOptions,
+                   RankOptions,
+                   TextOptions,
+                   GenerateOptions,
+                   DumpOptions,
+                   ExportOptions,
+                   BenchOptions {
+  // Where an option was given, by its name: "--seed", or "c.json:3:5: training.seed"; the last of
+  // several. Options that are not here have their defaults. set_option writes it.
+  std::map<std::string, std::string> given;
 };
 
 }  // namespace trireme::config

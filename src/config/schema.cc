@@ -93,12 +93,45 @@ bool parse_bool(const std::string& text, const std::string& where) {
   fail("{}: '{}' is none of true, false, on, off", where, text);
 }
 
-void check_choice(const Option& option, const std::string& text, const std::string& where) {
-  if (option.choices.empty() || std::ranges::find(option.choices, text) != option.choices.end()) {
-    return;
-  }
+void parse_into(std::string& value, const Option&, const std::string& text, const std::string&) {
+  value = text;
+}
+void parse_into(bool& value, const Option&, const std::string& text, const std::string& where) {
+  value = parse_bool(text, where);
+}
+void parse_into(double& value, const Option& option, const std::string& text,
+                const std::string& where) {
+  const double parsed = parse_number(text, where);
+  check_range(option, parsed, text, where);
+  value = parsed;
+}
+void parse_into(int64_t& value, const Option& option, const std::string& text,
+                const std::string& where) {
+  const int64_t parsed =
+      option.unit == "bytes" ? parse_bytes(text, where) : parse_integer(text, where);
+  check_range(option, static_cast<double>(parsed), text, where);
+  value = parsed;
+}
+
+size_t parse_choice(const Option& option, const std::string& text, const std::string& where) {
+  const std::vector<std::string> choices = option.choices();
+  const auto found = std::ranges::find(choices, text);
+  if (found != choices.end()) return static_cast<size_t>(found - choices.begin());
   fail("{}: '{}' is not known: {} is expected{}", where, text, allowed_text(option),
-       did_you_mean(text, option.choices));
+       did_you_mean(text, choices));
+}
+
+// The option's value as JSON has it: a choice is its word.
+Json value_json(const RunConfig& run, const Option& option) {
+  return std::visit(
+      [&](const auto& field) -> Json {
+        if constexpr (std::is_same_v<std::decay_t<decltype(field)>, ChoiceField>) {
+          return field.get(run);
+        } else {
+          return run.*field;
+        }
+      },
+      option.field);
 }
 
 }  // namespace
@@ -143,25 +176,19 @@ const Option* find_option_by_key(std::string_view key) {
   return nullptr;
 }
 
+std::vector<std::string> Option::choices() const {
+  const auto* choice = std::get_if<ChoiceField>(&field);
+  if (choice == nullptr) return {};
+  return {choice->words().begin(), choice->words().end()};
+}
+
 void set_option(RunConfig& run, const Option& option, const std::string& text,
                 const std::string& where) {
-  const auto set = [&](auto member) {
-    auto& value = run.*member;
-    using Value = std::remove_reference_t<decltype(value)>;
-    if constexpr (std::is_same_v<Value, bool>) {
-      value = parse_bool(text, where);
-    } else if constexpr (std::is_same_v<Value, std::string>) {
-      check_choice(option, text, where);
-      value = text;
+  const auto set = [&](const auto& field) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(field)>, ChoiceField>) {
+      field.set(run, parse_choice(option, text, where));
     } else {
-      Value parsed;
-      if constexpr (std::is_same_v<Value, double>) {
-        parsed = parse_number(text, where);
-      } else {
-        parsed = option.unit == "bytes" ? parse_bytes(text, where) : parse_integer(text, where);
-      }
-      check_range(option, static_cast<double>(parsed), text, where);
-      value = parsed;
+      parse_into(run.*field, option, text, where);
     }
   };
   std::visit(set, option.field);
@@ -169,15 +196,23 @@ void set_option(RunConfig& run, const Option& option, const std::string& text,
 }
 
 std::string option_text(const RunConfig& run, const Option& option) {
-  return std::visit([&](auto member) { return fmt::format("{}", run.*member); }, option.field);
+  return std::visit(
+      [&](const auto& field) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(field)>, ChoiceField>) {
+          return std::string(field.get(run));
+        } else {
+          return fmt::format("{}", run.*field);
+        }
+      },
+      option.field);
 }
 
 std::string allowed_text(const Option& option) {
-  if (!option.choices.empty()) {
+  if (const std::vector<std::string> choices = option.choices(); !choices.empty()) {
     std::string text;
-    for (size_t i = 0; i < option.choices.size(); ++i) {
-      if (i > 0) text += i + 1 == option.choices.size() ? " or " : ", ";
-      text += option.choices[i];
+    for (size_t i = 0; i < choices.size(); ++i) {
+      if (i > 0) text += i + 1 == choices.size() ? " or " : ", ";
+      text += choices[i];
     }
     return text;
   }
@@ -191,7 +226,7 @@ Json to_json(const RunConfig& run, Verb verb) {
   Json json = Json::object();
   for (const Option& option : schema()) {
     if ((option.verbs & verb) == 0) continue;
-    std::visit([&](auto member) { json[option.name] = run.*member; }, option.field);
+    json[option.name] = value_json(run, option);
   }
   if (json.contains("ablation_config")) {
     json["ablation"] = {{"name", run.ablation.name},

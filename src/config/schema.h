@@ -4,13 +4,16 @@
 // schema_training.cc.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
+#include "config/choices.h"
 #include "config/json.h"
 #include "config/run_config.h"
 
@@ -21,7 +24,7 @@ enum class Numerics { kSame, kChanges };
 
 // What the ranks of a run must have alike of an option: its value, or what is in the file or folder
 // that it names. kNothing: machines may differ, or other options say it all.
-enum class Alike { kValue, kContent, kNothing };
+enum class MustMatch { kValue, kContent, kNothing };
 
 // Verbs an option belongs to, as bits. kBench and kDump take whatever kTrain takes.
 enum Verb : unsigned {
@@ -34,8 +37,29 @@ enum Verb : unsigned {
   kExport = 64
 };
 
+// A member that is one of an enum's values, by the enum's words (config/choices.h).
+class ChoiceField {
+ public:
+  template <typename Group, typename Choice>
+  requires std::is_enum_v<Choice> ChoiceField(
+      Choice Group::*member)  // not explicit: an entry names its member and no more
+      : words_(kWords<Choice>),
+        get_([member](const RunConfig& run) { return static_cast<size_t>(run.*member); }),
+        set_([member](RunConfig& run, size_t index) { run.*member = static_cast<Choice>(index); }) {
+  }
+
+  std::span<const std::string_view> words() const { return words_; }
+  std::string_view get(const RunConfig& run) const { return words_[get_(run)]; }
+  void set(RunConfig& run, size_t index) const { set_(run, index); }
+
+ private:
+  std::span<const std::string_view> words_;
+  std::function<size_t(const RunConfig&)> get_;
+  std::function<void(RunConfig&, size_t)> set_;
+};
+
 using Field = std::variant<std::string RunConfig::*, int64_t RunConfig::*, double RunConfig::*,
-                           bool RunConfig::*>;
+                           bool RunConfig::*, ChoiceField>;
 
 struct Option {
   std::string name;           // flag without dashes; also the key in run.json
@@ -44,13 +68,15 @@ struct Option {
   std::string unit = "";  // "tokens"; "bytes" takes KiB, MiB, GiB, TiB behind the number
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  std::vector<std::string> choices = {};  // strings only
   bool list = false;  // strings only: names with commas between; in the run config a list will do
-  Alike alike = Alike::kValue;
+  MustMatch must_match = MustMatch::kValue;
   unsigned verbs = kTrain;
   Numerics numerics = Numerics::kSame;
   std::string help = "";
   std::string group = "";  // heading in --help
+
+  // The words of a choice; empty for other options.
+  std::vector<std::string> choices() const;
 };
 
 std::span<const Option> schema();

@@ -61,13 +61,27 @@ TEST(Schema, NamesAndKeysAreUnique) {
   }
 }
 
+// A value that the option takes and that is not its default.
+std::string other_value(const Option& option) {
+  if (!option.choices().empty()) return option.choices().back();
+  const std::string value = option_text(RunConfig{}, option);
+  if (std::holds_alternative<bool RunConfig::*>(option.field)) {
+    return value == "true" ? "off" : "on";
+  }
+  if (std::holds_alternative<std::string RunConfig::*>(option.field)) return value + "x";
+  const double next = std::stod(value) + 1;
+  return fmt::format("{}", next <= option.max ? next : std::max(option.min, 0.25));
+}
+
 TEST(Schema, EachOptionHasAFieldOfItsOwn) {
-  std::set<std::pair<size_t, const void*>> places;
-  RunConfig run;
+  const RunConfig defaults;
   for (const Option& option : schema()) {
-    const void* place =
-        std::visit([&](auto member) -> const void* { return &(run.*member); }, option.field);
-    EXPECT_TRUE(places.insert({option.field.index(), place}).second) << option.name;
+    RunConfig run;
+    set_option(run, option, other_value(option), option.name);
+    for (const Option& each : schema()) {
+      const bool same = option_text(run, each) == option_text(defaults, each);
+      EXPECT_EQ(same, each.name != option.name) << option.name << " and " << each.name;
+    }
   }
 }
 

@@ -18,7 +18,6 @@ std::vector<Option> optimizer_options() {
        .help = "peak learning rate of AdamW"},
       {.name = "lr_scheduler_type",
        .field = &RunConfig::lr_scheduler_type,
-       .choices = {"cosine", "linear", "constant"},
        .help = "course of the learning rate after the warm-up"},
       {.name = "warmup_steps",
        .field = &RunConfig::warmup_steps,
@@ -51,7 +50,6 @@ std::vector<Option> optimizer_options() {
        .help = "gradients are scaled down to this norm; 0 = never"},
       {.name = "moments_dtype",
        .field = &RunConfig::moments_dtype,
-       .choices = {"float32", "bfloat16", "8bit"},
        .help = "of Adam's moments; bfloat16 is rounded stochastically, 8bit is block-wise with a "
                "dynamic code"},
       {.name = "master_weights",
@@ -152,7 +150,7 @@ std::vector<Option> memory_options() {
        .field = &RunConfig::device_memory,
        .unit = "bytes",
        .min = 0,
-       .alike = Alike::kNothing,
+       .must_match = MustMatch::kNothing,
        .verbs = kModelVerbs,
        .help = "memory that may be used, as 80GiB or 512MiB; 0 = what the device has free"},
       {.name = "memory_report",
@@ -161,12 +159,10 @@ std::vector<Option> memory_options() {
        .help = "print memory as planned and as it was, by phase, after the first step too"},
       {.name = "keep",
        .field = &RunConfig::keep,
-       .choices = {"auto", "all", "none"},
        .help = "intermediates kept for the backward pass, rather than computed again; auto = what "
                "fits"},
       {.name = "offload_activations",
        .field = &RunConfig::offload_activations,
-       .choices = {"auto", "all", "none"},
        .help = "what is saved for the backward pass goes to the host: auto = what does not fit on "
                "the device"},
       {.name = "number_checkpoints",
@@ -177,14 +173,12 @@ std::vector<Option> memory_options() {
            "layers, evenly spaced, whose inputs are kept; those between are run again; 0 = all"},
       {.name = "offload_optimizer",
        .field = &RunConfig::offload_optimizer,
-       .choices = {"none", "cpu", "stream"},
        .help =
            "master weights and moments in host memory: cpu = and AdamW there, on gradients that "
            "are there too, or beside backward with optimizer_in_backward; stream = they pass "
            "through the device piece by piece"},
       {.name = "offload_param",
        .field = &RunConfig::offload_param,
-       .choices = {"none", "cpu"},
        .help = "cpu = the layers' frozen weights in host memory (LoRA); each comes to the device "
                "while the layer before it computes"},
       {.name = "optimizer_in_backward",
@@ -194,7 +188,6 @@ std::vector<Option> memory_options() {
                "one micro-batch a step"},
       {.name = "clip_in_backward",
        .field = &RunConfig::clip_in_backward,
-       .choices = {"previous", "layer"},
        .numerics = kChanges,
        .help =
            "with --optimizer_in_backward, max_grad_norm is for: previous = the norm of the step "
@@ -203,7 +196,7 @@ std::vector<Option> memory_options() {
        .field = &RunConfig::host_memory,
        .unit = "bytes",
        .min = 0,
-       .alike = Alike::kNothing,
+       .must_match = MustMatch::kNothing,
        .help = "host memory for offload, as 80GiB; 0 = what is available, less a tenth"},
   };
 }
@@ -222,13 +215,11 @@ std::vector<Option> machine_options() {
   std::vector<Option> options = {
       {.name = "device",
        .field = &RunConfig::device,
-       .choices = {"auto", "cpu", "cuda"},
        .verbs = kModelVerbs,
        .numerics = kChanges,
        .help = "auto = cuda where there is a GPU"},
       {.name = "dtype",
        .field = &RunConfig::dtype,
-       .choices = {"auto", "float32", "bfloat16"},
        .verbs = kModelVerbs,
        .numerics = kChanges,
        .help = "of weights and activations; auto = bfloat16 on cuda, float32 on cpu"},
@@ -237,7 +228,7 @@ std::vector<Option> machine_options() {
        .unit = "threads",
        .min = 0,
        .max = 4096,
-       .alike = Alike::kNothing,
+       .must_match = MustMatch::kNothing,
        .verbs = kModelVerbs | kExport,
        .numerics = kChanges,
        .help = "0 = all cores"},
@@ -271,7 +262,6 @@ std::vector<Option> machine_options() {
        .help = "ranks that share each sequence; the others train on sequences of their own"},
       {.name = "sequence_parallel_type",
        .field = &RunConfig::sequence_parallel_type,
-       .choices = {"ulysses", "ring", "hybrid"},
        .numerics = kChanges,
        .help =
            "what they exchange for attention: heads, keys and values round a ring, or heads within "
@@ -287,7 +277,6 @@ std::vector<Option> machine_options() {
            "machine allow"},
       {.name = "ring_order",
        .field = &RunConfig::ring_order,
-       .choices = {"balanced", "zigzag", "contiguous"},
        .numerics = kChanges,
        .help = "rows of a ring's rank: zigzag, or finer where documents make that uneven; always "
                "zigzag; or one run"},
@@ -308,13 +297,13 @@ std::vector<Option> machine_options() {
                "takes, such as writing a checkpoint"},
       {.name = "deepspeed",
        .field = &RunConfig::deepspeed,
-       .alike = Alike::kContent,
+       .must_match = MustMatch::kContent,
        .numerics = kChanges,
        .help = "DeepSpeed JSON: each key is done, or said to have no effect here, or refused"},
       {.name = "local_rank",
        .field = &RunConfig::local_rank,
        .min = -1,
-       .alike = Alike::kNothing,
+       .must_match = MustMatch::kNothing,
        .verbs = kModelVerbs,
        .help = "set by launchers"},
   };

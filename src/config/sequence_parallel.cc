@@ -19,19 +19,19 @@ std::vector<int64_t> divisors(int64_t number) {
   return list;
 }
 
-void check_ulysses_size(const RunConfig& run, int64_t heads) {
-  const int64_t size = run.sequence_parallel_size;
-  if (size % run.ulysses_size == 0 && heads % run.ulysses_size == 0) return;
+void check_ulysses_size(const RankOptions& options, int64_t heads) {
+  const int64_t size = options.sequence_parallel_size;
+  if (size % options.ulysses_size == 0 && heads % options.ulysses_size == 0) return;
   fail(
       "--ulysses_size {}: does not divide both the {} ranks that share a sequence and the model's "
       "{} attention heads: use one of {}",
-      run.ulysses_size, size, heads, fmt::join(divisors(std::gcd(size, heads)), ", "));
+      options.ulysses_size, size, heads, fmt::join(divisors(std::gcd(size, heads)), ", "));
 }
 
-int64_t chosen_ulysses(int64_t size, const ModelSpec& model, int64_t local_ranks) {
+int64_t chosen_ulysses(int64_t size, int64_t heads, int64_t kv_heads, int64_t local_ranks) {
   int64_t best = 1;
-  for (const int64_t degree : divisors(std::gcd(size, model.heads))) {
-    if (degree <= model.kv_heads && local_ranks % degree == 0) best = degree;
+  for (const int64_t degree : divisors(std::gcd(size, heads))) {
+    if (degree <= kv_heads && local_ranks % degree == 0) best = degree;
   }
   return best;
 }
@@ -46,21 +46,22 @@ void check_heads(int64_t heads, int64_t degree) {
       degree, heads, fmt::join(divisors(heads), ", "));
 }
 
-SequenceDegrees sequence_degrees(const RunConfig& run, const ModelSpec& model,
+SequenceDegrees sequence_degrees(const RankOptions& options, int64_t heads, int64_t kv_heads,
                                  int64_t local_ranks) {
-  const int64_t size = run.sequence_parallel_size;
-  if (run.sequence_parallel_type != "hybrid") {
-    if (run.ulysses_size != 0) {
+  const int64_t size = options.sequence_parallel_size;
+  if (options.sequence_parallel_type != SequenceParallelType::kHybrid) {
+    if (options.ulysses_size != 0) {
       fail("--ulysses_size is of --sequence_parallel_type hybrid, and that is {}",
-           run.sequence_parallel_type);
+           word(options.sequence_parallel_type));
     }
-    if (run.sequence_parallel_type == "ring") return {.ring = size};
-    check_heads(model.heads, size);
+    if (options.sequence_parallel_type == SequenceParallelType::kRing) return {.ring = size};
+    check_heads(heads, size);
     return {.ulysses = size};
   }
-  if (run.ulysses_size != 0) check_ulysses_size(run, model.heads);
-  const int64_t ulysses =
-      run.ulysses_size != 0 ? run.ulysses_size : chosen_ulysses(size, model, local_ranks);
+  if (options.ulysses_size != 0) check_ulysses_size(options, heads);
+  const int64_t ulysses = options.ulysses_size != 0
+                              ? options.ulysses_size
+                              : chosen_ulysses(size, heads, kv_heads, local_ranks);
   return {.ring = size / ulysses, .ulysses = ulysses};
 }
 

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "config/model_spec.h"
 #include "config/run_config.h"
 
 namespace trireme::config {
@@ -14,10 +13,12 @@ struct SequenceDegrees {
   int64_t ulysses = 1;
 };
 
-// Of the run's --sequence_parallel_size ranks. What is not given of a hybrid is chosen: Ulysses as
-// far as there are key heads for it and within a machine, which has `local_ranks`; the ring beyond.
-// UserError: a degree does not divide what it must; names those that do.
-SequenceDegrees sequence_degrees(const RunConfig& run, const ModelSpec& model, int64_t local_ranks);
+// Divides --sequence_parallel_size ranks for a model of so many heads. What is not given of a
+// hybrid is chosen: Ulysses as far as there are key heads for it and within a machine, which has
+// `local_ranks`; the ring beyond. UserError: a degree does not divide what it must; names those
+// that do.
+SequenceDegrees sequence_degrees(const RankOptions& options, int64_t heads, int64_t kv_heads,
+                                 int64_t local_ranks);
 
 // UserError: heads cannot be exchanged between so many ranks; names how many can.
 void check_heads(int64_t heads, int64_t degree);

@@ -10,14 +10,11 @@ namespace {
 // ring x ulysses of a model with 12 query heads and 4 key heads.
 std::pair<int64_t, int64_t> degrees(const std::string& type, int64_t size, int64_t ulysses = 0,
                                     int64_t local_ranks = 480) {
-  RunConfig run;
-  run.sequence_parallel_type = type;
-  run.sequence_parallel_size = size;
-  run.ulysses_size = ulysses;
-  ModelSpec model;
-  model.heads = 12;
-  model.kv_heads = 4;
-  const SequenceDegrees found = sequence_degrees(run, model, local_ranks);
+  const RankOptions options{.sequence_parallel_size = size,
+                            .sequence_parallel_type = *choice_of<SequenceParallelType>(type),
+                            .ulysses_size = ulysses};
+  const SequenceDegrees found =
+      sequence_degrees(options, /*heads=*/12, /*kv_heads=*/4, local_ranks);
   return {found.ring, found.ulysses};
 }
 

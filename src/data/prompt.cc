@@ -22,25 +22,26 @@ std::string_view label(std::string_view key) {
   return known == kLabels.end() ? key : known->second;
 }
 
-bool shows_ratings(const ReviewSet& reviews, const config::RunConfig& run) {
-  return run.show_ratings == "on" || (run.show_ratings == "auto" && reviews.has_stars);
+bool shows_ratings(const ReviewSet& reviews, const config::SampleOptions& options) {
+  if (options.show_ratings == config::ShowRatings::kAuto) return reviews.has_stars;
+  return options.show_ratings == config::ShowRatings::kOn;
 }
 
 }  // namespace
 
-PromptWriter::PromptWriter(const ReviewSet& reviews, const config::RunConfig& run)
+PromptWriter::PromptWriter(const ReviewSet& reviews, const config::SampleOptions& options)
     : reviews_(reviews),
-      run_(run),
-      detailed_(run.prompt_style == "detailed"),
-      ratings_(shows_ratings(reviews, run)) {}
+      options_(options),
+      detailed_(options.prompt_style == config::PromptStyle::kDetailed),
+      ratings_(shows_ratings(reviews, options)) {}
 
 int64_t PromptWriter::history_size(SampleRef ref) const {
-  return run_.ablation.use_history ? ref.review : 0;
+  return options_.ablation.use_history ? ref.review : 0;
 }
 
 int64_t PromptWriter::context_size(SampleRef ref) const {
   const auto turns = static_cast<int64_t>(review(ref).context.size());
-  return run_.ablation.use_context ? std::min(turns, run_.max_context_turns) : 0;
+  return options_.ablation.use_context ? std::min(turns, options_.max_context_turns) : 0;
 }
 
 std::string PromptWriter::history_line(const Review& review) const {
@@ -51,7 +52,7 @@ std::string PromptWriter::history_line(const Review& review) const {
 }
 
 std::string PromptWriter::profile_section(SampleRef ref) const {
-  if (!run_.ablation.use_profile) return "";
+  if (!options_.ablation.use_profile) return "";
   std::string section = fmt::format("用户: {}", one_line(user(ref).name));
   for (const auto& [key, value] : user(ref).profile) {
     section += fmt::format("\n{}: {}", label(key), one_line(value));
@@ -71,7 +72,7 @@ std::string PromptWriter::history_section(SampleRef ref, int64_t shown) const {
 
 std::string PromptWriter::context_section(SampleRef ref, int64_t shown) const {
   const std::vector<Turn>& turns = review(ref).context;
-  if (!run_.ablation.use_context || turns.empty()) return "";
+  if (!options_.ablation.use_context || turns.empty()) return "";
   std::string section = detailed_ ? "【对话】\n对话记录:" : "对话记录:";
   if (const size_t left_out = turns.size() - shown; left_out > 0) {
     section += fmt::format("\n（前面省略了 {} 轮对话，以下是最近的 {} 轮）", left_out, shown);
@@ -100,8 +101,8 @@ std::string PromptWriter::text(SampleRef ref, int64_t history, int64_t context) 
 }
 
 std::vector<Turn> prompt_messages(const ReviewSet& reviews, SampleRef ref,
-                                  const config::RunConfig& run) {
-  const PromptWriter writer(reviews, run);
+                                  const config::SampleOptions& options) {
+  const PromptWriter writer(reviews, options);
   return {{"system", writer.text(ref, writer.history_size(ref), writer.context_size(ref))}};
 }
 

@@ -33,7 +33,7 @@ namespace trireme::data {
 class PromptWriter {
  public:
   // Both outlive the writer.
-  PromptWriter(const ReviewSet& reviews, const config::RunConfig& run);
+  PromptWriter(const ReviewSet& reviews, const config::SampleOptions& options);
 
   // Reviews that may be shown before this one: all earlier ones, or 0 by the ablation.
   int64_t history_size(SampleRef ref) const;
@@ -56,7 +56,7 @@ class PromptWriter {
   std::string film_section(SampleRef ref) const;
 
   const ReviewSet& reviews_;
-  const config::RunConfig& run_;
+  const config::SampleOptions& options_;
   bool detailed_;
   bool ratings_;
 };

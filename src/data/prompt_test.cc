@@ -14,15 +14,15 @@ ReviewSet example() {
   return set;
 }
 
-std::string prompt(const ReviewSet& set, config::RunConfig run, SampleRef ref = {0, 2}) {
+std::string prompt(const ReviewSet& set, config::SampleOptions run, SampleRef ref = {0, 2}) {
   const std::vector<Turn> messages = prompt_messages(set, ref, run);
   EXPECT_EQ(messages.size(), 1);
   EXPECT_EQ(messages[0].role, "system");
   return messages[0].content;
 }
 
-config::RunConfig ablation(bool profile, bool history, bool context) {
-  config::RunConfig run;
+config::SampleOptions ablation(bool profile, bool history, bool context) {
+  config::SampleOptions run;
   run.ablation = {"", profile, history, context};
   return run;
 }
@@ -50,8 +50,8 @@ TEST(Prompt, FirstReviewHasNoHistorySection) {
 TEST(Prompt, DetailedStyle) {
   ReviewSet set = example();
   set.has_stars = true;
-  config::RunConfig run = ablation(true, true, false);
-  run.prompt_style = "detailed";
+  config::SampleOptions run = ablation(true, true, false);
+  run.prompt_style = config::PromptStyle::kDetailed;
   EXPECT_EQ(prompt(set, run),
             "【用户】\n用户: 然潘\n年龄: 30\ncity: x\n\n"
             "【历史影评】\n历史影评记录 (2条):\n  2015-01-01 电影《F0》(4星): 第一条\n  2015-01-02 "
@@ -62,20 +62,20 @@ TEST(Prompt, DetailedStyle) {
 
 TEST(Prompt, RatingsAreShownByOptionAndData) {
   ReviewSet set = example();
-  config::RunConfig run = ablation(false, true, false);
+  config::SampleOptions run = ablation(false, true, false);
   const auto shown = [&] { return prompt(set, run).find("(4星)") != std::string::npos; };
   EXPECT_FALSE(shown()) << "auto, data without stars";
-  run.show_ratings = "on";
+  run.show_ratings = config::ShowRatings::kOn;
   EXPECT_TRUE(shown());
   set.has_stars = true;
-  run.show_ratings = "auto";
+  run.show_ratings = config::ShowRatings::kAuto;
   EXPECT_TRUE(shown());
-  run.show_ratings = "off";
+  run.show_ratings = config::ShowRatings::kOff;
   EXPECT_FALSE(shown());
 }
 
 TEST(Prompt, ContextKeepsTheLastTurnsAndSaysWhatItLeftOut) {
-  config::RunConfig run = ablation(false, false, true);
+  config::SampleOptions run = ablation(false, false, true);
   run.max_context_turns = 2;
   EXPECT_EQ(prompt(example(), run),
             "对话记录:\n（前面省略了 1 轮对话，以下是最近的 2 轮）\n  二\n  A: 三\n\n" + kRequest);

@@ -24,11 +24,11 @@ constexpr const char* kPromptTooLong = "prompt and review longer than max_length
 // One user's samples. Used by one thread.
 class UserTokenizer {
  public:
-  UserTokenizer(const ReviewSet& reviews, int64_t user, const config::RunConfig& run,
+  UserTokenizer(const ReviewSet& reviews, int64_t user, const config::SampleOptions& options,
                 const PromptWriter& writer, const Tokenizer& tokenizer, const ChatTemplate& chat)
       : reviews_(reviews),
         user_(user),
-        run_(run),
+        options_(options),
         writer_(writer),
         tokenizer_(tokenizer),
         chat_(chat),
@@ -43,7 +43,7 @@ class UserTokenizer {
   Result tokenize(SampleRef ref) {
     const std::vector<int32_t> answer =
         chat_.encode_answer(reviews_.users[user_].reviews[ref.review].text);
-    const int64_t room = run_.max_length - static_cast<int64_t>(answer.size());
+    const int64_t room = options_.max_length - static_cast<int64_t>(answer.size());
     Result result;
     result.sample.ref = ref;
     int64_t context = writer_.context_size(ref);
@@ -71,7 +71,7 @@ class UserTokenizer {
 
   std::vector<int32_t> encode(SampleRef ref, int64_t history, int64_t context) const {
     return chat_.encode_prompt({{"system", writer_.text(ref, history, context)}},
-                               run_.enable_thinking);
+                               options_.enable_thinking);
   }
 
   // Tokens of the user's first `count` reviews as history lines.
@@ -120,7 +120,7 @@ class UserTokenizer {
 
   const ReviewSet& reviews_;
   int64_t user_;
-  const config::RunConfig& run_;
+  const config::SampleOptions& options_;
   const PromptWriter& writer_;
   const Tokenizer& tokenizer_;
   const ChatTemplate& chat_;
@@ -162,21 +162,19 @@ std::vector<int64_t> user_borders(const std::vector<SampleRef>& refs) {
 }  // namespace
 
 SampleSet tokenize_samples(const ReviewSet& reviews, const std::vector<SampleRef>& refs,
-                           const config::RunConfig& run, const Tokenizer& tokenizer,
-                           const ChatTemplate& chat) {
+                           const config::SampleOptions& options, const Tokenizer& tokenizer,
+                           const ChatTemplate& chat, int64_t threads) {
   SampleSet set;
   if (refs.empty()) return set;
-  const PromptWriter writer(reviews, run);
+  const PromptWriter writer(reviews, options);
   std::vector<UserTokenizer::Result> results(refs.size());
   const std::vector<int64_t> borders = user_borders(refs);
   const int64_t cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
-  for_each_parallel(static_cast<int64_t>(borders.size()) - 1, run.threads > 0 ? run.threads : cores,
-                    [&](int64_t i) {
-                      UserTokenizer user(reviews, refs[borders[i]].user, run, writer, tokenizer,
-                                         chat);
-                      for (int64_t j = borders[i]; j < borders[i + 1]; ++j)
-                        results[j] = user.tokenize(refs[j]);
-                    });
+  for_each_parallel(
+      static_cast<int64_t>(borders.size()) - 1, threads > 0 ? threads : cores, [&](int64_t i) {
+        UserTokenizer user(reviews, refs[borders[i]].user, options, writer, tokenizer, chat);
+        for (int64_t j = borders[i]; j < borders[i + 1]; ++j) results[j] = user.tokenize(refs[j]);
+      });
   int64_t least = std::numeric_limits<int64_t>::max();
   for (UserTokenizer::Result& result : results) {
     least = std::min(least, result.least);
@@ -191,7 +189,7 @@ SampleSet tokenize_samples(const ReviewSet& reviews, const std::vector<SampleRef
         "max_length {}: none of {} samples fits; the shortest needs {} tokens (without history): "
         "use "
         "--max_length {} or more",
-        run.max_length, refs.size(), least, least);
+        options.max_length, refs.size(), least, least);
   }
   return set;
 }

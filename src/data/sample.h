@@ -24,7 +24,7 @@ struct Split {
 
 // Selects (max_samples_per_user, one_sample_per_user, sample_strategy) and splits (val_ratio; by
 // time or by user).
-Split split_samples(const ReviewSet& reviews, const config::RunConfig& run);
+Split split_samples(const ReviewSet& reviews, const config::SampleOptions& options);
 
 // A sample's tokens: prompt, then the trained answer with its end-of-turn token.
 struct TokenizedSample {
@@ -40,13 +40,13 @@ struct SampleSet {
 };
 
 // Tokenizes with the length budget: oldest history goes first, the target is never cut; O(total
-// tokens). Throws UserError when no sample fits max_length.
+// tokens). `threads`: 0 = all cores. Throws UserError when no sample fits max_length.
 SampleSet tokenize_samples(const ReviewSet& reviews, const std::vector<SampleRef>& refs,
-                           const config::RunConfig& run, const Tokenizer& tokenizer,
-                           const ChatTemplate& chat);
+                           const config::SampleOptions& options, const Tokenizer& tokenizer,
+                           const ChatTemplate& chat, int64_t threads = 0);
 
 // The chat messages of a sample with the whole history, for display and for generate.
 std::vector<Turn> prompt_messages(const ReviewSet& reviews, SampleRef ref,
-                                  const config::RunConfig& run);
+                                  const config::SampleOptions& options);
 
 }  // namespace trireme::data

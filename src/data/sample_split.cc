@@ -15,11 +15,11 @@ using UserSamples = std::vector<std::vector<SampleRef>>;  // per user, in time o
 // The last `most` reviews of a user, or `most` drawn at random (seeded per user, so that another
 // user's reviews do not change the draw); in time order either way.
 std::vector<SampleRef> select(int64_t user, int64_t reviews, int64_t most,
-                              const config::RunConfig& run) {
+                              const config::SampleOptions& options) {
   std::vector<int64_t> chosen(reviews);
   std::iota(chosen.begin(), chosen.end(), 0);
-  if (most < reviews && run.sample_strategy == "random") {
-    Rng rng(Rng(static_cast<uint64_t>(run.sample_seed)).next() ^ static_cast<uint64_t>(user));
+  if (most < reviews && options.sample_strategy == config::SampleStrategy::kRandom) {
+    Rng rng(Rng(static_cast<uint64_t>(options.sample_seed)).next() ^ static_cast<uint64_t>(user));
     rng.shuffle(chosen);
     chosen.resize(most);
     std::ranges::sort(chosen);
@@ -31,20 +31,20 @@ std::vector<SampleRef> select(int64_t user, int64_t reviews, int64_t most,
   return refs;
 }
 
-UserSamples select_all(const ReviewSet& reviews, const config::RunConfig& run) {
-  const int64_t limit = run.one_sample_per_user ? 1 : run.max_samples_per_user;
+UserSamples select_all(const ReviewSet& reviews, const config::SampleOptions& options) {
+  const int64_t limit = options.one_sample_per_user ? 1 : options.max_samples_per_user;
   UserSamples samples;
   for (const User& user : reviews.users) {
     const auto count = static_cast<int64_t>(user.reviews.size());
-    samples.push_back(select(samples.size(), count, limit > 0 ? limit : count, run));
+    samples.push_back(select(samples.size(), count, limit > 0 ? limit : count, options));
   }
   return samples;
 }
 
-std::vector<int64_t> shuffled_users(size_t users, const config::RunConfig& run) {
+std::vector<int64_t> shuffled_users(size_t users, const config::SampleOptions& options) {
   std::vector<int64_t> order(users);
   std::iota(order.begin(), order.end(), 0);
-  Rng(static_cast<uint64_t>(run.sample_seed)).shuffle(order);
+  Rng(static_cast<uint64_t>(options.sample_seed)).shuffle(order);
   return order;
 }
 
@@ -58,11 +58,11 @@ int64_t validation_target(int64_t total, double ratio) {
 // down leaves is carried to the next user of a seeded order, so that the sum meets the target
 // although most users give 0 or 1.
 std::vector<int64_t> validation_by_time(const UserSamples& samples, int64_t total,
-                                        const config::RunConfig& run) {
-  const int64_t target = validation_target(total, run.val_ratio);
+                                        const config::SampleOptions& options) {
+  const int64_t target = validation_target(total, options.val_ratio);
   std::vector<int64_t> counts(samples.size(), 0);
   int64_t seen = 0, given = 0;
-  for (int64_t user : shuffled_users(samples.size(), run)) {
+  for (int64_t user : shuffled_users(samples.size(), options)) {
     seen += samples[user].size();
     // floor(seen * target / total) in integers: exact, and the last user brings it to target.
     const auto due = static_cast<int64_t>(static_cast<__int128>(seen) * target / total);
@@ -75,11 +75,11 @@ std::vector<int64_t> validation_by_time(const UserSamples& samples, int64_t tota
 // Whole users, in a seeded order, as long as the sum comes no further from the target; where every
 // user is too large for that, the smallest.
 std::vector<int64_t> validation_by_user(const UserSamples& samples, int64_t total,
-                                        const config::RunConfig& run) {
-  const int64_t target = validation_target(total, run.val_ratio);
+                                        const config::SampleOptions& options) {
+  const int64_t target = validation_target(total, options.val_ratio);
   std::vector<int64_t> counts(samples.size(), 0);
   int64_t given = 0;
-  for (int64_t user : shuffled_users(samples.size(), run)) {
+  for (int64_t user : shuffled_users(samples.size(), options)) {
     const auto count = static_cast<int64_t>(samples[user].size());
     if (2 * given + count > 2 * target) continue;
     counts[user] = count;
@@ -94,13 +94,13 @@ std::vector<int64_t> validation_by_user(const UserSamples& samples, int64_t tota
 
 }  // namespace
 
-Split split_samples(const ReviewSet& reviews, const config::RunConfig& run) {
-  const UserSamples samples = select_all(reviews, run);
+Split split_samples(const ReviewSet& reviews, const config::SampleOptions& options) {
+  const UserSamples samples = select_all(reviews, options);
   int64_t total = 0;
   for (const auto& user : samples) total += user.size();
-  const std::vector<int64_t> validating = run.split == "user"
-                                              ? validation_by_user(samples, total, run)
-                                              : validation_by_time(samples, total, run);
+  const std::vector<int64_t> validating = options.split == config::SplitBy::kUser
+                                              ? validation_by_user(samples, total, options)
+                                              : validation_by_time(samples, total, options);
   Split split;
   for (size_t user = 0; user < samples.size(); ++user) {
     const auto border = samples[user].end() - validating[user];

@@ -34,8 +34,8 @@ Keys keys(const std::vector<SampleRef>& refs) {
 
 TEST(Split, EverySampleOnceByEitherSplit) {
   const ReviewSet set = many();
-  for (const char* split : {"time", "user"}) {
-    config::RunConfig run;
+  for (const auto split : {config::SplitBy::kTime, config::SplitBy::kUser}) {
+    config::SampleOptions run;
     run.split = split;
     const Split both = split_samples(set, run);
     Keys all = keys(both.train);
@@ -45,12 +45,12 @@ TEST(Split, EverySampleOnceByEitherSplit) {
     EXPECT_EQ(all.size(), total) << "train and validation share a sample";
     EXPECT_EQ(total, 1950);
     EXPECT_NEAR(static_cast<double>(validation.size()), 195,
-                split == std::string("time") ? 0.5 : 6);
+                split == config::SplitBy::kTime ? 0.5 : 6);
   }
 }
 
 TEST(Split, ByTimeValidatesTheLastOfEachUser) {
-  config::RunConfig run;
+  config::SampleOptions run;
   run.val_ratio = 0.3;
   const Split split = split_samples(many(), run);
   std::vector<int64_t> last_train(300, -1), first_validation(300, 1000);
@@ -69,8 +69,8 @@ TEST(Split, ByTimeValidatesTheLastOfEachUser) {
 }
 
 TEST(Split, ByUserKeepsUsersWhole) {
-  config::RunConfig run;
-  run.split = "user";
+  config::SampleOptions run;
+  run.split = config::SplitBy::kUser;
   const Split split = split_samples(many(), run);
   std::set<int64_t> train, validation;
   for (SampleRef ref : split.train) train.insert(ref.user);
@@ -80,11 +80,11 @@ TEST(Split, ByUserKeepsUsersWhole) {
 }
 
 TEST(Split, SmallSetsStillValidate) {
-  config::RunConfig run;
+  config::SampleOptions run;
   EXPECT_EQ(split_samples(make_set({3}), run).validation.size(), 1);
   EXPECT_EQ(split_samples(make_set({1}), run).validation.size(), 0);
   EXPECT_EQ(split_samples(make_set({28}), run).validation.size(), 3);
-  run.split = "user";
+  run.split = config::SplitBy::kUser;
   EXPECT_EQ(split_samples(make_set({9, 5, 8}), run).validation.size(), 5) << "the smallest user";
   EXPECT_EQ(split_samples(make_set({9}), run).validation.size(), 0);
   run.val_ratio = 0;
@@ -92,7 +92,7 @@ TEST(Split, SmallSetsStillValidate) {
 }
 
 TEST(Split, LastOrRandomSamplesOfAUser) {
-  config::RunConfig run;
+  config::SampleOptions run;
   run.val_ratio = 0;
   run.max_samples_per_user = 5;
   EXPECT_EQ(keys(split_samples(make_set({8, 2}), run).train),
@@ -100,7 +100,7 @@ TEST(Split, LastOrRandomSamplesOfAUser) {
   run.one_sample_per_user = true;
   EXPECT_EQ(keys(split_samples(make_set({8, 2}), run).train), (Keys{{0, 7}, {1, 1}}));
   run.one_sample_per_user = false;
-  run.sample_strategy = "random";
+  run.sample_strategy = config::SampleStrategy::kRandom;
   const std::vector<SampleRef> drawn = split_samples(make_set({100, 2}), run).train;
   const Keys first = keys(drawn);
   EXPECT_EQ(first.size(), 7);
@@ -112,7 +112,7 @@ TEST(Split, LastOrRandomSamplesOfAUser) {
 }
 
 TEST(Split, SeedMovesWhichUsersValidate) {
-  config::RunConfig run;
+  config::SampleOptions run;
   const Keys first = keys(split_samples(many(), run).validation);
   EXPECT_EQ(keys(split_samples(many(), run).validation), first);
   run.sample_seed = 43;

@@ -16,8 +16,9 @@ class Samples : public testing::Test {
     return (here.parent_path().parent_path().parent_path() / "sample" / "tokenizer").string();
   }
 
-  SampleSet tokenize(const ReviewSet& set, const std::vector<SampleRef>& refs) const {
-    return tokenize_samples(set, refs, run_, tokenizer_, chat_);
+  SampleSet tokenize(const ReviewSet& set, const std::vector<SampleRef>& refs,
+                     int64_t threads = 0) const {
+    return tokenize_samples(set, refs, run_, tokenizer_, chat_, threads);
   }
 
   TokenizedSample one(const ReviewSet& set, SampleRef ref) const {
@@ -33,7 +34,7 @@ class Samples : public testing::Test {
 
   Tokenizer tokenizer_{folder()};
   ChatTemplate chat_{folder(), tokenizer_};
-  config::RunConfig run_;
+  config::SampleOptions run_;
 };
 
 ReviewSet make_set(const std::vector<std::string>& texts) {
@@ -142,10 +143,8 @@ TEST_F(Samples, ThreadsDoNotChangeTheResult) {
     set.users.push_back(make_user("u" + std::to_string(user), {"一", "二二", "三三三"}));
     for (int review = 0; review < 3; ++review) refs.push_back({user, review});
   }
-  run_.threads = 1;
-  const SampleSet serial = tokenize(set, refs);
-  run_.threads = 3;
-  const SampleSet parallel = tokenize(set, refs);
+  const SampleSet serial = tokenize(set, refs, /*threads=*/1);
+  const SampleSet parallel = tokenize(set, refs, /*threads=*/3);
   ASSERT_EQ(parallel.samples.size(), refs.size());
   for (size_t i = 0; i < refs.size(); ++i) {
     EXPECT_EQ(parallel.samples[i].tokens, serial.samples[i].tokens);

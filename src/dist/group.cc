@@ -21,11 +21,11 @@ class Done : public Pending {
 class Working : public Pending {
  public:
   Working(c10::intrusive_ptr<c10d::Work> work, std::string where, std::vector<int64_t> ranks,
-          Traffic& traffic)
+          layout::Volume& volume)
       : work_(std::move(work)),
         where_(std::move(where)),
         ranks_(std::move(ranks)),
-        traffic_(traffic) {}
+        volume_(volume) {}
   void wait() override {
     const double before = clock_.seconds();
     try {
@@ -33,15 +33,15 @@ class Working : public Pending {
     } catch (const std::exception& error) {
       throw PeerFailure(where_ + ": " + cause(error), ranks_);
     }
-    traffic_.overlapped += before;
-    traffic_.exposed += clock_.seconds() - before;
+    volume_.overlapped += before;
+    volume_.exposed += clock_.seconds() - before;
   }
 
  private:
   c10::intrusive_ptr<c10d::Work> work_;
   std::string where_;
   std::vector<int64_t> ranks_;
-  Traffic& traffic_;
+  layout::Volume& volume_;
   Stopwatch clock_;
 };
 
@@ -94,39 +94,24 @@ int64_t bytes_of(const at::Tensor& x) { return static_cast<int64_t>(x.nbytes());
 }  // namespace
 
 struct Group::Impl {
-  Impl(Wire through, c10::intrusive_ptr<c10d::Backend> c10d_backend, bool is_own)
-      : wire(through), backend(std::move(c10d_backend)), own(is_own) {}
+  Impl(Backend kind, c10::intrusive_ptr<c10d::Backend> of_c10d, bool is_own)
+      : backend(kind), c10d(std::move(of_c10d)), own(is_own) {}
   ~Impl() {
-    if (own && wire == Wire::kNccl) backend->shutdown();
+    if (own && backend == Backend::kNccl) c10d->shutdown();
   }
 
-  Wire wire;
-  c10::intrusive_ptr<c10d::Backend> backend;
+  Backend backend;
+  c10::intrusive_ptr<c10d::Backend> c10d;
   bool own;
 };
 
-const char* collective_name(Collective collective) {
-  switch (collective) {
-    case Collective::kAllReduce:
-      return "all_reduce";
-    case Collective::kAllGather:
-      return "all_gather";
-    case Collective::kReduceScatter:
-      return "reduce_scatter";
-    case Collective::kAllToAll:
-      return "all_to_all";
-    case Collective::kRingShift:
-      break;
-  }
-  return "ring_shift";
-}
-
 namespace {
 
-c10::intrusive_ptr<c10d::Backend> connect(Wire wire, const c10::intrusive_ptr<c10d::Store>& place,
+c10::intrusive_ptr<c10d::Backend> connect(Backend backend,
+                                          const c10::intrusive_ptr<c10d::Store>& place,
                                           size_t index, size_t size, const Timeouts& timeouts) {
   const auto rank = static_cast<int>(index), ranks = static_cast<int>(size);
-  if (wire == Wire::kNccl) return nccl_backend(place, rank, ranks, timeouts.collective);
+  if (backend == Backend::kNccl) return nccl_backend(place, rank, ranks, timeouts.collective);
   auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(
       place, rank, ranks, c10d::ProcessGroupGloo::Options::create_default(timeouts.meeting));
   gloo->setTimeout(timeouts.collective);
@@ -149,15 +134,16 @@ c10::intrusive_ptr<c10d::Backend> backend_for(c10d::ProcessGroup& group, at::Dev
 Group::Group(std::string name) : name_(std::move(name)) {}
 
 Group::Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
-             const Timeouts& timeouts, Wire wire)
+             const Timeouts& timeouts, Backend backend)
     : name_(std::move(name)), ranks_(std::move(ranks)), index_(index) {
   TRIREME_CHECK(index_ < ranks_.size());
-  if (ranks_.size() == 1 && wire == Wire::kGloo) return;
+  if (ranks_.size() == 1 && backend == Backend::kGloo) return;
   const auto place = c10::make_intrusive<c10d::PrefixStore>(
       fmt::format("{}/{}", name_, ranks_.front()), store.c10d);
   try {
-    impl_ = std::make_unique<Impl>(wire, connect(wire, place, index_, ranks_.size(), timeouts),
-                                   /*is_own=*/true);
+    impl_ =
+        std::make_unique<Impl>(backend, connect(backend, place, index_, ranks_.size(), timeouts),
+                               /*is_own=*/true);
   } catch (const std::exception& error) {
     throw PeerFailure(fmt::format("rank {}: group {} of ranks {} did not meet: {}", ranks_[index_],
                                   name_, fmt::join(ranks_, ", "), cause(error)),
@@ -181,7 +167,7 @@ Group::Group(const std::string& name, at::DeviceType device) : name_(name) {
   std::iota(ranks_.begin(), ranks_.end(), 0);  // of the group: the job's are not known here
   index_ = static_cast<size_t>(group->getRank());
   if (ranks_.size() == 1) return;
-  impl_ = std::make_unique<Impl>(nccl ? Wire::kNccl : Wire::kGloo, std::move(backend),
+  impl_ = std::make_unique<Impl>(nccl ? Backend::kNccl : Backend::kGloo, std::move(backend),
                                  /*is_own=*/false);
 }
 
@@ -189,24 +175,24 @@ Group::~Group() = default;
 Group::Group(Group&&) noexcept = default;
 Group& Group::operator=(Group&&) noexcept = default;
 
-std::string Group::where(Collective collective) const {
+std::string Group::where(layout::Collective collective) const {
   return fmt::format("rank {}: {} in group {} of ranks {}", ranks_[index_],
-                     collective_name(collective), name_, fmt::join(ranks_, ", "));
+                     layout::collective_name(collective), name_, fmt::join(ranks_, ", "));
 }
 
-Wire Group::wire() const { return impl_ ? impl_->wire : Wire::kGloo; }
+Backend Group::backend() const { return impl_ ? impl_->backend : Backend::kGloo; }
 
 bool Group::through_host(const at::Tensor& x) const {
-  return impl_ && impl_->wire == Wire::kGloo && x.is_cuda();
+  return impl_ && impl_->backend == Backend::kGloo && x.is_cuda();
 }
 
 template <typename Start>
-PendingPtr Group::start(Collective collective, int64_t bytes, const Start& start) const {
-  Traffic& traffic = traffic_[static_cast<size_t>(collective)];
-  ++traffic.calls;
-  traffic.bytes += bytes;
+PendingPtr Group::start(layout::Collective collective, int64_t bytes, const Start& start) const {
+  layout::Volume& volume = volumes_[static_cast<size_t>(collective)];
+  ++volume.calls;
+  volume.bytes += bytes;
   try {
-    return std::make_unique<Working>(start(), where(collective), ranks_, traffic);
+    return std::make_unique<Working>(start(), where(collective), ranks_, volume);
   } catch (const std::exception& error) {
     throw PeerFailure(where(collective) + ": " + cause(error), ranks_);
   }
@@ -218,9 +204,9 @@ PendingPtr Group::all_reduce(const at::Tensor& x) const {
     const at::Tensor host = x.cpu();
     return returned(all_reduce(host), host, x);
   }
-  return start(Collective::kAllReduce, 2 * bytes_of(x) * (size() - 1) / size(), [&] {
+  return start(layout::Collective::kAllReduce, 2 * bytes_of(x) * (size() - 1) / size(), [&] {
     std::vector<at::Tensor> list{x};
-    return impl_->backend->allreduce(list);
+    return impl_->c10d->allreduce(list);
   });
 }
 
@@ -231,9 +217,9 @@ PendingPtr Group::all_gather(const at::Tensor& out, const at::Tensor& in) const 
     const at::Tensor host = on_host(out);
     return returned(all_gather(host, in.cpu()), host, out);
   }
-  return start(Collective::kAllGather, bytes_of(in) * (size() - 1), [&] {
+  return start(layout::Collective::kAllGather, bytes_of(in) * (size() - 1), [&] {
     at::Tensor to = out, from = in;
-    return impl_->backend->_allgather_base(to, from);
+    return impl_->c10d->_allgather_base(to, from);
   });
 }
 
@@ -245,18 +231,18 @@ PendingPtr Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) co
     return returned(reduce_scatter(host, in.cpu()), host, out);
   }
   const int64_t bytes = bytes_of(out) * (size() - 1);
-  if (impl_->wire == Wire::kNccl) {
-    return start(Collective::kReduceScatter, bytes, [&] {
+  if (impl_->backend == Backend::kNccl) {
+    return start(layout::Collective::kReduceScatter, bytes, [&] {
       at::Tensor to = out, from = in;
-      return impl_->backend->_reduce_scatter_base(to, from);
+      return impl_->c10d->_reduce_scatter_base(to, from);
     });
   }
   // Gloo's own would send twice as much: an all_reduce of which all but a part is thrown away.
   const at::Tensor parts = at::empty(in.sizes(), in.options());
-  PendingPtr exchange = start(Collective::kReduceScatter, bytes, [&] {
+  PendingPtr exchange = start(layout::Collective::kReduceScatter, bytes, [&] {
     at::Tensor to = parts, from = in;
     std::vector<int64_t> even;
-    return impl_->backend->alltoall_base(to, from, even, even);
+    return impl_->c10d->alltoall_base(to, from, even, even);
   });
   return std::make_unique<Summing>(std::move(exchange), parts, out);
 }
@@ -271,9 +257,9 @@ PendingPtr Group::all_to_all(const at::Tensor& out, const at::Tensor& in,
   }
   const int64_t rows = in.size(0), others = rows - in_rows[index_];
   const int64_t bytes = rows == 0 ? 0 : bytes_of(in) / rows * others;
-  return start(Collective::kAllToAll, bytes, [&] {
+  return start(layout::Collective::kAllToAll, bytes, [&] {
     at::Tensor to = out, from = in;
-    return impl_->backend->alltoall_base(to, from, out_rows, in_rows);
+    return impl_->c10d->alltoall_base(to, from, out_rows, in_rows);
   });
 }
 
@@ -285,12 +271,12 @@ PendingPtr Group::ring_shift(const at::Tensor& out, const at::Tensor& in) const 
     const at::Tensor host = on_host(out);
     return returned(ring_shift(host, in.cpu()), host, out);
   }
-  return start(Collective::kRingShift, bytes_of(in), [&] {
+  return start(layout::Collective::kRingShift, bytes_of(in), [&] {
     std::vector<int64_t> from_each(ranks_.size()), to_each(ranks_.size());
     from_each[(index_ + ranks_.size() - 1) % ranks_.size()] = out.numel();
     to_each[(index_ + 1) % ranks_.size()] = in.numel();
     at::Tensor to = out.view(-1), from = in.view(-1);
-    return impl_->backend->alltoall_base(to, from, from_each, to_each);
+    return impl_->c10d->alltoall_base(to, from, from_each, to_each);
   });
 }
 

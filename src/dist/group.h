@@ -9,37 +9,14 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "dist/rendezvous.h"
+#include "layout/communication.h"
 
 namespace trireme::dist {
-
-// A collective did not end: a rank of the group is gone, or did not come in time.
-class PeerFailure : public std::runtime_error {
- public:
-  PeerFailure(const std::string& what, std::vector<int64_t> ranks)
-      : std::runtime_error(what), ranks_(std::move(ranks)) {}
-  const std::vector<int64_t>& ranks() const { return ranks_; }  // of the group
-
- private:
-  std::vector<int64_t> ranks_;
-};
-
-enum class Collective { kAllReduce, kAllGather, kReduceScatter, kAllToAll, kRingShift };
-constexpr size_t kCollectives = 5;
-const char* collective_name(Collective collective);
-
-struct Traffic {
-  int64_t calls = 0;
-  int64_t bytes = 0;  // to other ranks, the least that the collective can do with
-  // Through Gloo, seconds of the host between the start and the call of wait(), in which it did
-  // something else, and within wait(). Through NCCL the host never waits: see engine/profile.h.
-  double overlapped = 0, exposed = 0;
-};
 
 // The end of a collective that was started.
 class Pending {
@@ -59,7 +36,7 @@ struct Timeouts {
 // What a group's tensors travel through. kGloo: host memory, where CUDA tensors are copied to and
 // from; their collectives end for the host. kNccl: from device to device; each rank has the current
 // device to itself.
-enum class Wire { kGloo, kNccl };
+enum class Backend { kGloo, kNccl };
 
 class Group {
  public:
@@ -69,7 +46,7 @@ class Group {
   // construct it, and meet in the store under `name` and the first rank. One rank gets NCCL where
   // it is asked for, for tests. PeerFailure: they do not all come in time.
   Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
-        const Timeouts& timeouts, Wire wire = Wire::kGloo);
+        const Timeouts& timeouts, Backend backend = Backend::kGloo);
   // Of the process group that torch.distributed has registered in this process under c10d's `name`,
   // which stays its owner: collectives are those of its backend for tensors on `device`. UserError:
   // that is neither Gloo nor NCCL.
@@ -82,7 +59,7 @@ class Group {
   int64_t size() const { return static_cast<int64_t>(ranks_.size()); }
   int64_t index() const { return static_cast<int64_t>(index_); }
   const std::vector<int64_t>& ranks() const { return ranks_; }
-  Wire wire() const;
+  Backend backend() const;
 
   // All are asynchronous, called by all ranks of the group in the same order, and deterministic.
   // Tensors are contiguous and live until wait() has returned; inputs do not change until then.
@@ -102,13 +79,16 @@ class Group {
   // theirs.
   [[nodiscard]] PendingPtr ring_shift(const at::Tensor& out, const at::Tensor& in) const;
 
-  Traffic traffic(Collective collective) const { return traffic_[static_cast<size_t>(collective)]; }
+  // What went through one kind of collective so far.
+  layout::Volume volume(layout::Collective collective) const {
+    return volumes_[static_cast<size_t>(collective)];
+  }
 
  private:
   struct Impl;
   template <typename Start>
-  PendingPtr start(Collective collective, int64_t bytes, const Start& start) const;
-  std::string where(Collective collective) const;
+  PendingPtr start(layout::Collective collective, int64_t bytes, const Start& start) const;
+  std::string where(layout::Collective collective) const;
   // Whether x is to be copied to host memory for Gloo.
   bool through_host(const at::Tensor& x) const;
 
@@ -116,7 +96,7 @@ class Group {
   std::vector<int64_t> ranks_ = {0};
   size_t index_ = 0;
   std::unique_ptr<Impl> impl_;  // none: one rank
-  mutable std::array<Traffic, kCollectives> traffic_{};
+  mutable std::array<layout::Volume, layout::kCollectives> volumes_{};
 };
 
 }  // namespace trireme::dist

@@ -15,9 +15,10 @@
 namespace trireme::dist {
 namespace {
 
-using config::Span;
+using config::Axis;
+using layout::Collective;
 
-constexpr Span kWorld[] = {Span::kWorld};
+constexpr Axis kWorld[] = {Axis::kWorld};
 constexpr at::ScalarType kDtypes[] = {at::kFloat, at::kBFloat16, at::kLong};
 constexpr std::chrono::seconds kTimeout{60};
 
@@ -33,7 +34,7 @@ at::Tensor numbers(int64_t rows, int64_t rank, at::ScalarType dtype) {
 // A group of one rank that is not a shortcut.
 class Nccl : public testing::Test {
  protected:
-  Nccl() : group_("alone", {0}, 0, *store_, {kTimeout, kTimeout}, Wire::kNccl) {}
+  Nccl() : group_("alone", {0}, 0, *store_, {kTimeout, kTimeout}, Backend::kNccl) {}
 
   StorePtr store_ = local_store();
   Group group_;
@@ -45,8 +46,8 @@ TEST_F(Nccl, AllReduceOfOneRankChangesNothing) {
     group_.all_reduce(x)->wait();
     EXPECT_TRUE(x.equal(before));
   }
-  EXPECT_EQ(group_.traffic(Collective::kAllReduce).calls, std::ssize(kDtypes));
-  EXPECT_EQ(group_.traffic(Collective::kAllReduce).bytes, 0);
+  EXPECT_EQ(group_.volume(Collective::kAllReduce).calls, std::ssize(kDtypes));
+  EXPECT_EQ(group_.volume(Collective::kAllReduce).bytes, 0);
 }
 
 TEST_F(Nccl, AllGatherOfOneRankAndItsAdjointCopy) {
@@ -98,7 +99,7 @@ class SharedGpu : public testing::TestWithParam<int64_t> {
  protected:
   static void run(const std::function<void(const Group&)>& body) {
     run_ranks({.data = GetParam()}, kWorld,
-              [&](const Mesh& mesh) { body(mesh.group(Span::kWorld)); });
+              [&](const Mesh& mesh) { body(mesh.group(Axis::kWorld)); });
   }
 };
 
@@ -130,8 +131,8 @@ TEST_P(SharedGpu, AllGatherAndItsAdjoint) {
       group.reduce_scatter(part, all)->wait();
       EXPECT_TRUE(part.equal(mine * n));
     }
-    EXPECT_EQ(group.traffic(Collective::kAllGather).calls, std::ssize(kDtypes));
-    EXPECT_EQ(group.traffic(Collective::kReduceScatter).calls, std::ssize(kDtypes));
+    EXPECT_EQ(group.volume(Collective::kAllGather).calls, std::ssize(kDtypes));
+    EXPECT_EQ(group.volume(Collective::kReduceScatter).calls, std::ssize(kDtypes));
   });
 }
 

@@ -15,17 +15,18 @@
 namespace trireme::dist {
 namespace {
 
+using config::Axis;
 using config::MeshSpec;
-using config::Span;
+using layout::Collective;
 
-constexpr Span kWorld[] = {Span::kWorld};
+constexpr Axis kWorld[] = {Axis::kWorld};
 
 class Collectives : public testing::TestWithParam<int64_t> {
  protected:
   // On every rank of a mesh of this many.
   static void run(const std::function<void(const Group&)>& body) {
     run_ranks({.data = GetParam()}, kWorld,
-              [&](const Mesh& mesh) { body(mesh.group(Span::kWorld)); });
+              [&](const Mesh& mesh) { body(mesh.group(Axis::kWorld)); });
   }
 };
 
@@ -39,10 +40,10 @@ TEST_P(Collectives, AllReduceSums) {
       group.all_reduce(x)->wait();
       EXPECT_TRUE(x.equal(at::full({5, 3}, static_cast<double>(n * (n + 1) / 2), dtype)));
     }
-    EXPECT_EQ(group.traffic(Collective::kAllReduce).calls, n == 1 ? 0 : 4);
+    EXPECT_EQ(group.volume(Collective::kAllReduce).calls, n == 1 ? 0 : 4);
     const int64_t bytes = 2 * 15 * 4 * (n - 1) / n + 2 * 15 * 8 * (n - 1) / n +
                           2 * 15 * 2 * (n - 1) / n + 2 * 15 * 8 * (n - 1) / n;
-    EXPECT_EQ(group.traffic(Collective::kAllReduce).bytes, bytes);
+    EXPECT_EQ(group.volume(Collective::kAllReduce).bytes, bytes);
   });
 }
 
@@ -59,8 +60,8 @@ TEST_P(Collectives, AllGatherAndItsAdjoint) {
     const at::Tensor part = at::empty({2, 3});
     group.reduce_scatter(part, all)->wait();
     EXPECT_TRUE(part.equal(mine * n));
-    EXPECT_EQ(group.traffic(Collective::kAllGather).bytes, 24 * (n - 1));
-    EXPECT_EQ(group.traffic(Collective::kReduceScatter).bytes, 24 * (n - 1));
+    EXPECT_EQ(group.volume(Collective::kAllGather).bytes, 24 * (n - 1));
+    EXPECT_EQ(group.volume(Collective::kReduceScatter).bytes, 24 * (n - 1));
   });
 }
 
@@ -84,7 +85,7 @@ TEST_P(Collectives, AllToAllOfUnevenRows) {
     const at::Tensor back = at::zeros({total, 2});
     group.all_to_all(back, out, rows, rows)->wait();
     EXPECT_TRUE(back.equal(in));
-    EXPECT_EQ(group.traffic(Collective::kAllToAll).bytes, n == 1 ? 0 : 2 * 8 * (total - rows[me]));
+    EXPECT_EQ(group.volume(Collective::kAllToAll).bytes, n == 1 ? 0 : 2 * 8 * (total - rows[me]));
   });
 }
 
@@ -104,8 +105,8 @@ TEST_P(Collectives, RingShiftPassesOnToTheNext) {
       here = next;
       EXPECT_TRUE(here.equal(of_rank((me + n - step) % n)));
     }
-    EXPECT_EQ(group.traffic(Collective::kRingShift).calls, n == 1 ? 0 : n);
-    EXPECT_EQ(group.traffic(Collective::kRingShift).bytes, n == 1 ? 0 : sent);
+    EXPECT_EQ(group.volume(Collective::kRingShift).calls, n == 1 ? 0 : n);
+    EXPECT_EQ(group.volume(Collective::kRingShift).bytes, n == 1 ? 0 : sent);
   });
 }
 
@@ -120,16 +121,16 @@ TEST_P(Collectives, RunBesideOtherWork) {
   });
 }
 
-TEST(Mesh, EverySpanSumsOverItsRanks) {
+TEST(Mesh, EveryAxisSumsOverItsRanks) {
   const MeshSpec spec = config::fill_mesh({.ring = 2, .ulysses = 2, .expert = 4}, 8);
-  run_ranks(spec, config::kSpans, [&](const Mesh& mesh) {
-    for (const Span span : config::kSpans) {
-      const auto ranks = config::group_of(spec, span, mesh.rank());
+  run_ranks(spec, config::kAxes, [&](const Mesh& mesh) {
+    for (const Axis axis : config::kAxes) {
+      const auto ranks = config::group_of(spec, axis, mesh.rank());
       const at::Tensor x = at::full({1}, static_cast<double>(mesh.rank()));
-      mesh.group(span).all_reduce(x)->wait();
+      mesh.group(axis).all_reduce(x)->wait();
       EXPECT_EQ(x.item<double>(),
                 static_cast<double>(std::accumulate(ranks.begin(), ranks.end(), int64_t{0})))
-          << config::span_name(span);
+          << config::axis_name(axis);
     }
   });
 }
@@ -137,7 +138,7 @@ TEST(Mesh, EverySpanSumsOverItsRanks) {
 TEST(Mesh, OfOneRankNeedsNobody) {
   const Mesh mesh;
   const at::Tensor x = at::full({3}, 7.0);
-  mesh.group(Span::kShards).all_reduce(x)->wait();
+  mesh.group(Axis::kShards).all_reduce(x)->wait();
   EXPECT_EQ(x[0].item<double>(), 7.0);
 }
 
@@ -156,7 +157,7 @@ TEST(Failure, ARankThatThrowsEndsTheOthers) {
   const Stopwatch clock;
   const auto errors =
       try_ranks({.data = 4}, kWorld, std::chrono::seconds(60), [](const Mesh& mesh) {
-        const Group& group = mesh.group(Span::kWorld);
+        const Group& group = mesh.group(Axis::kWorld);
         const at::Tensor x = at::full({1000}, 1.0);
         group.all_reduce(x)->wait();
         if (mesh.rank() == 2) throw std::runtime_error("the disk is full");
@@ -177,7 +178,7 @@ TEST(Failure, ARankThatSleepsEndsTheOthersAfterTheTimeout) {
   const auto errors = try_ranks({.data = 2}, kWorld, std::chrono::seconds(2), [](const Mesh& mesh) {
     if (mesh.rank() == 1) return std::this_thread::sleep_for(std::chrono::seconds(6));
     const at::Tensor x = at::full({10}, 1.0);
-    mesh.group(Span::kWorld).all_reduce(x)->wait();
+    mesh.group(Axis::kWorld).all_reduce(x)->wait();
   });
   EXPECT_EQ(message_of(errors[0]).find("rank 0: all_reduce in group world of ranks 0, 1: "), 0u)
       << message_of(errors[0]);

@@ -14,29 +14,42 @@ Group control_group(int64_t ranks, int64_t rank, const Store& store, const Timeo
 }
 
 Mesh::Mesh(const config::MeshSpec& spec, Group control, const Store& store,
-           std::span<const config::Span> spans, const Timeouts& timeouts, Wire wire)
+           std::span<const config::Axis> axes, const Timeouts& timeouts, Backend backend)
     : spec_(spec), control_(std::move(control)) {
   TRIREME_CHECK(control_.size() == spec.ranks());
-  // Everybody goes through the spans in the same order, so that nobody waits for who waits.
-  for (const config::Span span : spans) {
-    std::vector<int64_t> ranks = config::group_of(spec, span, rank());
+  // All ranks create the groups in the same order, else they deadlock.
+  for (const config::Axis axis : axes) {
+    std::vector<int64_t> ranks = config::group_of(spec, axis, rank());
     const auto index = static_cast<size_t>(std::ranges::find(ranks, rank()) - ranks.begin());
-    const Wire how = ranks.size() == 1 ? Wire::kGloo : wire;  // one rank needs none
-    groups_.emplace(span,
-                    Group(config::span_name(span), std::move(ranks), index, store, timeouts, how));
+    const Backend how = ranks.size() == 1 ? Backend::kGloo : backend;  // one rank needs none
+    groups_.emplace(axis,
+                    Group(config::axis_name(axis), std::move(ranks), index, store, timeouts, how));
   }
 }
 
 Mesh::Mesh(const config::MeshSpec& spec, int64_t rank, const Store& store,
-           std::span<const config::Span> spans, const Timeouts& timeouts)
-    : Mesh(spec, control_group(spec.ranks(), rank, store, timeouts), store, spans, timeouts,
-           Wire::kGloo) {}
+           std::span<const config::Axis> axes, const Timeouts& timeouts)
+    : Mesh(spec, control_group(spec.ranks(), rank, store, timeouts), store, axes, timeouts,
+           Backend::kGloo) {}
 
-const Group& Mesh::group(config::Span span) const {
+const Group& Mesh::group(config::Axis axis) const {
   if (spec_.ranks() == 1) return self_;
-  const auto found = groups_.find(span);
-  TRIREME_CHECK(found != groups_.end(), "the mesh has no groups of {}", config::span_name(span));
+  const auto found = groups_.find(axis);
+  TRIREME_CHECK(found != groups_.end(), "the mesh has no groups of {}", config::axis_name(axis));
   return found->second;
+}
+
+layout::CommunicationTable counted_communication(const Mesh& mesh,
+                                                 std::span<const config::Axis> axes) {
+  layout::CommunicationTable table;
+  for (const config::Axis axis : axes) {
+    for (size_t c = 0; c < layout::kCollectives; ++c) {
+      const auto collective = static_cast<layout::Collective>(c);
+      const layout::Volume volume = mesh.group(axis).volume(collective);
+      if (volume.calls > 0) table[{axis, collective}] = volume;
+    }
+  }
+  return table;
 }
 
 }  // namespace trireme::dist

@@ -17,26 +17,29 @@ class Mesh {
  public:
   // Of one rank.
   Mesh() = default;
-  // Of all ranks of `spec`, each of which constructs it with the same spans, of which the run uses
-  // the groups, and the same wire for them. `control` is control_group()'s. PeerFailure: as
-  // Group's.
+  // Of all ranks of `spec`, each of which constructs it with the same axes, whose groups the run
+  // uses, and the same backend for them. `control` is control_group()'s. PeerFailure: as Group's.
   Mesh(const config::MeshSpec& spec, Group control, const Store& store,
-       std::span<const config::Span> spans, const Timeouts& timeouts, Wire wire);
+       std::span<const config::Axis> axes, const Timeouts& timeouts, Backend backend);
   // The same through Gloo.
   Mesh(const config::MeshSpec& spec, int64_t rank, const Store& store,
-       std::span<const config::Span> spans, const Timeouts& timeouts);
+       std::span<const config::Axis> axes, const Timeouts& timeouts);
 
   const config::MeshSpec& spec() const { return spec_; }
   int64_t rank() const { return control_.index(); }
-  // This rank's group of the span, which is one of the constructor's: for tensors on the device.
-  const Group& group(config::Span span) const;
+  // This rank's group along the axis, which is one of the constructor's: for tensors on the device.
+  const Group& group(config::Axis axis) const;
   const Group& control() const { return control_; }
 
  private:
   config::MeshSpec spec_;
   Group control_;
-  std::map<config::Span, Group> groups_;
+  std::map<config::Axis, Group> groups_;
   Group self_;
 };
+
+// What this rank's groups along these axes have counted so far.
+layout::CommunicationTable counted_communication(const Mesh& mesh,
+                                                 std::span<const config::Axis> axes);
 
 }  // namespace trireme::dist

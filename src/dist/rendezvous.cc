@@ -18,7 +18,7 @@ bool port_taken(const std::string& cause) {
 // c10d logs each attempt that fails with a backtrace, before the exception that we tell of.
 void only_log_fatal_errors() { FLAGS_caffe2_log_level = 3; }
 
-[[noreturn]] void explain(const Launch& launch, const std::string& cause,
+[[noreturn]] void explain(const config::Launch& launch, const std::string& cause,
                           std::chrono::seconds timeout) {
   const std::string place = fmt::format("{}:{}", launch.address, launch.port);
   if (port_taken(cause)) {
@@ -37,7 +37,7 @@ void only_log_fatal_errors() { FLAGS_caffe2_log_level = 3; }
 
 }  // namespace
 
-StorePtr connect(const Launch& launch, std::chrono::seconds timeout) {
+StorePtr connect(const config::Launch& launch, std::chrono::seconds timeout) {
   if (launch.ranks == 1) return local_store();
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(launch.port);

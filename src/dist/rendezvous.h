@@ -4,7 +4,8 @@
 #include <chrono>
 #include <memory>
 
-#include "dist/launch.h"
+#include "base/error.h"
+#include "config/launch.h"
 
 namespace trireme::dist {
 
@@ -14,7 +15,7 @@ using StorePtr = std::shared_ptr<Store>;
 // The store of the job at the address of rank 0; keys of earlier starts are out of sight. Returns
 // when all ranks are there (or the launcher's agent answers for them). UserError: the port is
 // taken, or after `timeout` rank 0 does not answer or ranks are missing.
-StorePtr connect(const Launch& launch, std::chrono::seconds timeout);
+StorePtr connect(const config::Launch& launch, std::chrono::seconds timeout);
 
 // For ranks that are threads of this process.
 StorePtr local_store();

@@ -40,7 +40,7 @@ class TakenPort {
 
 int64_t free_port() { return TakenPort().port(); }
 
-Launch launch(int64_t rank, int64_t port, const std::string& attempt = "test/0") {
+config::Launch launch(int64_t rank, int64_t port, const std::string& attempt = "test/0") {
   return {.launcher = "torchrun",
           .rank = rank,
           .ranks = 2,

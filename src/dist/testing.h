@@ -19,7 +19,7 @@ inline void ranks_are_threads() { set_default_env("TORCH_FR_BUFFER_SIZE", "0"); 
 // Runs body on every rank of the mesh. Returns what each of them threw (null: nothing). A rank that
 // ends well keeps its groups until all have ended: another may still be connecting to it.
 inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
-                                                 std::span<const config::Span> spans,
+                                                 std::span<const config::Axis> axes,
                                                  std::chrono::milliseconds timeout,
                                                  const std::function<void(const Mesh&)>& body) {
   ranks_are_threads();
@@ -30,7 +30,7 @@ inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
   for (int64_t rank = 0; rank < spec.ranks(); ++rank) {
     threads.emplace_back([&, rank] {
       try {
-        const Mesh mesh(spec, rank, *store, spans, {timeout, timeout});
+        const Mesh mesh(spec, rank, *store, axes, {timeout, timeout});
         body(mesh);
         ended.arrive_and_wait();
       } catch (...) {
@@ -44,9 +44,9 @@ inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
 }
 
 // The same where nobody is to throw: rethrows the first rank's.
-inline void run_ranks(const config::MeshSpec& spec, std::span<const config::Span> spans,
+inline void run_ranks(const config::MeshSpec& spec, std::span<const config::Axis> axes,
                       const std::function<void(const Mesh&)>& body) {
-  for (const auto& error : try_ranks(spec, spans, std::chrono::seconds(60), body)) {
+  for (const auto& error : try_ranks(spec, axes, std::chrono::seconds(60), body)) {
     if (error) std::rethrow_exception(error);
   }
 }

@@ -47,7 +47,8 @@ std::string host_name() {
 }
 
 struct Watch::State {
-  State(Watch& owner, const Launch& from, StorePtr store, const Pace& at_pace, Failed on_failure)
+  State(Watch& owner, const config::Launch& from, StorePtr store, const Pace& at_pace,
+        Failed on_failure)
       : watch(owner),
         launch(from),
         board(std::move(store)),
@@ -73,7 +74,7 @@ struct Watch::State {
   std::optional<T> ask(std::chrono::milliseconds limit, std::function<T()> question);
 
   Watch& watch;
-  const Launch launch;
+  const config::Launch launch;
   const Board board;
   const Pace pace;
   const Failed failed;
@@ -224,7 +225,7 @@ void Watch::State::see_others_leave() const {
   ask_until(end, [&] { return board.left(launch.ranks); });
 }
 
-Watch::Watch(const Launch& launch, StorePtr store, const Pace& pace, Failed failed)
+Watch::Watch(const config::Launch& launch, StorePtr store, const Pace& pace, Failed failed)
     : state_(std::make_shared<State>(*this, launch, std::move(store), pace, std::move(failed))) {
   std::thread([state = state_] { state->serve(); }).detach();
 }
@@ -240,13 +241,14 @@ Watch::~Watch() {
 std::string Watch::name() const { return state_->name(); }
 std::string Watch::where() const { return state_->where(); }
 
-Watch::Telling::Telling(Watch* watch, std::function<std::string()> where) : watch_(watch) {
+Watch::LocationScope::LocationScope(Watch* watch, std::function<std::string()> where)
+    : watch_(watch) {
   if (!watch_) return;
   const std::lock_guard lock(watch_->state_->mutex);
   watch_->state_->tells_where = std::move(where);
 }
 
-Watch::Telling::~Telling() {
+Watch::LocationScope::~LocationScope() {
   if (!watch_) return;
   State& state = *watch_->state_;
   const std::lock_guard lock(state.mutex);

@@ -14,8 +14,9 @@
 #include <memory>
 #include <string>
 
+#include "base/error.h"
+#include "config/launch.h"
 #include "dist/group.h"
-#include "dist/launch.h"
 #include "dist/rendezvous.h"
 
 namespace trireme::dist {
@@ -36,23 +37,23 @@ class Watch {
   // `failed` is called at most once, on another thread, with the sentence of the first failure, if
   // this rank has not stopped by itself within a moment of it. It is to end the process.
   using Failed = std::function<void(Watch& watch, const std::string& sentence)>;
-  Watch(const Launch& launch, StorePtr store, const Pace& pace, Failed failed);
+  Watch(const config::Launch& launch, StorePtr store, const Pace& pace, Failed failed);
   ~Watch();
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
 
   // "rank 3 on gpu7".
   std::string name() const;
-  // What tell_where()'s function says, or said last; "start" before.
+  // What report_location()'s function says, or said last; "start" before.
   std::string where() const;
 
   // While the result lives, `where` says where this rank is, on any thread.
-  class Telling {
+  class LocationScope {
    public:
-    Telling(Watch* watch, std::function<std::string()> where);
-    ~Telling();
-    Telling(const Telling&) = delete;
-    Telling& operator=(const Telling&) = delete;
+    LocationScope(Watch* watch, std::function<std::string()> where);
+    ~LocationScope();
+    LocationScope(const LocationScope&) = delete;
+    LocationScope& operator=(const LocationScope&) = delete;
 
    private:
     Watch* watch_;  // null: nobody wants to know

@@ -35,7 +35,7 @@ std::string host_of(const Watch& watch) { return watch.name().substr(watch.name(
 TEST(Watch, ARankThatComputesLearnsOfAFailure) {
   const StorePtr store = local_store();
   Watched one(0, 2, store), other(1, 2, store);
-  const Watch::Telling telling(&other.watch, [] { return "step 3, backward, layer 2"; });
+  const Watch::LocationScope telling(&other.watch, [] { return "step 3, backward, layer 2"; });
   EXPECT_FALSE(other.watch.stop("the disk is full"));
   EXPECT_EQ(one.ended.get_future().get(),
             fmt::format("rank 1{} failed first, at step 3, backward, layer 2: the disk is full",
@@ -46,7 +46,7 @@ TEST(Watch, ARankThatWaitsLearnsOfAFailure) {
   const StorePtr store = local_store();
   Watched one(0, 2, store), other(1, 2, store);
   {
-    const Watch::Telling telling(&other.watch, [] { return "forward"; });
+    const Watch::LocationScope telling(&other.watch, [] { return "forward"; });
   }  // left by an exception
   other.watch.stop("the disk is full");
   EXPECT_EQ(one.watch.stop(collective({0, 1})),
@@ -84,7 +84,7 @@ TEST(Watch, ARankWithoutAPulseIsGone) {
 TEST(Watch, ARankThatIsBusyWithSomethingElseIsNamed) {
   const StorePtr store = local_store();
   Watched one(0, 2, store), other(1, 2, store);
-  const Watch::Telling telling(&other.watch, [] { return "saving"; });
+  const Watch::LocationScope telling(&other.watch, [] { return "saving"; });
   EXPECT_EQ(one.watch.stop(collective({0, 1})),
             fmt::format("rank 1{} did not come: it is at saving", host_of(one.watch)));
 }

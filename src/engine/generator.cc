@@ -18,7 +18,8 @@ namespace {
 // The decoder with its caches: feed(tokens) -> logits [V] of the last one.
 class CachedDecoder {
  public:
-  CachedDecoder(const Model& model, Weights& weights, const at::Device& device, int64_t capacity)
+  CachedDecoder(const layout::Model& model, state::Weights& weights, const at::Device& device,
+                int64_t capacity)
       : model_(model),
         weights_(weights),
         device_(device),
@@ -38,7 +39,7 @@ class CachedDecoder {
     const auto [cos, sin] = ops::rope_table(positions, frequencies_);
     length_ += count;
     for (int64_t i = 0; i < model_.spec.layers; ++i) {
-      const Weights::Layer layer = weights_.layer(i);
+      const state::Weights::Layer layer = weights_.layer(i);
       x = layers_[i].forward(x, layer.params, {&caches_[i], cos, sin, pass_}, {}, nullptr);
     }
     return model::head_logits(model_.spec, x.narrow(0, count - 1, 1), weights_.head().params)
@@ -46,8 +47,8 @@ class CachedDecoder {
   }
 
  private:
-  const Model& model_;
-  Weights& weights_;
+  const layout::Model& model_;
+  state::Weights& weights_;
   at::Device device_;
   at::Tensor frequencies_;
   model::Pass pass_;

@@ -6,14 +6,14 @@
 #include <vector>
 
 #include "engine/sampler.h"
-#include "engine/weights.h"
+#include "state/weights.h"
 
 namespace trireme::engine {
 
 class Generator {
  public:
   // All references outlive the generator.
-  Generator(const Model& model, Weights& weights, const at::Device& device)
+  Generator(const layout::Model& model, state::Weights& weights, const at::Device& device)
       : model_(model), weights_(weights), device_(device) {}
 
   // Continues `prompt` until a token of `stop` or `max_new_tokens`; returns the new tokens without
@@ -23,8 +23,8 @@ class Generator {
                                 Rng& rng, const std::function<void(int64_t)>& on_token = {});
 
  private:
-  const Model& model_;
-  Weights& weights_;
+  const layout::Model& model_;
+  state::Weights& weights_;
   at::Device device_;
 };
 

@@ -9,7 +9,7 @@
 namespace trireme::engine {
 namespace {
 
-using config::Span;
+using config::Axis;
 using layout::Range;
 using layout::Rows;
 
@@ -48,10 +48,10 @@ model::Targets trained_rows(const std::vector<int64_t>& targets, const at::Devic
 
 }  // namespace
 
-RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, layout::Order order,
-                     const at::Device& device, double scale) {
+RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh,
+                     config::RingOrder order, const at::Device& device, double scale) {
   const std::vector<int64_t>& starts = batch.document_starts;
-  const dist::Group &ring = mesh.group(Span::kRing), &ulysses = mesh.group(Span::kUlysses);
+  const dist::Group &ring = mesh.group(Axis::kRing), &ulysses = mesh.group(Axis::kUlysses);
   layout::Share share =
       layout::share(starts, {ring.index(), ring.size()}, {ulysses.index(), ulysses.size()}, order);
   RankBatch mine;
@@ -62,10 +62,6 @@ RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, lay
   mine.rows = std::move(share.rows);
   mine.uneven = std::move(share.ring.uneven);
   return mine;
-}
-
-int64_t most_rows(const config::MeshSpec& mesh, int64_t tokens) {
-  return layout::even_cut(layout::most_rows(tokens, mesh.ring), mesh.ulysses)[1];
 }
 
 }  // namespace trireme::engine

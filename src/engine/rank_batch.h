@@ -26,10 +26,7 @@ struct RankBatch {
 
 // Rows are layout::share()'s. All ranks of the mesh's `sequence` give the same batch.
 // The mesh outlives the result.
-RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh, layout::Order order,
-                     const at::Device& device, double scale);
-
-// The most rows of `tokens` that rank_batch gives a rank.
-int64_t most_rows(const config::MeshSpec& mesh, int64_t tokens);
+RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh,
+                     config::RingOrder order, const at::Device& device, double scale);
 
 }  // namespace trireme::engine

@@ -9,10 +9,10 @@
 namespace trireme::engine {
 namespace {
 
+using config::Axis;
 using config::MeshSpec;
-using config::Span;
 
-constexpr Span kSpans[] = {Span::kRing, Span::kUlysses};
+constexpr Axis kAxes[] = {Axis::kRing, Axis::kUlysses};
 
 // Of each row what it is in the whole batch.
 struct Row {
@@ -33,11 +33,11 @@ std::vector<Row> expected(const data::PackedBatch& batch) {
 
 std::vector<Row> dealt(const data::PackedBatch& batch, const MeshSpec& spec) {
   std::vector<Row> all(batch.tokens.size());
-  dist::run_ranks(spec, kSpans, [&](const dist::Mesh& mesh) {
-    const RankBatch mine = rank_batch(batch, mesh, layout::Order::kBalanced, at::kCPU, 1);
+  dist::run_ranks(spec, kAxes, [&](const dist::Mesh& mesh) {
+    const RankBatch mine = rank_batch(batch, mesh, config::RingOrder::kBalanced, at::kCPU, 1);
     const int64_t count = layout::size(mine.rows);
     EXPECT_EQ(mine.tokens.numel(), count);
-    EXPECT_LE(count, most_rows(spec, std::ssize(batch.tokens)));
+    EXPECT_LE(count, layout::most_rows(spec, std::ssize(batch.tokens)));
     const auto* tokens = mine.tokens.const_data_ptr<int64_t>();
     const auto* positions = mine.positions.const_data_ptr<int64_t>();
     std::vector<Row> rows;

@@ -9,8 +9,8 @@
 #include "attention/gpu_testing.h"
 #include "attention/ring.h"
 #include "config/json.h"
+#include "device/profile.h"
 #include "dist/testing.h"
-#include "engine/profile.h"
 
 namespace trireme::engine {
 namespace {
@@ -50,17 +50,17 @@ struct Timeline {
 class RingTimeline : public testing::Test {
  protected:
   RingTimeline()
-      : group_("alone", {0}, 0, *store_, {kTimeout, kTimeout}, dist::Wire::kNccl),
-        ring_({0, kTokens}, layout::deal({0, kTokens}, kRanks, layout::Order::kZigzag).rows, 3,
+      : group_("alone", {0}, 0, *store_, {kTimeout, kTimeout}, dist::Backend::kNccl),
+        ring_({0, kTokens}, layout::deal({0, kTokens}, kRanks, config::RingOrder::kZigzag).rows, 3,
               group_, at::kCUDA, kRank.scale()) {}
 
   void expect_exchanges_under_computation(const char* name, int64_t least,
                                           const std::function<void()>& work) {
     work();  // NCCL's first exchange makes the host wait
     const std::string path = testing::TempDir() + "ring_" + name + ".json";
-    Machine gpu;
+    device::Machine gpu;
     gpu.device = at::kCUDA;
-    write_timeline(gpu, path, work);
+    device::write_timeline(gpu, path, work);
     const Timeline timeline(path);
     ASSERT_GE(std::ssize(timeline.exchanges), least);
     double all = 0, under = 0;

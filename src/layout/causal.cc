@@ -29,7 +29,7 @@ Range within(const Rows& rows, Range span) {
   return found;
 }
 
-// Behind the last one. Neighbours with the same keys are one call of a kernel.
+// Behind the last one. RanksOnHost with the same keys are one call of a kernel.
 void append(std::vector<Rectangle>& list, const Rectangle& next) {
   if (!list.empty() && list.back().q.end == next.q.first && list.back().k == next.k) {
     list.back().q.end = next.q.end;

@@ -26,7 +26,7 @@ TEST(CausalArea, OfMoreThanThirtyTwoBits) {
 // a later one.
 TEST(Rectangles, OfZigzagAreOneCallAStep) {
   const Starts starts = {0, 16};
-  const std::vector<Rows> rows = deal(starts, 4, Order::kZigzag).rows;
+  const std::vector<Rows> rows = deal(starts, 4, config::RingOrder::kZigzag).rows;
   ASSERT_EQ(rows[1], (Rows{{2, 4}, {12, 14}}));
   EXPECT_EQ(causal_starts(starts, rows[1]), (Starts{0, 2, 4}));
   EXPECT_EQ(rectangles(starts, rows[1], rows[1]), (std::vector<Rectangle>{{{2, 4}, {0, 2}}}));
@@ -101,7 +101,9 @@ const Starts kBatches[] = {{0, 61},
 
 TEST(Rectangles, WithTheSquaresCoverEveryPairOnce) {
   for (const Starts& starts : kBatches) {
-    for (const Order order : {Order::kContiguous, Order::kZigzag, Order::kBalanced}) {
+    for (const config::RingOrder order :
+         {config::RingOrder::kContiguous, config::RingOrder::kZigzag,
+          config::RingOrder::kBalanced}) {
       for (const int64_t ranks : {1, 2, 3, 4, 8}) {
         EXPECT_EQ(computed(starts, deal(starts, ranks, order).rows), wanted(starts))
             << "documents " << starts.size() - 1 << ", ranks " << ranks;

@@ -143,26 +143,19 @@ Rows before(const Rows& rows, int64_t end) {
   return list;
 }
 
-Order order_of(std::string_view name) {
-  if (name == "contiguous") return Order::kContiguous;
-  if (name == "zigzag") return Order::kZigzag;
-  if (name == "balanced") return Order::kBalanced;
-  fail("ring_order '{}' is not known: balanced, zigzag or contiguous", name);
-}
-
-Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, Order order) {
+Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, config::RingOrder order) {
   switch (order) {
-    case Order::kContiguous:
+    case config::RingOrder::kContiguous:
       return {contiguous(starts.back(), ranks), ""};
-    case Order::kZigzag:
+    case config::RingOrder::kZigzag:
       return {zigzag(starts.back(), ranks), ""};
-    case Order::kBalanced:
+    case config::RingOrder::kBalanced:
       break;
   }
   return balanced(starts, ranks);
 }
 
-Share share(const std::vector<int64_t>& starts, Seat ring, Seat ulysses, Order order) {
+Share share(const std::vector<int64_t>& starts, Seat ring, Seat ulysses, config::RingOrder order) {
   Share mine{deal(starts, ring.size, order), {}, {}};
   const Rows& of_ring = mine.ring.rows[ring.index];
   mine.bounds = even_cut(size(of_ring), ulysses.size);
@@ -172,6 +165,10 @@ Share share(const std::vector<int64_t>& starts, Seat ring, Seat ulysses, Order o
 
 int64_t most_rows(int64_t tokens, int64_t ranks) {
   return ranks == 1 ? tokens : std::min(tokens, (tokens + ranks - 1) / ranks + kMostChunks);
+}
+
+int64_t most_rows(const config::MeshSpec& mesh, int64_t tokens) {
+  return even_cut(most_rows(tokens, mesh.ring), mesh.ulysses)[1];
 }
 
 double imbalance(const std::vector<int64_t>& starts, const std::vector<Rows>& rows) {

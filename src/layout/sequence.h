@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "config/choices.h"
+#include "config/mesh_spec.h"
 
 namespace trireme::layout {
 
@@ -31,15 +33,6 @@ Rows slice(const Rows& rows, Range part);
 // Those at positions before `end`, which are the first.
 Rows before(const Rows& rows, int64_t end);
 
-// Causal attention costs a row as many keys as its document has up to it: its area. Cut into as
-// many runs as there are ranks, a document costs the last rank most (kContiguous). Cut into twice
-// as many, of which rank r has the r-th and the r-th from the end, all cost the same (kZigzag).
-// Documents of their own lengths are not so kind: kBalanced is zigzag where that is even, else the
-// sequence is cut finer, and the chunks are dealt by their area.
-enum class Order { kContiguous, kZigzag, kBalanced };
-// "contiguous", "zigzag", "balanced". UserError: another.
-Order order_of(std::string_view name);
-
 struct Dealt {
   std::vector<Rows> rows;  // of each rank; as many as others' up to one a chunk
   // kBalanced: why the largest area of a rank is more than kEven times the mean; empty: it is not.
@@ -48,7 +41,7 @@ struct Dealt {
 constexpr double kEven = 1.05;
 
 // A pure function of its arguments: every rank deals alike.
-Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, Order order);
+Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, config::RingOrder order);
 
 // One of `size` ranks.
 struct Seat {
@@ -63,10 +56,12 @@ struct Share {
   std::vector<int64_t> bounds;  // of the rows of this rank's place in the ring
   Rows rows;                    // this rank's
 };
-Share share(const std::vector<int64_t>& starts, Seat ring, Seat ulysses, Order order);
+Share share(const std::vector<int64_t>& starts, Seat ring, Seat ulysses, config::RingOrder order);
 
 // The most rows that deal() gives a rank of `tokens`, whatever the documents.
 int64_t most_rows(int64_t tokens, int64_t ranks);
+// The most rows of `tokens` that share() gives a rank of the mesh.
+int64_t most_rows(const config::MeshSpec& mesh, int64_t tokens);
 
 // The largest attention area of a rank divided by the mean.
 double imbalance(const std::vector<int64_t>& starts, const std::vector<Rows>& rows);

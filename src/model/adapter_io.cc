@@ -11,7 +11,9 @@
 #include <set>
 
 #include "base/error.h"
+#include "model/adapter_views.h"
 #include "model/model_io.h"
+#include "model/params.h"
 
 namespace trireme::model {
 namespace {
@@ -88,7 +90,7 @@ const io::TensorEntry* AdapterFolder::find(const std::string& name) const {
 void AdapterFolder::find_tensors() {
   std::set<std::string> known;
   for (int64_t layer = 0; layer < spec_.layers; ++layer) {
-    for (std::string& module : layer_linears(spec_, layer)) known.insert(std::move(module));
+    for (std::string& module : layout::layer_linears(spec_, layer)) known.insert(std::move(module));
   }
   std::set<std::string> found;
   for (const auto& [name, entry] : file_.entries()) {
@@ -120,7 +122,7 @@ void AdapterFolder::find_tensors() {
   }
   if (found.empty()) fail("{}: no adapter in it", file_.path());
   config_.lora.target_modules = targets({found.begin(), found.end()});
-  adapters_ = make_adapters(spec_, config_.lora);
+  adapters_ = layout::make_adapters(spec_, config_.lora);
 }
 
 // Which of the two parameters this is: its inputs are as wide as the model or as an expert. Where
@@ -153,7 +155,7 @@ std::vector<std::string> AdapterFolder::targets(const std::vector<std::string>& 
   const auto leaf = [](const std::string& module) { return module.substr(module.rfind('.') + 1); };
   std::map<std::string, int64_t> missing;  // by leaf: linears without an adapter
   for (int64_t layer = 0; layer < spec_.layers; ++layer) {
-    for (const std::string& module : layer_linears(spec_, layer)) ++missing[leaf(module)];
+    for (const std::string& module : layout::layer_linears(spec_, layer)) ++missing[leaf(module)];
   }
   for (const std::string& module : modules) --missing[leaf(module)];
   std::vector<std::string> list;
@@ -186,7 +188,8 @@ void AdapterFolder::check_tensor(const std::string& name, const std::vector<int6
 
 void AdapterFolder::check_shapes() const {
   for (int64_t layer = 0; layer < spec_.layers; ++layer) {
-    for (const ParamInfo& info : adapters_.layout.blocks[layer + 1].params) {
+    for (const layout::ParamInfo& info :
+         adapters_.layout.blocks[layout::ModelLayout::layer(layer)].params) {
       const bool expert = info.name.find(".mlp.experts.") != std::string::npos;
       const bool down = info.name.find(".down_proj.") != std::string::npos;
       if (expert && (down ? down_ : gate_up_).contains(layer)) continue;
@@ -228,7 +231,7 @@ void AdapterFolder::settle_rank() {
   lora.rank = gate_up_rank();
   const double growth = static_cast<double>(lora.rank) / static_cast<double>(config_.lora.rank);
   lora.alpha *= lora.rslora ? std::sqrt(growth) : growth;
-  adapters_ = make_adapters(spec_, lora);
+  adapters_ = layout::make_adapters(spec_, lora);
 }
 
 at::Tensor AdapterFolder::read(const std::string& name) const {
@@ -265,7 +268,8 @@ void AdapterFolder::load_down(const Parameter& parameter, LinearAdapter adapter)
 }
 
 void AdapterFolder::load_modules(int64_t layer, at::Tensor& flat) const {
-  for (const ParamInfo& info : adapters_.layout.blocks[layer + 1].params) {
+  for (const layout::ParamInfo& info :
+       adapters_.layout.blocks[layout::ModelLayout::layer(layer)].params) {
     const std::string name = std::string(kPrefix) + info.name;
     if (find(name) != nullptr) copy_padded(read(name), param_view(flat, info));
   }
@@ -273,7 +277,7 @@ void AdapterFolder::load_modules(int64_t layer, at::Tensor& flat) const {
 
 void AdapterFolder::load(std::vector<at::Tensor>& blocks) const {
   for (int64_t layer = 0; layer < spec_.layers; ++layer) {
-    at::Tensor& flat = blocks[layer + 1];
+    at::Tensor& flat = blocks[layout::ModelLayout::layer(layer)];
     flat.zero_();
     load_modules(layer, flat);
     const LayerAdapters views = layer_adapters(spec_, adapters_, layer, flat);

@@ -27,11 +27,13 @@
 #include <utility>
 #include <vector>
 
+#include "config/choices.h"
 #include "config/model_spec.h"
 #include "config/peft_config.h"
 #include "io/hf_folder.h"
 #include "io/safetensors.h"
-#include "model/adapters.h"
+#include "layout/adapters.h"
+#include "model/linear.h"
 
 namespace trireme::model {
 
@@ -43,7 +45,7 @@ class AdapterFolder {
   AdapterFolder(const std::string& folder, const config::ModelSpec& spec);
 
   const std::string& path() const { return path_; }
-  const Adapters& adapters() const { return adapters_; }
+  const layout::Adapters& adapters() const { return adapters_; }
 
   // Fills blocks of adapters().layout (any device, fp32 or bf16), gaps with zero, one tensor at a
   // time.
@@ -78,38 +80,37 @@ class AdapterFolder {
   io::SafetensorsFile file_;
   Parameters gate_up_, down_;
   bool apart_ = false;  // gate_up_ is block-diagonal: gate and up have each an adapter of rank r
-  Adapters adapters_;
+  layout::Adapters adapters_;
 };
 
-enum class ExpertAdapters { kModules, kParameters };
-
-// Of --expert_adapters: auto is modules where PEFT reads it rightly under transformers 4 and 5, and
-// where no expert is adapted.
-ExpertAdapters expert_adapters(const std::string& option, const config::ModelSpec& spec,
-                               const Adapters& adapters);
+// --expert_adapters without auto, which is modules where PEFT reads them rightly under transformers
+// 4 and 5, and where no expert is adapted.
+config::ExpertAdapters resolve_expert_adapters(config::ExpertAdapters option,
+                                               const config::ModelSpec& spec,
+                                               const layout::Adapters& adapters);
 
 // What is wrong with reading these adapters by PEFT under transformers 5, for a warning; "" if
 // nothing.
-std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters,
-                        ExpertAdapters kind);
+std::string peft_caveat(const config::ModelSpec& spec, const layout::Adapters& adapters,
+                        config::ExpertAdapters kind);
 
 // adapter_config.json. `base_model` is the folder of the model, as given.
-config::PeftConfig peft_config(const config::ModelSpec& spec, const Adapters& adapters,
-                               ExpertAdapters kind, const std::string& base_model);
+config::PeftConfig peft_config(const config::ModelSpec& spec, const layout::Adapters& adapters,
+                               config::ExpertAdapters kind, const std::string& base_model);
 
 // The tensors of adapter_model.safetensors, in fp32, each made when its turn comes. `adapters` and
 // the blocks must outlive them.
 std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
-                                              const Adapters& adapters,
+                                              const layout::Adapters& adapters,
                                               const std::vector<at::Tensor>& blocks,
-                                              ExpertAdapters kind);
+                                              config::ExpertAdapters kind);
 
 // The model's tensors W + scale B A, each in the dtype that the checkpoint has it in, from a sum in
 // fp32; read, added to and written one at a time. `blocks`: fp32, of the adapters' layout, on the
 // host. All arguments must outlive the result.
-std::vector<io::TensorSource> merged_sources(const ModelLayout& layout,
+std::vector<io::TensorSource> merged_sources(const layout::ModelLayout& layout,
                                              const io::Checkpoint& checkpoint,
-                                             const Adapters& adapters,
+                                             const layout::Adapters& adapters,
                                              const std::vector<at::Tensor>& blocks);
 
 }  // namespace trireme::model

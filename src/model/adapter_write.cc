@@ -12,19 +12,24 @@
 
 #include "base/error.h"
 #include "model/adapter_io.h"
+#include "model/adapter_views.h"
 #include "model/model_io.h"
+#include "model/params.h"
 
 namespace trireme::model {
+
+using config::ExpertAdapters;
+
 namespace {
 
 const std::string kPrefix = "base_model.model.";
 
 // The last parts of the adapted linears, of experts or of the rest.
-std::set<std::string> adapted_leaves(const Adapters& adapters, bool experts) {
+std::set<std::string> adapted_leaves(const layout::Adapters& adapters, bool experts) {
   static constexpr std::string_view kA = ".lora_A.weight";
   std::set<std::string> leaves;
-  for (const BlockLayout& block : adapters.layout.blocks) {
-    for (const ParamInfo& info : block.params) {
+  for (const layout::BlockLayout& block : adapters.layout.blocks) {
+    for (const layout::ParamInfo& info : block.params) {
       const bool expert = info.name.find(".mlp.experts.") != std::string::npos;
       if (expert != experts || !info.name.ends_with(kA)) continue;
       const std::string module = info.name.substr(0, info.name.size() - kA.size());
@@ -34,8 +39,8 @@ std::set<std::string> adapted_leaves(const Adapters& adapters, bool experts) {
   return leaves;
 }
 
-bool has(const BlockLayout& block, const std::string& name) {
-  return std::ranges::find(block.params, name, &ParamInfo::name) != block.params.end();
+bool has(const layout::BlockLayout& block, const std::string& name) {
+  return std::ranges::find(block.params, name, &layout::ParamInfo::name) != block.params.end();
 }
 
 // Which 3-D parameters of a layer's experts are adapted.
@@ -43,8 +48,8 @@ struct AdaptedParameters {
   bool gate_up = false, down = false;
 };
 
-AdaptedParameters adapted_parameters(const Adapters& adapters, int64_t layer) {
-  const BlockLayout& block = adapters.layout.blocks[layer + 1];
+AdaptedParameters adapted_parameters(const layout::Adapters& adapters, int64_t layer) {
+  const layout::BlockLayout& block = adapters.layout.blocks[layout::ModelLayout::layer(layer)];
   const std::string expert = fmt::format("model.layers.{}.mlp.experts.0.", layer);
   return {has(block, expert + "gate_proj.lora_A.weight") ||
               has(block, expert + "up_proj.lora_A.weight"),
@@ -53,7 +58,7 @@ AdaptedParameters adapted_parameters(const Adapters& adapters, int64_t layer) {
 
 // "mlp.experts.gate_up_proj" where every layer with experts has it, else each layer's own name.
 std::vector<std::string> target_parameters(const config::ModelSpec& spec,
-                                           const Adapters& adapters) {
+                                           const layout::Adapters& adapters) {
   std::vector<std::string> list;
   for (const auto& [name, member] : {std::pair("gate_up_proj", &AdaptedParameters::gate_up),
                                      std::pair("down_proj", &AdaptedParameters::down)}) {
@@ -73,7 +78,7 @@ std::vector<std::string> target_parameters(const config::ModelSpec& spec,
 }
 
 // The targets that name a linear outside the experts.
-std::vector<std::string> targets_beside_experts(const Adapters& adapters) {
+std::vector<std::string> targets_beside_experts(const layout::Adapters& adapters) {
   std::vector<std::string> list;
   const std::set<std::string> leaves = adapted_leaves(adapters, false);
   for (const std::string& target : adapters.lora.target_modules) {
@@ -158,10 +163,9 @@ at::Tensor merged(const at::Tensor& weight, const at::Tensor& a, const at::Tenso
 
 }  // namespace
 
-ExpertAdapters expert_adapters(const std::string& option, const config::ModelSpec& spec,
-                               const Adapters& adapters) {
-  if (option == "modules") return ExpertAdapters::kModules;
-  if (option == "parameters") return ExpertAdapters::kParameters;
+ExpertAdapters resolve_expert_adapters(ExpertAdapters option, const config::ModelSpec& spec,
+                                       const layout::Adapters& adapters) {
+  if (option != ExpertAdapters::kAuto) return option;
   if (!spec.moe) return ExpertAdapters::kModules;
   const std::set<std::string> leaves = adapted_leaves(adapters, true);
   const bool gate_up = leaves.contains("gate_proj") || leaves.contains("up_proj");
@@ -169,10 +173,11 @@ ExpertAdapters expert_adapters(const std::string& option, const config::ModelSpe
   return safe ? ExpertAdapters::kModules : ExpertAdapters::kParameters;
 }
 
-std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters,
+std::string peft_caveat(const config::ModelSpec& spec, const layout::Adapters& adapters,
                         ExpertAdapters kind) {
   if (kind == ExpertAdapters::kModules &&
-      expert_adapters("auto", spec, adapters) == ExpertAdapters::kParameters) {
+      resolve_expert_adapters(ExpertAdapters::kAuto, spec, adapters) ==
+          ExpertAdapters::kParameters) {
     return "--expert_adapters modules: PEFT with transformers 5 leaves adapters of these experts "
            "out, or scales them wrongly: use parameters for it";
   }
@@ -184,7 +189,7 @@ std::string peft_caveat(const config::ModelSpec& spec, const Adapters& adapters,
          "reads them with transformers 5: use trireme export --merge";
 }
 
-config::PeftConfig peft_config(const config::ModelSpec& spec, const Adapters& adapters,
+config::PeftConfig peft_config(const config::ModelSpec& spec, const layout::Adapters& adapters,
                                ExpertAdapters kind, const std::string& base_model) {
   config::PeftConfig config;
   config.lora = adapters.lora;
@@ -204,7 +209,7 @@ config::PeftConfig peft_config(const config::ModelSpec& spec, const Adapters& ad
 }
 
 std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
-                                              const Adapters& adapters,
+                                              const layout::Adapters& adapters,
                                               const std::vector<at::Tensor>& blocks,
                                               ExpertAdapters kind) {
   std::vector<io::TensorSource> list;
@@ -218,27 +223,29 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
   if (kind == ExpertAdapters::kModules) return list;
   const auto staging = std::make_shared<at::Tensor>();
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
-    const LayerAdapters views = layer_adapters(spec, adapters, layer, blocks[layer + 1]);
+    const LayerAdapters views =
+        layer_adapters(spec, adapters, layer, blocks[layout::ModelLayout::layer(layer)]);
     add_expert_parameters(spec, views, layer, staging, list);
   }
   return list;
 }
 
-std::vector<io::TensorSource> merged_sources(const ModelLayout& layout,
+std::vector<io::TensorSource> merged_sources(const layout::ModelLayout& layout,
                                              const io::Checkpoint& checkpoint,
-                                             const Adapters& adapters,
+                                             const layout::Adapters& adapters,
                                              const std::vector<at::Tensor>& blocks) {
   const auto staging = std::make_shared<at::Tensor>();
   std::vector<io::TensorSource> list;
   for (size_t block = 0; block < layout.blocks.size(); ++block) {
-    std::map<std::string, const ParamInfo*> found;
-    for (const ParamInfo& info : adapters.layout.blocks[block].params) found[info.name] = &info;
-    for (const ParamInfo& info : layout.blocks[block].params) {
+    std::map<std::string, const layout::ParamInfo*> found;
+    for (const layout::ParamInfo& info : adapters.layout.blocks[block].params)
+      found[info.name] = &info;
+    for (const layout::ParamInfo& info : layout.blocks[block].params) {
       const std::string module = info.name.substr(0, info.name.rfind('.'));
       const auto a = found.find(module + ".lora_A.weight");
       const bool adapted = a != found.end() && info.name.ends_with(".weight");
-      const ParamInfo* a_info = adapted ? a->second : nullptr;
-      const ParamInfo* b_info = adapted ? found.at(module + ".lora_B.weight") : nullptr;
+      const layout::ParamInfo* a_info = adapted ? a->second : nullptr;
+      const layout::ParamInfo* b_info = adapted ? found.at(module + ".lora_B.weight") : nullptr;
       auto bytes = [=, &info, &checkpoint, &flat = blocks[block], scale = adapters.lora.scale()] {
         *staging = at::Tensor();  // before the next is read: nothing is held twice
         at::Tensor weight = read_param(checkpoint, info);

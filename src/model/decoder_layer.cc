@@ -67,7 +67,8 @@ void DecoderLayer::project_backward(at::Tensor& dx, const at::Tensor& dqkv, cons
 }
 
 at::Tensor DecoderLayer::forward(const at::Tensor& x, const LayerParams& w,
-                                 const LayerContext& shared, Keep keep, SavedLayer* saved) const {
+                                 const LayerContext& shared, plan::Keep keep,
+                                 SavedLayer* saved) const {
   const LayerContext context = own(shared);
   at::Tensor qkv = project(x, w, context);
   ops::RotatedHeads heads = rotate(*spec_, qkv, w, context);
@@ -124,22 +125,6 @@ at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerPara
   saved.qkv.reset();
   project_backward(dh, dqkv, saved.x, w, g, context);
   return dh;
-}
-
-LayerBytes layer_bytes(const config::ModelSpec& spec, int64_t layer, int64_t element) {
-  LayerBytes bytes;
-  bytes.least = spec.hidden * element;
-  bytes.attention = spec.q_dim() * element + spec.heads * 4;
-  bytes.qkv = (spec.q_dim() + 2 * spec.kv_dim()) * element;
-  bytes.heads = (spec.q_dim() + spec.kv_dim()) * element;
-  bytes.mid = spec.hidden * element;
-  bytes.mlp = 2 * spec.intermediate * element;
-  if (spec.sparse(layer)) {
-    const int64_t pairs = spec.moe->experts_per_token;
-    bytes.least += pairs * 4 * 4;  // experts, weights, rows, tokens
-    bytes.mlp = pairs * 2 * spec.moe->intermediate * element;
-  }
-  return bytes;
 }
 
 }  // namespace trireme::model

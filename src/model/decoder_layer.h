@@ -16,21 +16,12 @@
 
 #include "attention/attention.h"
 #include "config/model_spec.h"
-#include "model/layout.h"
 #include "model/mlp.h"
+#include "model/params.h"
 #include "ops/heads.h"
+#include "plan/execution.h"
 
 namespace trireme::model {
-
-// Intermediates kept for backward beyond the least saved set.
-struct Keep {
-  bool attention = false;  // o [S,H,D] and its log-sum-exp [H,S]
-  bool qkv = false;        // the projection [S,(H+2K)D], before q/k norm and rotation
-  bool heads = false;      // q [S,H,D] and k [S,K,D], normed and rotated
-  bool mid = false;        // h [S,C]
-  bool mlp = false;        // gate and up [S,2F], or of the experts [S*topk,2F]
-  static Keep all() { return {true, true, true, true, true}; }
-};
 
 // What is the same for every layer of one batch.
 struct LayerContext {
@@ -55,7 +46,7 @@ class DecoderLayer {
   // x [S,C] -> y [S,C]. saved == nullptr: nothing is kept (evaluation, generation). Where `saved`
   // has the routing of an earlier pass, experts are chosen by it.
   at::Tensor forward(const at::Tensor& x, const LayerParams& weights, const LayerContext& context,
-                     Keep keep, SavedLayer* saved) const;
+                     plan::Keep keep, SavedLayer* saved) const;
 
   // dy [S,C] -> dx [S,C]; weight gradients are added to `grads` (fp32) where it is defined.
   // Consumes `saved`, and dy's storage.
@@ -73,16 +64,5 @@ class DecoderLayer {
   const config::ModelSpec* spec_;
   int64_t index_;
 };
-
-// Bytes per token of one layer: the least saved set, and each keepable, for the memory table.
-struct LayerBytes {
-  int64_t least = 0;
-  int64_t attention = 0;
-  int64_t qkv = 0;
-  int64_t heads = 0;
-  int64_t mid = 0;
-  int64_t mlp = 0;
-};
-LayerBytes layer_bytes(const config::ModelSpec& spec, int64_t layer, int64_t element_bytes);
 
 }  // namespace trireme::model

@@ -30,7 +30,7 @@ HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor&
   HeadBackward result{at::zeros({}, x.options().dtype(at::kFloat)),
                       at::zeros(x.sizes(), x.options())};
   const int64_t rows = targets.rows.size(0);
-  if (rows == 0 && grads.fresh) grads.head.zero_();
+  if (rows == 0 && grads.overwrite) grads.head.zero_();
   for (int64_t first = 0; first < rows; first += tile) {
     const int64_t count = std::min(tile, rows - first);
     const at::Tensor index = targets.rows.narrow(0, first, count);
@@ -41,7 +41,7 @@ HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor&
         x.scalar_type(), result.loss);
     if (grads.head.defined()) {
       ops::accumulate_weight_grad(grads.head, dlogits, normed, 1,
-                                  std::exchange(grads.fresh, false));
+                                  std::exchange(grads.overwrite, false));
     }
     at::Tensor dhidden = at::zeros(hidden.sizes(), hidden.options());
     ops::rms_norm_backward(ops::matmul(dlogits, weights.head), hidden, weights.norm,

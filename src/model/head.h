@@ -5,7 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "config/model_spec.h"
-#include "model/layout.h"
+#include "model/params.h"
 
 namespace trireme::model {
 

@@ -137,7 +137,7 @@ InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lor
 void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
                          const at::Tensor& x, const at::Tensor& narrow, const Lora& lora) {
   if (grads.weight.defined()) {
-    ops::accumulate_weight_grad(grads.weight, dy, x, 1, std::exchange(grads.fresh, false));
+    ops::accumulate_weight_grad(grads.weight, dy, x, 1, std::exchange(grads.overwrite, false));
   }
   if (grads.bias.defined()) ops::accumulate_bias_grad(grads.bias, dy);
   if (!grads.adapter.present()) return;

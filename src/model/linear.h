@@ -37,7 +37,7 @@ struct Linear {
   LinearAdapter adapter;
 
   // Of gradients: the weight's holds nothing yet, and the first product overwrites it.
-  bool fresh = false;
+  bool overwrite = false;
   // Of gradients: whether the layer's input is needed to compute them.
   bool trained() const { return weight.defined() || adapter.present(); }
 };

@@ -8,21 +8,15 @@
 #include <vector>
 
 #include "config/model_spec.h"
-#include "model/layout.h"
+#include "model/params.h"
 #include "ops/routing.h"
+#include "plan/execution.h"
 
 namespace trireme::model {
 
-// Rows of a tile along S. The same in forward and backward, so that recomputed tiles have the same
-// bits.
-struct Tiles {
-  int64_t rows = 4096;  // of norms, projections, MLP, experts
-  int64_t loss = 1024;  // of head and loss
-};
-
 // What a pass over a layer's rows needs beside weights.
 struct Pass {
-  Tiles tiles;
+  plan::Tiles tiles;
   Lora lora;
 };
 

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "model/params.h"
 
 namespace trireme::model {
 namespace {
@@ -63,7 +64,7 @@ struct Source {
   std::string name;   // of the entry
 };
 
-Source find_source(const io::Checkpoint& checkpoint, const ParamInfo& info) {
+Source find_source(const io::Checkpoint& checkpoint, const layout::ParamInfo& info) {
   if (const auto* located = checkpoint.find(info.name)) return {located, 0, info.name};
   const auto fused = fused_expert(info.name);
   if (!fused) return {};
@@ -73,14 +74,15 @@ Source find_source(const io::Checkpoint& checkpoint, const ParamInfo& info) {
   return {located, fused->expert * stride + (fused->second ? info.numel : 0), fused->name};
 }
 
-std::vector<int64_t> expected_shape(const ParamInfo& info, const Source& source, int64_t experts) {
+std::vector<int64_t> expected_shape(const layout::ParamInfo& info, const Source& source,
+                                    int64_t experts) {
   if (source.name == info.name) return info.shape;
   const int64_t rows = info.shape[0] * (source.name.ends_with("gate_up_proj") ? 2 : 1);
   return {experts, rows, info.shape[1]};
 }
 
 // The bytes of `info` inside its entry.
-io::TensorEntry slice_of(const Source& source, const ParamInfo& info) {
+io::TensorEntry slice_of(const Source& source, const layout::ParamInfo& info) {
   const int64_t each = io::dtype_bytes(source.located->entry->dtype);
   io::TensorEntry slice = *source.located->entry;
   slice.begin += source.first * each;
@@ -110,11 +112,11 @@ bool harmless(const config::ModelSpec& spec, const std::string& name) {
 
 }  // namespace
 
-void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
+void check_checkpoint(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                       const io::Checkpoint& checkpoint) {
   std::set<std::string> used;
-  for (const BlockLayout& block : layout.blocks) {
-    for (const ParamInfo& info : block.params) {
+  for (const layout::BlockLayout& block : layout.blocks) {
+    for (const layout::ParamInfo& info : block.params) {
       const Source source = find_source(checkpoint, info);
       if (source.located == nullptr) {
         fail(
@@ -142,9 +144,10 @@ void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
   }
 }
 
-void load_block(const BlockLayout& block, const io::Checkpoint& checkpoint, at::Tensor& flat) {
+void load_block(const layout::BlockLayout& block, const io::Checkpoint& checkpoint,
+                at::Tensor& flat) {
   at::Tensor staging = at::empty({0}, at::kByte);
-  for (const ParamInfo& info : block.params) {
+  for (const layout::ParamInfo& info : block.params) {
     const Source source = find_source(checkpoint, info);
     const io::SafetensorsFile& file = *source.located->file;
     const at::ScalarType type = scalar_type(source.located->entry->dtype, info.name);
@@ -166,14 +169,14 @@ at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& e
   return tensor;
 }
 
-at::Tensor read_param(const io::Checkpoint& checkpoint, const ParamInfo& info) {
+at::Tensor read_param(const io::Checkpoint& checkpoint, const layout::ParamInfo& info) {
   const Source source = find_source(checkpoint, info);
   io::TensorEntry slice = slice_of(source, info);
   slice.shape = info.shape;
   return read_tensor(*source.located->file, slice);
 }
 
-io::DType stored_dtype(const io::Checkpoint& checkpoint, const ParamInfo& info) {
+io::DType stored_dtype(const io::Checkpoint& checkpoint, const layout::ParamInfo& info) {
   return find_source(checkpoint, info).located->entry->dtype;
 }
 
@@ -181,16 +184,16 @@ BlockSource held_blocks(const std::vector<at::Tensor>& blocks) {
   return [&blocks](int64_t block) { return blocks[block]; };
 }
 
-std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout, const BlockSource& blocks,
-                                             io::DType dtype) {
+std::vector<io::TensorSource> tensor_sources(const layout::ModelLayout& layout,
+                                             const BlockSource& blocks, io::DType dtype) {
   struct Held {
     at::Tensor block, converted;
     int64_t index = -1;
   };
   auto held = std::make_shared<Held>();
   std::vector<io::TensorSource> sources;
-  for (int64_t b = 0; b <= layout.head_block(); ++b) {
-    for (const ParamInfo& info : layout.blocks[b].params) {
+  for (int64_t b = 0; b <= layout.head(); ++b) {
+    for (const layout::ParamInfo& info : layout.blocks[b].params) {
       auto bytes = [blocks, b, info, held, type = scalar_type(dtype, info.name)] {
         if (held->index != b) held->block = blocks(b), held->index = b;
         held->converted = param_view(held->block, info).to(at::kCPU, type).contiguous();

@@ -10,25 +10,26 @@
 
 #include "config/model_spec.h"
 #include "io/hf_folder.h"
-#include "model/layout.h"
+#include "layout/parameters.h"
 
 namespace trireme::model {
 
 // Every tensor of the layout is in the checkpoint with its shape, and no unknown one is. UserError
 // that names tensor, found and expected otherwise. Reads headers only: call before allocating
 // anything.
-void check_checkpoint(const config::ModelSpec& spec, const ModelLayout& layout,
+void check_checkpoint(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                       const io::Checkpoint& checkpoint);
 
 // Fills a block (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
-void load_block(const BlockLayout& block, const io::Checkpoint& checkpoint, at::Tensor& flat);
+void load_block(const layout::BlockLayout& block, const io::Checkpoint& checkpoint,
+                at::Tensor& flat);
 
 // One tensor of a safetensors file, as stored, on the host. UserError unless F32, BF16 or F16.
 at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry);
 
 // One tensor of the layout from a checkpoint that check_checkpoint took, as stored, on the host.
-at::Tensor read_param(const io::Checkpoint& checkpoint, const ParamInfo& info);
-io::DType stored_dtype(const io::Checkpoint& checkpoint, const ParamInfo& info);
+at::Tensor read_param(const io::Checkpoint& checkpoint, const layout::ParamInfo& info);
+io::DType stored_dtype(const io::Checkpoint& checkpoint, const layout::ParamInfo& info);
 
 // A block's flat buffer, fp32 or bf16, on any device; asked for once a block, ascending.
 using BlockSource = std::function<at::Tensor(int64_t block)>;
@@ -37,7 +38,7 @@ BlockSource held_blocks(const std::vector<at::Tensor>& blocks);
 
 // The model's tensors as files want them, in the layout's order, converted to `dtype` when their
 // turn comes; one block and one tensor are held at a time.
-std::vector<io::TensorSource> tensor_sources(const ModelLayout& layout, const BlockSource& blocks,
-                                             io::DType dtype);
+std::vector<io::TensorSource> tensor_sources(const layout::ModelLayout& layout,
+                                             const BlockSource& blocks, io::DType dtype);
 
 }  // namespace trireme::model

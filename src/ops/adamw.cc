@@ -106,8 +106,6 @@ at::ScalarType moment_type(MomentFormat format) {
   return at::kByte;
 }
 
-int64_t quant_blocks(int64_t numel) { return (numel + kQuantBlock - 1) / kQuantBlock; }
-
 Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& device) {
   const auto zeros = [&](int64_t n, at::ScalarType type) {
     return at::zeros({n}, at::TensorOptions(type).device(device));
@@ -119,11 +117,6 @@ Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& devic
     moments.second_absmax = zeros(quant_blocks(numel), at::kFloat);
   }
   return moments;
-}
-
-int64_t moment_bytes(int64_t numel, MomentFormat format) {
-  if (format == MomentFormat::kEightBit) return 2 * (numel + 4 * quant_blocks(numel));
-  return 2 * numel * (format == MomentFormat::kFloat32 ? 4 : 2);
 }
 
 void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments, const AdamWStep& step,

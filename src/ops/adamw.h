@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "base/number_format.h"
+
 namespace trireme::ops {
 
 struct AdamWStep {
@@ -25,10 +27,7 @@ struct AdamWStep {
   int64_t first = 0;
 };
 
-enum class MomentFormat { kFloat32, kBFloat16, kEightBit };
 at::ScalarType moment_type(MomentFormat format);
-// Blocks of 8-bit state, each with an absmax, of a buffer of n elements.
-int64_t quant_blocks(int64_t numel);
 
 // First and second moments of a flat buffer of n elements.
 struct Moments {
@@ -37,8 +36,6 @@ struct Moments {
   at::Tensor first_absmax = {}, second_absmax = {};
 };
 Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& device);
-// Of both together.
-int64_t moment_bytes(int64_t numel, MomentFormat format);
 
 // One pass over param (fp32 or bf16), grad (fp32) and moments: contiguous, of equal size. The
 // gradient is divided by `divisor` (0-dim fp32 on the same device) first. `weight`, when defined,

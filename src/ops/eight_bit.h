@@ -13,11 +13,11 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/number_format.h"
 #include "ops/counter_bits.h"
 
 namespace trireme::ops {
 
-inline constexpr int64_t kQuantBlock = 256;
 inline constexpr float kLeastAbsmax = 0x1p-126f;  // of smaller ones the reciprocal overflows
 
 template <bool kSigned>

@@ -1,6 +1,6 @@
-// What Python has of trireme: operators of the namespace `trireme`, which python/trireme/attention.py
-// loads. torch calls them without the interpreter's lock. Every argument may be wrong, and what is
-// wrong is a ValueError.
+// What Python has of trireme: operators of the namespace `trireme`, which
+// python/trireme/attention.py loads. torch calls them without the interpreter's lock. Every
+// argument may be wrong, and what is wrong is a ValueError.
 //
 // Ranks that share a sequence are named by two process groups, `ring` and `ulysses`, as c10d's
 // functional collectives name theirs; "" is a group of one. `starts` [n+1] are the offsets
@@ -89,7 +89,7 @@ struct Rank {
         ring(group_of(ring_name, q.device())),
         ulysses(group_of(ulysses_name, q.device())),
         share(layout::share(starts, {ring.index(), ring.size()}, {ulysses.index(), ulysses.size()},
-                            layout::order_of(order))) {
+                            order_of(order))) {
     config::check_heads(q.size(1), ulysses.size());
     const int64_t rows = layout::size(share.rows);
     TORCH_CHECK_VALUE(q.size(0) == rows, "q has ", q.size(0), " rows, but this rank has ", rows,
@@ -183,7 +183,7 @@ std::tuple<Tensor, std::string> rows(const Tensor& starts, int64_t ring, int64_t
       "a rank is one of its group's");
   return user_errors_as_python_has_them([&] {
     const layout::Share share = layout::share(documents(starts), {ring_index, ring},
-                                              {ulysses_index, ulysses}, layout::order_of(order));
+                                              {ulysses_index, ulysses}, order_of(order));
     std::vector<int64_t> positions;
     positions.reserve(layout::size(share.rows));
     for (const layout::Range& range : share.rows) {
@@ -198,24 +198,22 @@ std::tuple<std::vector<int64_t>, std::vector<int64_t>> groups(std::string type, 
                                                               int64_t rank, int64_t ulysses_size,
                                                               int64_t heads, int64_t kv_heads,
                                                               int64_t local_ranks) {
-  TORCH_CHECK_VALUE(type == "ulysses" || type == "ring" || type == "hybrid",
-                    "sequence_parallel_type '", type, "' is not known: ulysses, ring or hybrid");
+  const auto kind = config::choice_of<config::SequenceParallelType>(type);
+  TORCH_CHECK_VALUE(kind.has_value(), "sequence_parallel_type '", type,
+                    "' is not known: ulysses, ring or hybrid");
   TORCH_CHECK_VALUE(
       0 <= rank && rank < size && ulysses_size >= 0 && heads > 0 && kv_heads > 0 && local_ranks > 0,
       "ulysses_size ", ulysses_size, ", ", heads, " heads, ", kv_heads,
       " key heads: numbers of ranks and heads are positive");
   return user_errors_as_python_has_them([&] {
-    config::RunConfig run;
-    run.sequence_parallel_type = type;
-    run.sequence_parallel_size = size;
-    run.ulysses_size = ulysses_size;
-    config::ModelSpec model;
-    model.heads = heads;
-    model.kv_heads = kv_heads;
-    const config::SequenceDegrees found = config::sequence_degrees(run, model, local_ranks);
+    const config::RankOptions options{.sequence_parallel_size = size,
+                                      .sequence_parallel_type = *kind,
+                                      .ulysses_size = ulysses_size};
+    const config::SequenceDegrees found =
+        config::sequence_degrees(options, heads, kv_heads, local_ranks);
     const config::MeshSpec mesh{.ring = found.ring, .ulysses = found.ulysses};
-    return std::tuple(config::group_of(mesh, config::Span::kRing, rank),
-                      config::group_of(mesh, config::Span::kUlysses, rank));
+    return std::tuple(config::group_of(mesh, config::Axis::kRing, rank),
+                      config::group_of(mesh, config::Axis::kUlysses, rank));
   });
 }
 

@@ -1,0 +1,25 @@
+// What verbs have in common before they begin: their arguments, help, and options that must be
+// there.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "config/model_spec.h"
+#include "config/schema.h"
+
+namespace trireme::cli {
+
+// The arguments after the verb.
+using Arguments = std::span<const std::string>;
+
+// True when --help was asked for, and printed.
+bool help_shown(config::Verb verb, Arguments arguments);
+
+// UserError that names the flag when `value` is empty.
+void require(const std::string& value, const std::string& flag, const std::string& remedy);
+
+// --tokenizer, or the model's folder.
+std::string tokenizer_folder(const config::FileOptions& files);
+
+}  // namespace trireme::cli

@@ -1,0 +1,65 @@
+// Samples as the batches of optimizer steps: epochs of packed, shuffled bins, grouped by batch size
+// and accumulation.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "config/run_config.h"
+#include "data/packing.h"
+#include "data/sample.h"
+
+namespace trireme::data {
+
+// Which of the ranks that compute different micro-batches this one is.
+struct DataRank {
+  int64_t index = 0;
+  int64_t ranks = 1;
+};
+
+// One optimizer step, as one of these ranks sees it.
+struct StepBatches {
+  // As many on every rank: one that has fewer gets batches of one token and no target.
+  std::vector<PackedBatch> mine;
+  int64_t tokens = 0, trained_tokens = 0;  // of all ranks
+};
+
+// An epoch's bins; a step's micro-batches are made when its turn comes, dealt to the ranks in turn.
+class Epoch {
+ public:
+  // accumulation: micro-batches of a rank in a step.
+  Epoch(std::span<const TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
+        int64_t batch_size, int64_t accumulation, DataRank rank);
+
+  int64_t steps() const;
+  // The last step of an epoch may have fewer micro-batches, or a smaller one.
+  StepBatches batches(int64_t step) const;
+
+ private:
+  std::span<const TokenizedSample> samples_;
+  std::vector<std::vector<int64_t>> bins_;
+  int64_t batch_size_;
+  int64_t step_size_;  // bins of a step
+  DataRank rank_;
+};
+
+// Shuffled by (seed, epoch): the same on every run and rank.
+Epoch training_epoch(std::span<const TokenizedSample> samples, const config::SampleOptions& options,
+                     const config::TrainingOptions& training, int64_t epoch, DataRank rank = {});
+// In order, one micro-batch a rank and step.
+Epoch evaluation_epoch(std::span<const TokenizedSample> samples,
+                       const config::SampleOptions& options, int64_t eval_batch_size,
+                       DataRank rank = {});
+
+// What memory is planned for.
+struct BatchSize {
+  int64_t tokens = 0;     // of the longest micro-batch
+  int64_t longest = 0;    // of its longest document
+  int64_t documents = 1;  // the most that one has
+};
+// Upper bounds over the micro-batches of any epoch.
+BatchSize largest_batch(std::span<const TokenizedSample> samples,
+                        const config::SampleOptions& options, int64_t batch_size);
+
+}  // namespace trireme::data

@@ -1,0 +1,53 @@
+#include "model/model_folder.h"
+
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "model/adapter_views.h"
+#include "model/model_io.h"
+
+namespace trireme::model {
+
+ModelFolder::ModelFolder(const std::string& folder)
+    : layout::Model(config::read_model_spec(folder)), path(folder), checkpoint(folder) {
+  check_checkpoint(spec, layout, checkpoint);
+}
+
+ModelFolder::ModelFolder(const config::FileOptions& files, const config::LoraOptions& options)
+    : ModelFolder(files.model) {
+  const std::optional<config::LoraSpec> lora = config::lora_of(options);
+  if (!options.adapter.empty()) {
+    adapter = std::make_unique<AdapterFolder>(options.adapter, spec);
+    adapters = adapter->adapters();
+    if (lora) adapters->lora.dropout = lora->dropout;
+    const config::LoraSpec& own = adapters->lora;
+    const size_t count = own.target_modules.size();  // thousands where only some layers have one
+    log("adapter {}: r {}, alpha {:g}, dropout {:g}, {}", options.adapter, own.rank, own.alpha,
+        own.dropout,
+        count > 8 ? fmt::format("{} linears", count)
+                  : fmt::format("{}", fmt::join(own.target_modules, ", ")));
+  } else if (lora) {
+    adapters = layout::make_adapters(spec, *lora);
+  }
+}
+
+void ModelFolder::load_adapters(uint64_t seed, std::vector<at::Tensor>& blocks) const {
+  TRIREME_CHECK(adapters.has_value());
+  if (adapter != nullptr) {
+    adapter->load(blocks);
+  } else {
+    initialise_adapters(*adapters, seed, blocks);
+  }
+}
+
+void check_vocabulary(const ModelFolder& model, int64_t tokenizer_size,
+                      const std::string& tokenizer_folder) {
+  if (tokenizer_size <= model.spec.vocab) return;
+  fail(
+      "{}/tokenizer.json has ids up to {}, but the model of {} has vocab_size {}: they do not "
+      "belong together",
+      tokenizer_folder, tokenizer_size - 1, model.path, model.spec.vocab);
+}
+
+}  // namespace trireme::model

@@ -1,0 +1,47 @@
+// Bytes of what an optimizer keeps of the weights, and of what moves between it and the device:
+// arithmetic on a layout and on formats of numbers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/number_format.h"
+#include "layout/parameters.h"
+#include "layout/shards.h"
+
+namespace trireme::plan {
+
+// Elements [first, first + count) of a block, from `offset` on in this rank's shard, all of which
+// take weight decay or none of which do. The optimizer keeps moments of each range apart.
+struct StateRange {
+  size_t block;
+  int64_t first, offset, count;
+  bool decays;
+};
+std::vector<StateRange> state_ranges(const layout::ModelLayout& layout,
+                                     const layout::Sharding& sharding);
+
+// Bytes of both moments of all that is trained, on this rank.
+int64_t state_moment_bytes(const layout::ModelLayout& layout, MomentFormat format,
+                           const layout::Sharding& sharding = {});
+// Bytes of the arena of optimizer state on the host, with masters or without.
+int64_t state_arena_bytes(const layout::ModelLayout& layout, bool master, MomentFormat format,
+                          const layout::Sharding& sharding = {});
+
+// State on the host that is updated on the device passes through two pieces of device memory of so
+// many elements: 192 MiB of fp32 master and moments, 4 ms of the link.
+inline constexpr int64_t kStreamPiece = int64_t{16} << 20;
+int64_t stream_device_bytes(bool master, MomentFormat moments);
+
+// AdamW on the host takes gradients and gives weights in pieces of so many elements, 1.2 ms of the
+// link and 3.7 ms of AdamW on 16 cores, through so many slots: one comes, one is updated, one goes.
+inline constexpr int64_t kHostPiece = int64_t{16} << 20;
+inline constexpr int64_t kHostSlots = 3;
+// Bytes of the arena of these slots; `grads`: gradients come from the device and pass through too.
+int64_t host_pieces_bytes(NumberFormat weights, bool grads);
+
+// Bytes of the arena of gradients on the host.
+int64_t host_grads_bytes(const layout::ModelLayout& layout, const layout::Sharding& sharding);
+
+}  // namespace trireme::plan

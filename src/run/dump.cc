@@ -1,0 +1,154 @@
+// trireme dump: one forward and backward through the training path on given documents, to a
+// safetensors file. Parity tests stand on it.
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "data/packing.h"
+#include "engine/executor.h"
+#include "io/safetensors.h"
+#include "model/model_io.h"
+#include "run/prepare.h"
+#include "run/ranks.h"
+#include "run/verbs.h"
+#include "state/host_memory.h"
+#include "train/memory_report.h"
+
+namespace trireme::run {
+namespace {
+
+using config::Json;
+
+config::RunConfig parse(cli::Arguments arguments) {
+  config::RunConfig run = config::parse_command_line(config::kDump, arguments);
+  cli::require(run.model, "model", "give a Hugging Face model folder");
+  cli::require(
+      run.batch, "batch",
+      "give a JSON file {\"documents\": [[ids...], ...], \"labels\": [[ids or -100...], ...]}");
+  cli::require(run.out, "out", "give a safetensors file to write");
+  return run;
+}
+
+// One row of ids, each `ignored` or in [0, vocab).
+std::vector<int64_t> read_row(const Json& row, const std::string& where, int64_t vocab,
+                              int64_t ignored) {
+  if (!row.is_array()) fail("{}: expected an array of ids, found {}", where, row.type_name());
+  std::vector<int64_t> ids;
+  for (const Json& value : row) {
+    const int64_t id = value.is_number_integer() ? value.get<int64_t>() : vocab;
+    if ((id < 0 || id >= vocab) && id != ignored) {
+      fail("{}[{}]: {} is no token id of this model (0 to {})", where, ids.size(), value.dump(),
+           vocab - 1);
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+data::PackedBatch read_batch(const std::string& path, int64_t vocab) {
+  const Json json = config::read_json(path);
+  if (!json.is_object() || !json.contains("documents") || !json["documents"].is_array()) {
+    fail("{}: expected an object with \"documents\", a list of lists of ids", path);
+  }
+  const Json& documents = json["documents"];
+  const Json& labels = json.contains("labels") ? json["labels"] : documents;
+  if (!labels.is_array() || labels.size() != documents.size()) {
+    fail("{}: labels: expected {} lists, one a document", path, documents.size());
+  }
+  data::PackedBatch batch;
+  for (size_t i = 0; i < documents.size(); ++i) {
+    const auto tokens = read_row(documents[i], fmt::format("{}: documents[{}]", path, i), vocab, 0);
+    const auto targets = read_row(labels[i], fmt::format("{}: labels[{}]", path, i), vocab, -100);
+    if (tokens.empty() || tokens.size() != targets.size()) {
+      fail("{}: document {} has {} ids and {} labels: they must be as many, and not none", path, i,
+           tokens.size(), targets.size());
+    }
+    data::append_document(batch, tokens, targets);
+  }
+  if (batch.trained_tokens == 0)
+    fail("{}: no label is trained on: all are -100 or first of their document", path);
+  return batch;
+}
+
+io::TensorSource source(std::string name, io::DType dtype, at::Tensor tensor) {
+  tensor = tensor.to(at::kCPU).contiguous();
+  return {std::move(name), dtype, tensor.sizes().vec(), [tensor] {
+            return std::span(static_cast<const std::byte*>(tensor.const_data_ptr()),
+                             tensor.nbytes());
+          }};
+}
+
+void write(const std::string& path, const std::vector<io::TensorSource>& tensors) {
+  const std::string temporary = path + ".tmp";
+  io::write_safetensors(io::posix(), temporary, tensors);
+  io::posix().rename(temporary, path);
+}
+
+void dump(const config::RunConfig& run, const model::ModelFolder& model,
+          const device::Machine& machine, const plan::MemoryPlan& plan,
+          const data::PackedBatch& batch, device::Phases& phases, const Ranks& ranks) {
+  state::HostMemory host(plan, machine.device);
+  const state::Zero zero(ranks.mesh, run.zero_stage);
+  const auto weights = load_weights(run, model, machine,
+                                    host.homes(plan, machine, /*training=*/false), phases, zero);
+  engine::Executor executor(model, *weights, machine.device, plan.execution, host.activations,
+                            phases, ranks.mesh);
+
+  std::vector<io::TensorSource> tensors;
+  std::vector<at::Tensor> blocks;
+  at::Tensor logits;
+  at::Tensor* wanted_logits = run.logits ? &logits : nullptr;
+  engine::LossSum loss;
+  if (run.grads) {
+    const auto grads = engine::make_grads(model, machine.device, zero);
+    grads->clear();
+    loss = executor.forward_backward(batch, 1.0 / static_cast<double>(batch.trained_tokens), *grads,
+                                     static_cast<uint64_t>(run.seed), wanted_logits);
+    const std::vector<at::Tensor>& sums = grads->sums();
+    for (size_t b = 0; b < sums.size(); ++b) {
+      blocks.push_back(zero.whole(sums[b], model.trained_layout().blocks[b].numel));
+    }
+    for (io::TensorSource& gradient : model::tensor_sources(
+             model.trained_layout(), model::held_blocks(blocks), io::DType::kF32)) {
+      gradient.name = "grad." + gradient.name;
+      tensors.push_back(std::move(gradient));
+    }
+  } else {
+    loss = executor.forward(batch, wanted_logits);
+  }
+  if (run.logits) tensors.push_back(source("logits", io::DType::kF32, logits));
+  tensors.push_back(source("loss_sum", io::DType::kF32, loss.sum));
+  tensors.push_back(source("tokens", io::DType::kI64, at::empty({}, at::kLong).fill_(loss.tokens)));
+  if (ranks.first()) write(run.out, tensors);
+}
+
+int dump(const config::RunConfig& run, const Ranks& ranks) {
+  if (ranks.mesh.spec().data > 1) {
+    fail("{} ranks for one batch: give --sequence_parallel_size {}", ranks.mesh.spec().ranks(),
+         ranks.mesh.spec().ranks());
+  }
+  const model::ModelFolder model(run, run);
+  const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
+  const device::Machine machine = prepare_machine(run, ranks);
+  const int64_t tokens = std::ssize(batch.tokens);
+  const plan::MemoryPlan plan = plan_run(
+      run, model, machine, {tokens, tokens, std::ssize(batch.document_starts) - 1}, run.grads,
+      /*optimizer=*/false, ranks.mesh);
+  device::Phases phases(machine.device);
+  const auto location = ranks.report_location([&] { return phases.where(); });
+  train::explain_out_of_memory(plan, phases, machine,
+                               [&] { dump(run, model, machine, plan, batch, phases, ranks); });
+  return 0;
+}
+
+}  // namespace
+
+int run_dump(cli::Arguments arguments) {
+  if (cli::help_shown(config::kDump, arguments)) return 0;
+  const config::RunConfig run = parse(arguments);
+  return run_on_ranks(run, config::kDump, [&](const Ranks& ranks) { return dump(run, ranks); });
+}
+
+}  // namespace trireme::run

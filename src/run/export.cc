@@ -1,0 +1,102 @@
+// trireme export: an adapter rewritten as a PEFT folder, or merged into its model as a Hugging Face
+// folder.
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "model/adapter_io.h"
+#include "model/model_folder.h"
+#include "run/prepare.h"
+#include "run/verbs.h"
+#include "train/output_folder.h"
+
+namespace trireme::run {
+namespace {
+
+namespace fs = std::filesystem;
+
+config::RunConfig parse(cli::Arguments arguments) {
+  config::RunConfig run = config::parse_command_line(config::kExport, arguments);
+  cli::require(run.model, "model",
+               "give the Hugging Face model folder that the adapter belongs to");
+  cli::require(run.adapter, "adapter", "give a PEFT adapter folder");
+  cli::require(run.output_dir, "output_dir", "give a folder for the result");
+  return run;
+}
+
+// The result takes the place of the whole folder: nothing else may be in it, and nothing that is
+// read.
+void check_target(const config::RunConfig& run) {
+  const std::string& path = run.output_dir;
+  for (const auto& [what, source] :
+       {std::pair("model", run.model), {"adapter", run.adapter}, {"tokenizer", run.tokenizer}}) {
+    if (!source.empty() && train::holds(path, source)) {
+      fail("--output_dir {}: is or holds the folder of the {} that is read, {}: choose another",
+           path, what, source);
+    }
+  }
+  std::error_code error;
+  if (!fs::exists(path, error)) return;
+  if (!fs::is_directory(path, error)) fail("--output_dir {}: exists and is not a folder", path);
+  for (const auto& entry : fs::directory_iterator(path)) {
+    const std::string name = entry.path().filename();
+    if (!run.overwrite) {
+      fail("--output_dir {}: not empty: choose another, or give --overwrite to replace it", path);
+    }
+    if (!train::written_by_a_run(name) || entry.is_directory()) {
+      fail("--output_dir {}: holds {}, which no export wrote: choose another folder", path, name);
+    }
+  }
+}
+
+std::vector<at::Tensor> load_adapters(const model::ModelFolder& model) {
+  std::vector<at::Tensor> blocks;
+  for (const layout::BlockLayout& block : model.adapters->layout.blocks) {
+    blocks.push_back(at::empty({block.numel}, at::kFloat));
+  }
+  model.load_adapters(0, blocks);
+  return blocks;
+}
+
+void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
+                  const std::vector<at::Tensor>& blocks) {
+  io::FileSystem& files = io::posix();
+  io::publish_folder(
+      files, run.output_dir,
+      [&](const std::string& temporary) {
+        io::write_shards(
+            files, temporary,
+            model::merged_sources(model.layout, model.checkpoint, *model.adapters, blocks));
+        io::copy_tokenizer_files(files, model.path, temporary);
+        if (!run.tokenizer.empty()) io::copy_tokenizer_files(files, run.tokenizer, temporary);
+        io::write_text(files, temporary + "/config.json", model.spec.raw.dump(2) + "\n");
+      },
+      model.checkpoint.total_bytes());
+}
+
+}  // namespace
+
+int run_export(cli::Arguments arguments) {
+  if (cli::help_shown(config::kExport, arguments)) return 0;
+  const config::RunConfig run = parse(arguments);
+  check_target(run);
+  if (run.threads > 0) at::set_num_threads(static_cast<int>(run.threads));
+  const model::ModelFolder model(run, run);
+  const std::vector<at::Tensor> blocks = load_adapters(model);
+  if (run.merge) {
+    write_merged(run, model, blocks);
+    log("the model: {}", run.output_dir);
+    return 0;
+  }
+  train::warn_of_peft(model, run.expert_adapters);
+  train::publish_adapter(io::posix(), run.output_dir, model, blocks, run.expert_adapters,
+                         run.tokenizer);
+  log("the adapter: {}", run.output_dir);
+  return 0;
+}
+
+}  // namespace trireme::run

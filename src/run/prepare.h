@@ -1,0 +1,34 @@
+// Steps that several verbs begin with.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "data/loader.h"
+#include "device/machine.h"
+#include "device/phases.h"
+#include "model/model_folder.h"
+#include "plan/memory.h"
+#include "state/weights.h"
+
+namespace trireme::run {
+
+// The sizes of --model, or of bench's --shape.
+config::ModelSpec model_spec(const config::RunConfig& run);
+
+// A memory plan for batches of which each rank has its rows; training: with gradients, and
+// optimizer state if asked for.
+plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& model,
+                          const device::Machine& machine, data::BatchSize batch, bool training,
+                          bool optimizer, const dist::Mesh& mesh = {});
+
+// Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
+std::unique_ptr<state::Weights> load_weights(const config::RunConfig& run,
+                                             const model::ModelFolder& model,
+                                             const device::Machine& machine,
+                                             const state::WeightHomes& homes,
+                                             device::Phases& phases, const state::Zero& zero = {});
+
+}  // namespace trireme::run

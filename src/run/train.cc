@@ -1,0 +1,190 @@
+// trireme train: fine-tunes a Hugging Face model on the samples of a data file.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "attention/block.h"
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "config/deepspeed.h"
+#include "data/chat_template.h"
+#include "data/review.h"
+#include "data/tokenizer.h"
+#include "run/prepare.h"
+#include "run/ranks.h"
+#include "run/verbs.h"
+#include "state/host_memory.h"
+#include "train/memory_report.h"
+#include "train/trainer.h"
+
+namespace trireme::run {
+namespace {
+
+using config::Json;
+
+config::RunConfig parse(cli::Arguments arguments) {
+  config::RunConfig run = config::parse_command_line(config::kTrain, arguments);
+  cli::require(run.model, "model", "give a Hugging Face model folder, or model.path in --config");
+  cli::require(run.data_file, "data_file",
+               "give a CSV or JSON of reviews, or data.train_path in --config");
+  cli::require(run.output_dir, "output_dir", "give a folder for the result");
+  return run;
+}
+
+// Sets the options that --deepspeed decides and says what becomes of each key; nullopt without it.
+std::optional<config::DeepSpeed> apply_deepspeed(config::RunConfig& run, int64_t ranks) {
+  if (run.deepspeed.empty()) return std::nullopt;
+  config::DeepSpeed deepspeed =
+      config::apply_deepspeed(config::read_text(run.deepspeed), run.deepspeed, ranks, run);
+  for (const std::string& line : config::lines(deepspeed.done)) {
+    log("deepspeed, done: {}", line);
+  }
+  for (const std::string& line : config::lines(deepspeed.no_effect)) {
+    log("deepspeed, no effect here: {}", line);
+  }
+  return deepspeed;
+}
+
+void log_dropped(const data::Tally& tally) {
+  for (const auto& [reason, times] : tally) log("left out {}: {}", times, reason);
+}
+
+train::TrainingSamples read_samples(const config::RunConfig& run,
+                                    const data::Tokenizer& tokenizer) {
+  const data::ChatTemplate chat(tokenizer.folder(), tokenizer);
+  const data::ReviewSet reviews = data::read_reviews(run.data_file);
+  const data::Split split = data::split_samples(reviews, run);
+  log_dropped(reviews.dropped);
+  if (split.train.empty())
+    fail("{}: no sample is left to train on: lower --val_ratio", run.data_file);
+  data::SampleSet train =
+      data::tokenize_samples(reviews, split.train, run, tokenizer, chat, run.threads);
+  data::SampleSet validation =
+      data::tokenize_samples(reviews, split.validation, run, tokenizer, chat, run.threads);
+  log_dropped(train.dropped);
+  log_dropped(validation.dropped);
+  return {std::move(train.samples), std::move(validation.samples)};
+}
+
+data::BatchSize largest_of(const config::RunConfig& run, const train::TrainingSamples& samples) {
+  const data::BatchSize train = data::largest_batch(samples.train, run, run.batch_size);
+  const data::BatchSize validation =
+      data::largest_batch(samples.validation, run, run.eval_batch_size);
+  return {std::max(train.tokens, validation.tokens), std::max(train.longest, validation.longest),
+          std::max(train.documents, validation.documents)};
+}
+
+Json ranks_json(const config::MeshSpec& mesh, int64_t zero_stage) {
+  return {{"ranks", mesh.ranks()},
+          {"data", mesh.data},
+          {"ring", mesh.ring},
+          {"ulysses", mesh.ulysses},
+          {"zero_stage", zero_stage}};
+}
+
+std::string how_shared(const config::MeshSpec& mesh) {
+  return mesh.ring == 1 ? "" : fmt::format(" (ring {} x Ulysses {})", mesh.ring, mesh.ulysses);
+}
+
+Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
+              const device::Machine& machine, const plan::MemoryPlan& plan,
+              const train::TrainingSamples& samples,
+              const std::optional<config::DeepSpeed>& deepspeed, const Ranks& ranks) {
+  Json json = {
+      {"options", config::to_json(run, config::kTrain)},
+      {"model",
+       {{"family", config::family_name(model.spec.family)},
+        {"parameters", model.layout.numel()},
+        {"trained", model.trained_layout().numel()}}},
+      {"machine", machine.name},
+      {"ranks", ranks_json(ranks.mesh.spec(), run.zero_stage)},
+      {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
+      {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
+      {"memory", plan.table.json()}};
+  if (deepspeed) json["deepspeed"] = config::to_json(*deepspeed);
+  return json;
+}
+
+train::TrainingResult train(const config::RunConfig& run, const model::ModelFolder& model,
+                            const device::Machine& machine, const plan::MemoryPlan& plan,
+                            const train::TrainingSamples& samples, train::OutputFolder& output,
+                            device::Phases& phases, const Ranks& ranks) {
+  state::HostMemory host(plan, machine.device);  // pinned beside the reading
+  const state::Zero zero(ranks.mesh, run.zero_stage);
+  const auto weights =
+      load_weights(run, model, machine, host.homes(plan, machine, /*training=*/true), phases, zero);
+  train::TrainStep step(run, model, machine, *weights, plan.execution, host, phases, ranks.mesh,
+                        zero);
+  train::RunLog run_log(ranks.first() ? output.metrics_path() : "",
+                        train::planned_steps(run, samples, train::data_rank(ranks.mesh)));
+  train::Trainer trainer(run, samples, step, weights->trained(), machine, plan, ranks.mesh, output,
+                         run_log);
+  return trainer.run();
+}
+
+int finish(const train::TrainingResult& result, const train::OutputFolder& output) {
+  if (result.interrupted_by != 0) return 128 + result.interrupted_by;
+  if (result.loss_before) {
+    log("validation loss {:.4f} before, {:.4f} after {} steps (the best kept)", *result.loss_before,
+        *result.loss_best, result.steps);
+  }
+  log("the model: {}", output.path());
+  return 0;
+}
+
+int train(const config::RunConfig& run, const std::optional<config::DeepSpeed>& deepspeed,
+          const Ranks& ranks) {
+  const model::ModelFolder model(run, run);
+  const data::Tokenizer tokenizer(cli::tokenizer_folder(run));
+  model::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
+  const train::TrainingSamples samples = read_samples(run, tokenizer);
+  const device::Machine machine = prepare_machine(run, ranks);
+  const data::BatchSize largest = largest_of(run, samples);
+  log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
+      model.layout.numel(), config::family_name(model.spec.family), machine.name,
+      samples.train.size(), samples.validation.size(), largest.longest);
+  if (ranks.mesh.spec().ranks() > 1) {
+    const config::MeshSpec& mesh = ranks.mesh.spec();
+    log("{} ranks: {} with sequences of their own x {} that share each{}; ZeRO stage {}",
+        mesh.ranks(), mesh.data, mesh.sequence(), how_shared(mesh), run.zero_stage);
+  }
+  const plan::MemoryPlan plan = plan_run(run, model, machine, largest, true, true, ranks.mesh);
+  log("memory of {}:\n{}", ranks.mesh.spec().ranks() > 1 ? "each rank" : "this run", plan.text());
+  if (run.optimizer_in_backward && run.max_grad_norm > 0) {
+    log("optimizer in backward: gradients are clipped {}",
+        run.clip_in_backward == config::ClipInBackward::kLayer
+            ? "layer by layer, each by its own norm"
+            : "by the norm of the step before, in the first step each layer by its own");
+  }
+
+  train::OutputFolder output(io::posix(), run, model);
+  if (ranks.first()) {
+    output.prepare();
+    output.write_run(run_json(run, model, machine, plan, samples, deepspeed, ranks));
+  }
+  catch_interrupts();
+  device::Phases phases(machine.device);
+  const auto location = ranks.report_location([&] { return phases.where(); });
+  train::TrainingResult result;
+  train::explain_out_of_memory(plan, phases, machine, [&] {
+    result = train(run, model, machine, plan, samples, output, phases, ranks);
+  });
+  if (result.interrupted_by == 0) log("{}", train::memory_report(plan, phases, machine));
+  return finish(result, output);
+}
+
+}  // namespace
+
+int run_train(cli::Arguments arguments) {
+  if (cli::help_shown(config::kTrain, arguments)) return 0;
+  config::RunConfig run = parse(arguments);
+  const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run, launched_ranks());
+  train::check_optimizer_in_backward(run);
+  return run_on_ranks(run, config::kTrain,
+                      [&](const Ranks& ranks) { return train(run, deepspeed, ranks); });
+}
+
+}  // namespace trireme::run

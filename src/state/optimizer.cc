@@ -1,0 +1,158 @@
+#include "state/optimizer.h"
+
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "ops/counter_bits.h"
+#include "plan/state_bytes.h"
+#include "state/host_adamw.h"
+#include "state/state_stream.h"
+
+namespace trireme::state {
+namespace {
+
+using config::OptimizerOffload;
+
+// What gradients are divided by: torch.nn.utils.clip_grad_norm_'s (norm + 1e-6) / max, at least 1.
+at::Tensor clip_divisor(const at::Tensor& norm, double max_norm) {
+  if (max_norm <= 0) return at::ones({}, norm.options().dtype(at::kFloat));
+  return ((norm + 1e-6) / max_norm).clamp_min(1.0).to(at::kFloat);
+}
+
+bool has_masters(ResidentParams& params) {
+  return !params.compute().front().is_same(params.master().front());
+}
+
+// Zero, as zero_moments makes them.
+ops::Moments moments_in(device::HostArena& arena, int64_t count, MomentFormat format) {
+  const at::ScalarType type = ops::moment_type(format);
+  ops::Moments moments{arena.take(count, type), arena.take(count, type)};
+  if (type != at::kByte) return moments;
+  moments.first_absmax = arena.take(quant_blocks(count), at::kFloat);
+  moments.second_absmax = arena.take(quant_blocks(count), at::kFloat);
+  return moments;
+}
+
+}  // namespace
+
+OptimizerOffload optimizer_offload(const config::MemoryOptions& options,
+                                   const device::Machine& machine) {
+  return machine.device.is_cpu() ? OptimizerOffload::kNone : options.offload_optimizer;
+}
+
+bool host_grads(const config::MemoryOptions& options, const device::Machine& machine) {
+  return optimizer_offload(options, machine) == OptimizerOffload::kCpu &&
+         !options.optimizer_in_backward;
+}
+
+std::optional<MasterHome> master_home(bool master_weights, OptimizerOffload offload,
+                                      const device::Machine& machine, device::HostArena& state) {
+  if (!master_weights || machine.dtype == at::kFloat) return std::nullopt;
+  if (offload == OptimizerOffload::kNone) return MasterHome{machine.device};
+  return MasterHome{at::kCPU, &state};
+}
+
+std::vector<at::Tensor> squares_of(const std::vector<at::Tensor>& grads) {
+  std::vector<at::Tensor> squares;
+  for (const at::Tensor& grad : grads) {
+    squares.push_back(grad.numel() > 0 ? ops::sum_of_squares(grad) : at::Tensor());
+  }
+  return squares;
+}
+
+AdamW::AdamW(const layout::ModelLayout& layout, ResidentParams& params, const at::Device& device,
+             AdamWOptions options, OptimizerArenas arenas, const Zero& zero)
+    : options_(options), zero_(zero), params_(params) {
+  const bool here = options.offload == OptimizerOffload::kNone;
+  for (const plan::StateRange& range : plan::state_ranges(layout, zero)) {
+    parts_.push_back({range.block, range.first, range.offset, range.count,
+                      range.decays ? options.weight_decay : 0.0,
+                      here ? ops::zero_moments(range.count, options.moments, device)
+                           : moments_in(*arenas.state, range.count, options.moments)});
+  }
+  if (here) return;
+  arenas.state->wait_until_pinned();
+  if (options.offload == OptimizerOffload::kStream) {
+    remote_ =
+        std::make_unique<StateStream>(device, *arenas.state, has_masters(params), options.moments);
+  } else {
+    remote_ = std::make_unique<HostAdamW>(
+        device, *arenas.pieces, params.compute().front().scalar_type(), !options.host_grads);
+  }
+}
+
+void AdamW::begin(double learning_rate) {
+  ++steps_;
+  learning_rate_ = learning_rate;
+  squares_.reset();
+}
+
+at::Tensor AdamW::step(const std::vector<at::Tensor>& grads,
+                       const std::vector<at::Tensor>& squares) {
+  at::Tensor sum = at::zeros({}, params_.compute().front().options().dtype(at::kDouble));
+  for (const at::Tensor& each : squares) {
+    if (each.defined()) sum.add_(each);
+  }
+  const at::Tensor norm = zero_.sum(sum).sqrt();
+  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  for (size_t b = 0; b < grads.size(); ++b) update(b, grads[b], divisor);
+  if (remote_) remote_->settle();
+  return norm;
+}
+
+at::Tensor AdamW::step(const std::vector<at::Tensor>& grads, double learning_rate) {
+  begin(learning_rate);
+  return step(grads, squares_of(grads));
+}
+
+void AdamW::update(size_t block, const at::Tensor& grad) {
+  if (grad.numel() == 0) return;
+  const at::Tensor squares = zero_.sum(ops::sum_of_squares(grad));
+  squares_ = squares_.defined() ? squares_ + squares : squares;
+  const bool own = options_.clip_by_block || !norm_.defined();
+  update(block, grad, clip_divisor(own ? squares.sqrt() : norm_, options_.max_grad_norm));
+}
+
+at::Tensor AdamW::end() {
+  if (remote_) remote_->settle();
+  return norm_ = squares_.sqrt();
+}
+
+double AdamW::host_seconds() const {
+  const auto* host = dynamic_cast<const HostAdamW*>(remote_.get());
+  return host != nullptr ? host->seconds() : 0;
+}
+
+void AdamW::update(size_t block, const at::Tensor& grad, const at::Tensor& divisor) {
+  for (const Part& part : parts_) {
+    if (part.block == block) update(part, grad.narrow(0, part.offset, part.count), divisor);
+  }
+}
+
+void AdamW::update(const Part& part, const at::Tensor& grad, const at::Tensor& divisor) {
+  const auto narrow = [&](const at::Tensor& flat) {
+    return flat.narrow(0, part.offset, part.count);
+  };
+  const at::Tensor weight = narrow(params_.compute()[part.block]);
+  const AdamWState state{has_masters(params_) ? narrow(params_.master()[part.block]) : at::Tensor(),
+                         part.moments};
+  const ops::AdamWStep step = step_of(part);
+  if (remote_) return remote_->update(state, weight, grad, step, divisor);
+  state.update(weight, grad, step, divisor);
+}
+
+ops::AdamWStep AdamW::step_of(const Part& part) const {
+  const uint64_t seed = ops::counter_bits(options_.seed, static_cast<uint64_t>(steps_));
+  return {.learning_rate = learning_rate_,
+          .beta1 = options_.beta1,
+          .beta2 = options_.beta2,
+          .epsilon = options_.epsilon,
+          .weight_decay = part.weight_decay,
+          .step = steps_,
+          .seed = ops::counter_bits(seed, part.block),
+          .first = part.first};
+}
+
+}  // namespace trireme::state

@@ -1,0 +1,106 @@
+// The optimizer's state and its step over all blocks.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/run_config.h"
+#include "device/machine.h"
+#include "layout/parameters.h"
+#include "ops/adamw.h"
+#include "state/params.h"
+#include "state/remote_adamw.h"
+
+namespace trireme::state {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;   // of matrices; norms and biases never decay
+  double max_grad_norm = 0;  // 0: no clipping
+  MomentFormat moments = MomentFormat::kFloat32;
+  uint64_t seed = 0;  // of stochastic rounding
+  config::OptimizerOffload offload = config::OptimizerOffload::kNone;
+  bool clip_by_block = false;  // in parts: each block by its own norm
+  bool host_grads = false;     // with kCpu: gradients are on the host too
+};
+
+// Host memory that an optimizer takes its own from.
+struct OptimizerArenas {
+  device::HostArena* state =
+      nullptr;  // of kCpu and kStream: plan::state_arena_bytes() beside the masters
+  device::HostArena* pieces = nullptr;  // of kCpu: plan::host_pieces_bytes()
+};
+
+// --offload_optimizer; kNone where the device is the host.
+config::OptimizerOffload optimizer_offload(const config::MemoryOptions& options,
+                                           const device::Machine& machine);
+// Whether gradients are on the host, where the optimizer is.
+bool host_grads(const config::MemoryOptions& options, const device::Machine& machine);
+// Where fp32 master weights of what is trained are; nullopt: there are none, or the weights are
+// fp32 themselves. `state`: the arena of what is on the host.
+std::optional<MasterHome> master_home(bool master_weights, config::OptimizerOffload offload,
+                                      const device::Machine& machine, device::HostArena& state);
+
+// The sum of squares of each gradient; undefined for an empty one.
+std::vector<at::Tensor> squares_of(const std::vector<at::Tensor>& grads);
+
+// Adam moments beside the weights, of this rank's shards: a function of the step's number, the seed
+// and what it was given.
+class AdamW {
+ public:
+  // All references outlive this.
+  AdamW(const layout::ModelLayout& layout, ResidentParams& params, const at::Device& device,
+        AdamWOptions options, OptimizerArenas arenas = {}, const Zero& zero = {});
+
+  // A step begins.
+  void begin(double learning_rate);
+  // Clips the gradients (fp32 shards of the layout's blocks, summed over ranks; they are consumed)
+  // to the global norm and updates master and compute weights in one pass; bf16 weights without a
+  // master are rounded stochastically. `squares` are the sums of those of each block, 0-dim fp64 on
+  // the device, undefined of an empty one. Returns the norm before clipping: as they are, so that
+  // nothing waits for it. Asynchronous: what the current stream is given afterwards comes after the
+  // update. The bits do not depend on where state and gradients are.
+  at::Tensor step(const std::vector<at::Tensor>& grads, const std::vector<at::Tensor>& squares);
+
+  // The same as a whole step.
+  at::Tensor step(const std::vector<at::Tensor>& grads, double learning_rate);
+
+  // The same in parts, for gradients that are gone before the last is known: update() of each block
+  // once, end(), which returns the norm. Then they are clipped by the global norm of the step
+  // before (in the first one by their block's), or always by their block's.
+  void update(size_t block, const at::Tensor& grad);
+  at::Tensor end();
+
+  // Seconds of AdamW on the host so far, once the device is idle.
+  double host_seconds() const;
+
+ private:
+  // Elements of a block, from its shard's `offset` on, which decay or do not.
+  struct Part {
+    size_t block;
+    int64_t first, offset, count;
+    double weight_decay;
+    ops::Moments moments;
+  };
+  void update(size_t block, const at::Tensor& grad, const at::Tensor& divisor);
+  void update(const Part& part, const at::Tensor& grad, const at::Tensor& divisor);
+  ops::AdamWStep step_of(const Part& part) const;
+
+  AdamWOptions options_;
+  Zero zero_;
+  ResidentParams& params_;
+  int64_t steps_ = 0;
+  double learning_rate_ = 0;
+  std::vector<Part> parts_;
+  std::unique_ptr<RemoteAdamW> remote_;  // of state that is on the host
+  at::Tensor squares_, norm_;            // of this step so far, of the step before: 0-dim fp64
+};
+
+}  // namespace trireme::state

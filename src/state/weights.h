@@ -1,0 +1,69 @@
+// A model's weights on the device, base and adapters together, as the executor and the generator
+// read them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "device/machine.h"
+#include "layout/model.h"
+#include "model/head.h"
+#include "state/param_stream.h"
+#include "state/params.h"
+
+namespace trireme::state {
+
+class Weights {
+ public:
+  // Allocates. What is trained (the adapters, or the model where it has none) gets its
+  // masters; a frozen base has none. Adapters are small: with ZeRO-3 too every rank has them whole.
+  // `model` and the mesh of `zero` outlive this.
+  Weights(const layout::Model& model, const device::Machine& machine, const WeightHomes& homes,
+          const Zero& zero = {});
+
+  // Fills the base from a checkpoint, or with random numbers: norms 1, biases 0, the rest normal
+  // with deviation 0.02.
+  void load(const io::Checkpoint& checkpoint) { base_.load(checkpoint); }
+  void randomise(uint64_t seed);
+  // Fills the adapters; `write` fills blocks of their layout.
+  void fill_adapters(const std::function<void(std::vector<at::Tensor>&)>& write);
+
+  // What the optimizer updates and checkpoints are written from.
+  ResidentParams& trained() { return adapters_ ? *adapters_ : base_; }
+  // The optimizer has updated them.
+  void updated();
+
+  // A layer's weights, adapters beside them, for as long as the lease lives.
+  struct Layer {
+    Lease base;
+    std::optional<Lease> adapters;
+    model::LayerParams params;
+  };
+  Layer layer(int64_t index);
+
+  // Rows of the embedding at tokens [S] -> [S,C].
+  at::Tensor embed(const at::Tensor& tokens);
+
+  struct Head {
+    std::optional<Lease> embedding;  // tied
+    Lease head;
+    model::HeadParams params;
+  };
+  Head head();
+
+ private:
+  Lease base(int64_t block) { return stream_ ? stream_->lease(block) : base_.lease(block); }
+
+  const layout::Model& model_;
+  at::Device device_;
+  ResidentParams base_;
+  std::optional<ParamStream> stream_;  // where the base is not all on the device
+  std::optional<ResidentParams> adapters_;
+};
+
+}  // namespace trireme::state

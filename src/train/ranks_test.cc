@@ -1,0 +1,360 @@
+// Ranks (threads that meet over Gloo) against one rank, in fp32: ZeRO's stages over every way in
+// which ranks share sequences or have their own. Ranks compute the same numbers from the same rows;
+// only sums over rows are in another order. Loss 1e-6 relative, each block's gradient 1e-5 of its
+// norm.
+#include <ATen/Parallel.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+#include "dist/testing.h"
+#include "ops/testing.h"
+#include "plan/communication.h"
+#include "plan/memory.h"
+#include "state/host_memory.h"
+#include "train/trainer.h"
+
+namespace trireme::train {
+namespace {
+
+using config::Axis;
+using config::MeshSpec;
+
+constexpr Axis kAxesUsed[] = {Axis::kData, Axis::kRing, Axis::kUlysses, Axis::kSequence,
+                              Axis::kShards};
+constexpr Axis kCounted[] = {Axis::kRing, Axis::kUlysses, Axis::kSequence, Axis::kShards};
+
+config::ModelSpec tiny(bool experts) {
+  config::ModelSpec spec;
+  spec.family = experts ? config::Family::kQwen3Moe : config::Family::kQwen3;
+  spec.hidden = 36;
+  spec.layers = 3;
+  spec.heads = 8;
+  spec.kv_heads = 2;  // fewer than eight ranks
+  spec.head_dim = 10;
+  spec.intermediate = 52;
+  spec.vocab = 61;
+  spec.qk_norm = true;
+  spec.tied = !experts;
+  if (experts) {
+    spec.moe = config::MoeSpec{.experts = 5, .experts_per_token = 2, .intermediate = 20};
+    spec.sparse_layers = {true, false, true};
+  }
+  return spec;
+}
+
+// Whole blocks, the same on every rank.
+std::vector<at::Tensor> random_blocks(const layout::ModelLayout& layout) {
+  std::vector<at::Tensor> blocks;
+  for (const layout::BlockLayout& block : layout.blocks) {
+    at::Tensor flat = at::zeros({block.numel});
+    for (const layout::ParamInfo& info : block.params) {
+      const at::Tensor values =
+          ops::random_tensor({info.numel}, static_cast<int64_t>(blocks.size()) * 100 + info.offset);
+      flat.narrow(0, info.offset, info.numel)
+          .copy_(info.offset < block.decayed ? values * 0.3 : values * 0.1 + 1);
+    }
+    blocks.push_back(flat);
+  }
+  return blocks;
+}
+
+// A micro-batch of these documents, each with a few targets that are ignored.
+data::PackedBatch batch_of(const std::vector<int64_t>& lengths, int64_t vocab, uint64_t seed) {
+  Rng rng(seed);
+  data::PackedBatch batch;
+  for (const int64_t length : lengths) {
+    std::vector<int64_t> tokens, labels;
+    for (int64_t i = 0; i < length; ++i) {
+      tokens.push_back(static_cast<int64_t>(rng.below(vocab)));
+      labels.push_back(i % 5 == 3 ? data::kIgnored : tokens.back());
+    }
+    data::append_document(batch, tokens, labels);
+  }
+  return batch;
+}
+
+std::vector<int64_t> one_document() { return {211}; }
+std::vector<int64_t> fifty_documents() {
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < 50; ++i) lengths.push_back(1 + i * i % 7);
+  return lengths;
+}
+
+// Micro-batches that the ranks with sequences of their own deal among themselves.
+data::StepBatches batches_of(const std::vector<int64_t>& lengths, int64_t vocab,
+                             data::DataRank rank, int64_t count, uint64_t seed) {
+  data::StepBatches batches;
+  for (int64_t i = 0; i < count; ++i) {
+    data::PackedBatch batch = batch_of(lengths, vocab, seed * 100 + static_cast<uint64_t>(i));
+    batches.tokens += std::ssize(batch.tokens);
+    batches.trained_tokens += batch.trained_tokens;
+    if (i % rank.ranks == rank.index) batches.mine.push_back(std::move(batch));
+  }
+  return batches;
+}
+
+plan::MemoryPlan plan_of(const layout::Model& model, bool fused, const layout::Sharding& sharding) {
+  return plan::plan_memory({.activations = {.model = &model,
+                                            .tokens = 300,
+                                            .longest = 300,
+                                            .keep = config::Keeping::kAll,
+                                            .tiles = {}},
+                            .fused = fused,
+                            .sharding = sharding,
+                            .budget = int64_t{1} << 40});
+}
+
+// One rank's program.
+class Program {
+ public:
+  Program(const layout::Model& model, const dist::Mesh& mesh, int64_t stage,
+          config::RunConfig run = {})
+      : model_(model), mesh_(mesh), zero_(mesh, stage), run_(run) {
+    at::set_num_threads(1);
+    run_.learning_rate = 0.01;
+    run_.weight_decay = 0.1;
+    run_.max_grad_norm = 1;
+    const std::vector<at::Tensor> blocks = random_blocks(model.trained_layout());
+    for (int64_t b = 0; b < std::ssize(blocks); ++b) weights_.trained().fill(b, blocks[b]);
+    weights_.updated();
+  }
+
+  struct Gradients {
+    double loss;
+    std::vector<at::Tensor> blocks;  // whole
+  };
+  Gradients gradients(const std::vector<int64_t>& lengths, int64_t micro_batches) {
+    engine::Executor executor(model_, weights_, at::kCPU, plan_.execution, host_.activations,
+                              phases_, mesh_);
+    const auto grads = engine::make_grads(model_, at::kCPU, zero_);
+    const data::StepBatches batches =
+        batches_of(lengths, model_.spec.vocab, data_rank(mesh_), micro_batches, 9);
+    grads->clear();
+    at::Tensor loss = at::zeros({}, at::kFloat);
+    for (const data::PackedBatch& batch : batches.mine) {
+      grads->begin_pass(&batch == &batches.mine.back());
+      loss.add_(executor.forward_backward(batch, 1e-2, *grads).sum);
+    }
+    mesh_.group(Axis::kData).all_reduce(loss)->wait();
+    Gradients result{loss.item<double>(), {}};
+    const std::vector<at::Tensor>& shards = grads->sums();
+    for (int64_t b = 0; b < std::ssize(shards); ++b) {
+      const int64_t numel = model_.layout.blocks[b].numel;
+      at::Tensor flat = shards[b];
+      if (zero_.states()) {
+        flat = at::empty({zero_.padded(numel)});
+        zero_.gather(flat, shards[b])->wait();
+        EXPECT_EQ(flat.narrow(0, numel, flat.numel() - numel).abs().sum().item<float>(), 0);
+      }
+      result.blocks.push_back(flat.narrow(0, 0, numel).clone());
+    }
+    return result;
+  }
+
+  double evaluate(const std::vector<int64_t>& lengths) {
+    engine::Executor executor(model_, weights_, at::kCPU, plan_.execution, host_.activations,
+                              phases_, mesh_);
+    return executor.forward(batch_of(lengths, model_.spec.vocab, 3)).sum.item<double>();
+  }
+
+  struct Trained {
+    std::vector<double> losses, norms;
+    std::vector<at::Tensor> blocks;
+    layout::CommunicationTable counted, predicted;
+  };
+  Trained train(int64_t steps, int64_t micro_batches) {
+    TrainStep step(run_, model_, machine_, weights_, plan_.execution, host_, phases_, mesh_, zero_);
+    Trained result;
+    const layout::CommunicationTable before = dist::counted_communication(mesh_, kCounted);
+    plan::CommunicationRequest request{&model_,
+                                       NumberFormat::kFloat32,
+                                       &plan_.execution,
+                                       run_.optimizer_in_backward,
+                                       mesh_.spec(),
+                                       zero_,
+                                       mesh_.group(Axis::kRing).index(),
+                                       mesh_.group(Axis::kUlysses).index(),
+                                       {},
+                                       steps};
+    for (int64_t i = 0; i < steps; ++i) {
+      const data::StepBatches batches =
+          batches_of(fifty_documents(), model_.spec.vocab, data_rank(mesh_), micro_batches, i % 3);
+      request.batches.clear();
+      for (const data::PackedBatch& batch : batches.mine) {
+        request.batches.push_back(batch.document_starts);
+      }
+      const TrainStep::Outcome outcome = step.run(batches, run_.learning_rate);
+      mesh_.group(Axis::kData).all_reduce(outcome.loss)->wait();
+      result.losses.push_back(outcome.loss.item<double>() /
+                              static_cast<double>(batches.trained_tokens));
+      result.norms.push_back(outcome.grad_norm.item<double>());
+    }
+    result.counted = layout::since(before, dist::counted_communication(mesh_, kCounted));
+    result.predicted = plan::predict_communication(request);
+    for (int64_t b = 0; b < std::ssize(model_.layout.blocks); ++b) {
+      result.blocks.push_back(weights_.trained().whole(b).clone());
+    }
+    return result;
+  }
+
+ private:
+  const layout::Model& model_;
+  const dist::Mesh& mesh_;
+  state::Zero zero_;
+  config::RunConfig run_;
+  device::Machine machine_;
+  plan::MemoryPlan plan_ = plan_of(model_, run_.optimizer_in_backward, zero_);
+  state::HostMemory host_{plan_, at::kCPU};
+  device::Phases phases_{at::kCPU};
+  state::Weights weights_{model_, machine_, {}, zero_};
+};
+
+void expect_close(const std::vector<at::Tensor>& many, const std::vector<at::Tensor>& one,
+                  double tolerance) {
+  ASSERT_EQ(many.size(), one.size());
+  for (size_t b = 0; b < one.size(); ++b) {
+    EXPECT_LT(ops::relative_error(many[b], one[b]), tolerance) << "block " << b;
+  }
+}
+
+void expect_equal(const layout::CommunicationTable& counted,
+                  const layout::CommunicationTable& predicted) {
+  EXPECT_EQ(counted.size(), predicted.size());
+  for (const auto& [row, volume] : counted) {
+    const std::string name =
+        fmt::format("{} in {}", layout::collective_name(row.second), config::axis_name(row.first));
+    ASSERT_TRUE(predicted.contains(row)) << name;
+    EXPECT_EQ(volume.calls, predicted.at(row).calls) << name;
+    EXPECT_EQ(volume.bytes, predicted.at(row).bytes) << name;
+  }
+}
+
+// Ranks with sequences of their own, ranks that share one, experts.
+class Ranks : public testing::TestWithParam<std::tuple<int64_t, int64_t, bool>> {
+ protected:
+  int64_t data() const { return std::get<0>(GetParam()); }
+  int64_t ulysses() const { return std::get<1>(GetParam()); }
+  int64_t micro_batches() const { return 2 * data(); }
+  layout::Model model_{tiny(std::get<2>(GetParam()))};
+
+  void run(const std::function<void(const dist::Mesh&)>& body) const {
+    dist::run_ranks({.data = data(), .ulysses = ulysses()}, kAxesUsed, body);
+  }
+};
+class RanksThatTrain : public Ranks {};
+
+std::string ranks_name(const testing::TestParamInfo<std::tuple<int64_t, int64_t, bool>>& info) {
+  const auto [data, ulysses, experts] = info.param;
+  return fmt::format("{}x{}{}", data, ulysses, experts ? "experts" : "");
+}
+
+using Case = std::tuple<int64_t, int64_t, bool>;
+std::vector<Case> up_to_eight() {
+  std::vector<Case> cases;
+  for (const int64_t data : {1, 2, 4, 8}) {
+    for (int64_t ulysses = 1; data * ulysses <= 8; ulysses *= 2) {
+      cases.emplace_back(data, ulysses, false);
+      cases.emplace_back(data, ulysses, true);
+    }
+  }
+  return cases;
+}
+INSTANTIATE_TEST_SUITE_P(Zero, Ranks, testing::ValuesIn(up_to_eight()), ranks_name);
+INSTANTIATE_TEST_SUITE_P(Zero, RanksThatTrain,
+                         testing::Values(Case{2, 2, false}, Case{2, 2, true}, Case{1, 8, false},
+                                         Case{8, 1, true}),
+                         ranks_name);
+
+TEST_P(Ranks, HaveTheGradientsOfOneWithEveryStage) {
+  for (const auto& lengths : {one_document(), fifty_documents()}) {
+    const dist::Mesh alone;
+    Program single(model_, alone, 0);
+    const Program::Gradients one = single.gradients(lengths, micro_batches());
+    const double evaluated = single.evaluate(lengths);
+    for (int64_t stage = 0; stage <= 3; ++stage) {
+      run([&](const dist::Mesh& mesh) {
+        Program program(model_, mesh, stage);
+        const Program::Gradients many = program.gradients(lengths, micro_batches());
+        EXPECT_NEAR(many.loss, one.loss, 1e-6 * one.loss) << "stage " << stage;
+        expect_close(many.blocks, one.blocks, 1e-5);
+        EXPECT_NEAR(program.evaluate(lengths), evaluated, 1e-6 * evaluated);
+      });
+    }
+  }
+}
+
+// Adam divides by the gradient's own size, so that what is rounding in an element that hardly has a
+// gradient is not in its weight: weights are compared by what twenty steps changed, to 1e-3.
+TEST_P(RanksThatTrain, AsOneDoes) {
+  constexpr int64_t kSteps = 20;
+  const dist::Mesh alone;
+  const Program::Trained one = Program(model_, alone, 0).train(kSteps, micro_batches());
+  EXPECT_LT(one.losses.back(), 0.9 * one.losses.front());
+  const std::vector<at::Tensor> start = random_blocks(model_.layout);
+  for (int64_t stage = 0; stage <= 3; ++stage) {
+    run([&](const dist::Mesh& mesh) {
+      const Program::Trained many = Program(model_, mesh, stage).train(kSteps, micro_batches());
+      for (int64_t i = 0; i < kSteps; ++i) {
+        EXPECT_NEAR(many.losses[i], one.losses[i], 1e-5 * one.losses[i]) << i;
+        EXPECT_NEAR(many.norms[i], one.norms[i], 1e-4 * one.norms[i]) << i;
+      }
+      expect_equal(many.counted, many.predicted);
+      for (size_t b = 0; b < start.size(); ++b) {
+        EXPECT_LT(ops::relative_error(many.blocks[b] - start[b], one.blocks[b] - start[b]), 1e-3);
+      }
+    });
+  }
+}
+
+// A ring of ranks, and a ring of groups that exchange heads: how many of each; experts.
+class Rings : public testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Sequence, Rings,
+                         testing::Values(Case{2, 1, false}, Case{2, 1, true}, Case{3, 1, false},
+                                         Case{3, 1, true}, Case{4, 1, false}, Case{4, 1, true},
+                                         Case{8, 1, false}, Case{8, 1, true}, Case{2, 2, false},
+                                         Case{2, 2, true}, Case{4, 2, false}, Case{4, 2, true},
+                                         Case{2, 4, false}, Case{2, 4, true}),
+                         ranks_name);
+
+TEST_P(Rings, HaveTheGradientsOfOne) {
+  const auto [ring, ulysses, experts] = GetParam();
+  const layout::Model model{tiny(experts)};
+  const dist::Mesh alone;
+  for (const auto& lengths : {one_document(), fifty_documents()}) {
+    Program single(model, alone, 0);
+    const Program::Gradients one = single.gradients(lengths, 1);
+    const double evaluated = single.evaluate(lengths);
+    for (const int64_t stage : {0, 3}) {
+      dist::run_ranks({.ring = ring, .ulysses = ulysses}, kAxesUsed, [&](const dist::Mesh& mesh) {
+        Program program(model, mesh, stage);
+        const Program::Gradients many = program.gradients(lengths, 1);
+        EXPECT_NEAR(many.loss, one.loss, 1e-6 * one.loss) << "stage " << stage;
+        expect_close(many.blocks, one.blocks, 1e-5);
+        EXPECT_NEAR(program.evaluate(lengths), evaluated, 1e-6 * evaluated);
+      });
+    }
+  }
+}
+
+class RingsThatTrain : public Rings {};
+INSTANTIATE_TEST_SUITE_P(Sequence, RingsThatTrain,
+                         testing::Values(Case{3, 1, true}, Case{2, 2, false}), ranks_name);
+
+TEST_P(RingsThatTrain, AsOneDoesAndSendWhatIsForeseen) {
+  constexpr int64_t kSteps = 20;
+  const auto [ring, ulysses, experts] = GetParam();
+  const layout::Model model{tiny(experts)};
+  const dist::Mesh alone;
+  const Program::Trained one = Program(model, alone, 0).train(kSteps, 2);
+  dist::run_ranks({.ring = ring, .ulysses = ulysses}, kAxesUsed, [&](const dist::Mesh& mesh) {
+    const Program::Trained many = Program(model, mesh, 3).train(kSteps, 2);
+    for (int64_t i = 0; i < kSteps; ++i) {
+      EXPECT_NEAR(many.losses[i], one.losses[i], 1e-5 * one.losses[i]) << i;
+    }
+    expect_equal(many.counted, many.predicted);
+  });
+}
+
+}  // namespace
+}  // namespace trireme::train

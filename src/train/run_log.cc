@@ -1,0 +1,69 @@
+#include "train/run_log.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/log.h"
+#include "base/units.h"
+#include "config/json.h"
+#include "io/file.h"
+
+namespace trireme::train {
+
+RunLog::RunLog(std::string metrics_path, int64_t total_steps)
+    : path_(std::move(metrics_path)),
+      total_steps_(total_steps),
+      terminal_(isatty(STDERR_FILENO) != 0) {}
+
+void RunLog::step(const StepReport& r) {
+  if (path_.empty()) return;
+  const double rate = static_cast<double>(r.tokens) / std::max(r.seconds, 1e-9);
+  io::append_line(path_, config::Json{{"step", r.step},
+                                      {"epoch", r.epoch},
+                                      {"loss", r.loss},
+                                      {"learning_rate", r.learning_rate},
+                                      {"grad_norm", r.grad_norm},
+                                      {"tokens", r.tokens},
+                                      {"seconds", r.seconds},
+                                      {"tokens_per_second", rate},
+                                      {"memory", r.memory}}
+                             .dump());
+  const int64_t left = std::max<int64_t>(0, total_steps_ - r.step);
+  const double eta = clock_.seconds() / static_cast<double>(std::max<int64_t>(r.step, 1)) *
+                     static_cast<double>(left);
+  const std::string text = fmt::format(
+      "step {}/{}  epoch {:.2f}  loss {:.4f}  {:.0f} tok/s  left {}  memory {}", r.step,
+      total_steps_, r.epoch, r.loss, rate, format_duration(eta), format_bytes(r.memory));
+  if (!terminal_) return log_line(text);
+  fmt::print(stderr, "\r\033[K{}", text);
+  std::fflush(stderr);
+  progress_shown_ = true;
+}
+
+void RunLog::evaluation(const EvalReport& r) {
+  if (path_.empty()) return;
+  io::append_line(path_, config::Json{{"step", r.step},
+                                      {"epoch", r.epoch},
+                                      {"eval_loss", r.loss},
+                                      {"eval_tokens", r.tokens},
+                                      {"seconds", r.seconds},
+                                      {"best", r.best}}
+                             .dump());
+  line(fmt::format("step {}  epoch {:.2f}  validation loss {:.4f}{}", r.step, r.epoch, r.loss,
+                   r.best ? "  (best so far)" : ""));
+}
+
+void RunLog::line(const std::string& text) {
+  if (path_.empty()) return;
+  clear_progress();
+  log_line(text);
+}
+
+void RunLog::clear_progress() {
+  if (progress_shown_) fmt::print(stderr, "\n");
+  progress_shown_ = false;
+}
+
+}  // namespace trireme::train

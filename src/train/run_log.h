@@ -1,0 +1,54 @@
+// What people and machines see of a run: a progress line on a terminal, plain lines elsewhere, and
+// metrics.jsonl.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/stopwatch.h"
+
+namespace trireme::train {
+
+// Over the steps since the last report.
+struct StepReport {
+  int64_t step = 0;  // steps done
+  double epoch = 0;
+  double loss = 0;  // sum / trained tokens
+  double learning_rate = 0;
+  double grad_norm = 0;
+  int64_t tokens = 0;
+  double seconds = 0;
+  int64_t memory = 0;  // peak bytes
+};
+
+struct EvalReport {
+  int64_t step = 0;
+  double epoch = 0;
+  double loss = 0;
+  int64_t tokens = 0;  // trained tokens
+  double seconds = 0;
+  bool best = false;
+};
+
+class RunLog {
+ public:
+  // total_steps: for the time that is left. metrics_path "": says nothing, of ranks other than the
+  // first.
+  RunLog(std::string metrics_path, int64_t total_steps);
+
+  void step(const StepReport& report);
+  void evaluation(const EvalReport& report);
+  // A line that stays.
+  void line(const std::string& text);
+
+ private:
+  void clear_progress();
+
+  std::string path_;
+  int64_t total_steps_;
+  bool terminal_;
+  bool progress_shown_ = false;
+  Stopwatch clock_;
+};
+
+}  // namespace trireme::train

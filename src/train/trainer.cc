@@ -1,0 +1,275 @@
+#include "train/trainer.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "base/rng.h"
+#include "base/stopwatch.h"
+#include "train/memory_report.h"
+
+namespace trireme::train {
+namespace {
+
+state::AdamWOptions adamw_options(const config::RunConfig& run, const device::Machine& machine) {
+  return {run.adam_beta1,
+          run.adam_beta2,
+          run.adam_epsilon,
+          run.weight_decay,
+          run.max_grad_norm,
+          run.moments_dtype,
+          static_cast<uint64_t>(run.seed),
+          state::optimizer_offload(run, machine),
+          run.clip_in_backward == config::ClipInBackward::kLayer,
+          state::host_grads(run, machine)};
+}
+
+std::unique_ptr<state::GradStore> make_step_grads(const config::RunConfig& run,
+                                                  const layout::Model& model,
+                                                  const device::Machine& machine,
+                                                  state::AdamW& optimizer, device::HostArena& arena,
+                                                  const state::Zero& zero) {
+  const layout::ModelLayout& layout = model.trained_layout();
+  const bool tied = model.spec.tied;
+  if (run.optimizer_in_backward) {
+    return std::make_unique<state::FusedGrads>(layout, tied, machine.device,
+                                               engine::overwritten_blocks(model), optimizer, zero);
+  }
+  if (state::host_grads(run, machine)) {
+    return std::make_unique<state::HostGrads>(layout, tied, machine.device,
+                                              engine::overwritten_blocks(model), arena, zero);
+  }
+  return engine::make_grads(model, machine.device, zero);
+}
+
+// Whether `progress` crossed a multiple of `every` on its way from `before`.
+bool crossed(double before, double progress, double every) {
+  constexpr double kRounding = 1e-9;
+  return every > 0 &&
+         std::floor(progress / every + kRounding) > std::floor(before / every + kRounding);
+}
+
+}  // namespace
+
+void check_optimizer_in_backward(const config::RunConfig& run) {
+  if (!run.optimizer_in_backward || run.gradient_accumulation_steps == 1) return;
+  fail(
+      "--optimizer_in_backward: gradients are gone after each micro-batch, but "
+      "--gradient_accumulation_steps is {}: use 1, and a larger --batch_size",
+      run.gradient_accumulation_steps);
+}
+
+int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples,
+                      data::DataRank rank) {
+  if (run.max_steps > 0) return run.max_steps;
+  return data::training_epoch(samples.train, run, run, 0, rank).steps() * run.max_epochs;
+}
+
+data::DataRank data_rank(const dist::Mesh& mesh) {
+  const dist::Group& group = mesh.group(config::Axis::kData);
+  return {group.index(), group.size()};
+}
+
+TrainStep::TrainStep(const config::RunConfig& run, const layout::Model& model,
+                     const device::Machine& machine, state::Weights& weights,
+                     const plan::ExecutionPlan& plan, state::HostMemory& host,
+                     device::Phases& phases, const dist::Mesh& mesh, const state::Zero& zero)
+    : phases_(phases),
+      weights_(weights),
+      seed_(static_cast<uint64_t>(run.seed)),
+      rank_(data_rank(mesh)),
+      executor_(model, weights, machine.device, plan, host.activations, phases, mesh),
+      optimizer_(model.trained_layout(), weights.trained(), machine.device,
+                 adamw_options(run, machine), {&host.optimizer, &host.gradients}, zero),
+      grads_(make_step_grads(run, model, machine, optimizer_, host.gradients, zero)) {}
+
+TrainStep::Outcome TrainStep::run(const data::StepBatches& batches, double learning_rate) {
+  TRIREME_CHECK(batches.trained_tokens > 0);
+  phases_.at_step(++steps_);
+  const double scale = 1.0 / static_cast<double>(batches.trained_tokens);
+  optimizer_.begin(learning_rate);
+  grads_->clear();
+  Outcome outcome;
+  for (const data::PackedBatch& batch : batches.mine) {
+    // Of the micro-batch's number in the run, whichever rank has it.
+    const int64_t number = passes_++ * rank_.ranks + rank_.index;
+    const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(number)).next();
+    grads_->begin_pass(&batch == &batches.mine.back());
+    const at::Tensor loss = executor_.forward_backward(batch, scale, *grads_, seed).sum;
+    outcome.loss = outcome.loss.defined() ? outcome.loss + loss : loss;
+  }
+  const auto scope = phases_.enter("optimizer");
+  outcome.grad_norm = grads_->update(optimizer_);
+  weights_.updated();
+  return outcome;
+}
+
+Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
+                 state::ResidentParams& params, const device::Machine& machine,
+                 const plan::MemoryPlan& plan, const dist::Mesh& mesh, OutputFolder& output,
+                 RunLog& log)
+    : run_(run),
+      samples_(samples),
+      step_(step),
+      params_(params),
+      machine_(machine),
+      plan_(plan),
+      mesh_(mesh),
+      rank_(data_rank(mesh)),
+      output_(output),
+      log_(log),
+      schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps,
+                planned_steps(run, samples, rank_)} {}
+
+TrainingResult Trainer::run() {
+  evaluate();
+  for (int64_t epoch = 0; !stopped_ && (run_.max_steps > 0 || epoch < run_.max_epochs); ++epoch) {
+    train_epoch(epoch);
+  }
+  if (result_.interrupted_by != 0) return result_;
+  if (window_trained_ > 0) report();
+  if (evaluated_at_ != result_.steps) evaluate();
+  // Without validation samples the last is the result.
+  if (!result_.loss_best) save_best();
+  if (mesh_.rank() == 0) output_.finish();
+  return result_;
+}
+
+void Trainer::save(const std::function<void(const model::BlockSource&)>& write) {
+  device::synchronize(machine_.device);  // masters may be on their way to the host
+  int64_t next = 0;
+  const auto take = [&](int64_t block) {
+    TRIREME_CHECK(block == next++, "blocks are gathered in their order");
+    return params_.whole(block);
+  };
+  if (mesh_.rank() == 0) return write(take);
+  while (next < std::ssize(params_.master())) take(next);
+}
+
+void Trainer::save_best() {
+  save([&](const model::BlockSource& weights) { output_.save_best(weights); });
+}
+
+void Trainer::save_checkpoint(const char* why) {
+  save([&](const model::BlockSource& weights) {
+    log_.line(why + output_.save_checkpoint(result_.steps, weights));
+  });
+}
+
+void Trainer::train_epoch(int64_t epoch) {
+  const data::Epoch plan = data::training_epoch(samples_.train, run_, run_, epoch, rank_);
+  const int64_t steps = plan.steps();
+  for (int64_t i = 0; i < steps && !stopped_; ++i) {
+    train_step(plan.batches(i));
+    epoch_ = static_cast<double>(epoch) + static_cast<double>(i + 1) / static_cast<double>(steps);
+    after_step(i + 1, steps);
+  }
+}
+
+void Trainer::train_step(const data::StepBatches& batches) {
+  const Stopwatch clock;
+  learning_rate_ = schedule_.at(result_.steps);
+  const TrainStep::Outcome outcome = step_.run(batches, learning_rate_);
+  window_loss_ = window_loss_.defined() ? window_loss_ + outcome.loss : outcome.loss;
+  window_trained_ += batches.trained_tokens;
+  last_grad_norm_ = outcome.grad_norm;
+  window_tokens_ += batches.tokens;
+  ++result_.steps;
+  if (result_.steps % run_.logging_steps == 0) device::synchronize(machine_.device);
+  window_seconds_ += clock.seconds();
+}
+
+void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
+  const double before = epoch_ - 1.0 / static_cast<double>(steps_in_epoch);
+  if (result_.steps == 1 && run_.memory_report) {
+    log_.line(memory_report(plan_, step_.phases(), machine_));
+  }
+  if (result_.steps % run_.logging_steps == 0) report();
+  if (const int signal = agreed_interrupt(); signal != 0) return stop_for_interrupt(signal);
+  if (crossed(before, epoch_, run_.eval_every)) evaluate();
+  if (run_.save_steps > 0 && result_.steps % run_.save_steps == 0) {
+    save_checkpoint("saved ");
+  }
+  if (run_.max_steps > 0 && result_.steps >= run_.max_steps) stopped_ = true;
+}
+
+int Trainer::agreed_interrupt() const {
+  const dist::Group& group = mesh_.control();
+  const at::Tensor signal = at::zeros({group.size()}, at::kInt);
+  signal.mutable_data_ptr<int>()[group.index()] = interrupted();
+  group.all_reduce(signal)->wait();
+  return signal.max().item<int>();
+}
+
+double Trainer::checked_loss(const at::Tensor& sum, int64_t tokens) const {
+  mesh_.group(config::Axis::kData).all_reduce(sum)->wait();
+  const double loss = sum.item<double>() / static_cast<double>(tokens);
+  if (std::isfinite(loss)) return loss;
+  fail(
+      "the loss is {} after step {} (learning rate {:.3g}): training ends, earlier checkpoints "
+      "stand; try a lower "
+      "--learning_rate or more --warmup_steps",
+      loss, result_.steps, learning_rate_);
+}
+
+void Trainer::report() {
+  const double loss = checked_loss(window_loss_, window_trained_);
+  log_.step({result_.steps, epoch_, loss, learning_rate_, last_grad_norm_.item<double>(),
+             window_tokens_, window_seconds_, step_.phases().total().bytes(machine_.device)});
+  window_loss_.reset();
+  window_trained_ = window_tokens_ = 0;
+  window_seconds_ = 0;
+}
+
+void Trainer::evaluate() {
+  if (samples_.validation.empty()) return;
+  const Stopwatch clock;
+  const data::Epoch plan =
+      data::evaluation_epoch(samples_.validation, run_, run_.eval_batch_size, rank_);
+  at::Tensor sum = at::zeros({}, at::TensorOptions(at::kFloat).device(machine_.device));
+  int64_t tokens = 0;
+  for (int64_t i = 0; i < plan.steps(); ++i) {
+    const data::StepBatches batches = plan.batches(i);
+    for (const data::PackedBatch& batch : batches.mine) {
+      sum.add_(step_.executor().forward(batch).sum);
+    }
+    tokens += batches.trained_tokens;
+  }
+  const double loss = checked_loss(sum, tokens);
+  const bool before = result_.steps == 0;
+  const bool best = !before && (!result_.loss_best || loss < *result_.loss_best);
+  log_.evaluation({result_.steps, epoch_, loss, tokens, clock.seconds(), best});
+  evaluated_at_ = result_.steps;
+  if (before) {
+    result_.loss_before = loss;
+  } else {
+    keep_if_best(loss);
+  }
+}
+
+void Trainer::keep_if_best(double loss) {
+  // As transformers' EarlyStoppingCallback: only an improvement by the threshold resets the
+  // patience.
+  const bool improved =
+      !result_.loss_best || loss < *result_.loss_best - run_.early_stopping_threshold;
+  evaluations_since_best_ = improved ? 0 : evaluations_since_best_ + 1;
+  if (!result_.loss_best || loss < *result_.loss_best) {
+    result_.loss_best = loss;
+    save_best();
+  }
+  if (run_.early_stopping_patience > 0 && evaluations_since_best_ >= run_.early_stopping_patience) {
+    log_.line(fmt::format("stopping early: no improvement of {} in {} evaluations",
+                          run_.early_stopping_threshold, evaluations_since_best_));
+    stopped_ = true;
+  }
+}
+
+void Trainer::stop_for_interrupt(int signal) {
+  result_.interrupted_by = signal;
+  stopped_ = true;
+  save_checkpoint("interrupted: saved ");
+}
+
+}  // namespace trireme::train

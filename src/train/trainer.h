@@ -1,0 +1,131 @@
+// The training loop: epochs of optimizer steps, evaluations, checkpoints, early stopping.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "config/run_config.h"
+#include "data/loader.h"
+#include "data/sample.h"
+#include "device/machine.h"
+#include "engine/executor.h"
+#include "layout/model.h"
+#include "plan/memory.h"
+#include "state/fused_grads.h"
+#include "state/grads.h"
+#include "state/host_grads.h"
+#include "state/host_memory.h"
+#include "state/optimizer.h"
+#include "state/params.h"
+#include "train/output_folder.h"
+#include "train/run_log.h"
+#include "train/schedule.h"
+
+namespace trireme::train {
+
+struct TrainingSamples {
+  std::vector<data::TokenizedSample> train;
+  std::vector<data::TokenizedSample> validation;
+};
+
+struct TrainingResult {
+  int64_t steps = 0;
+  std::optional<double> loss_before, loss_best;  // on the validation samples, if there are any
+  int interrupted_by = 0;                        // signal
+};
+
+// Optimizer steps of the whole run: max_steps, or those of the first epoch times max_epochs
+// (packing may vary the later epochs by a few).
+int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples,
+                      data::DataRank rank);
+
+// Of the ranks that share sequences, which one's micro-batches this rank computes.
+data::DataRank data_rank(const dist::Mesh& mesh);
+
+// UserError where --optimizer_in_backward cannot be.
+void check_optimizer_in_backward(const config::RunConfig& run);
+
+// One optimizer step on micro-batches: gradients of sum of losses / trained tokens of all of them,
+// on all ranks, clipped, AdamW.
+class TrainStep {
+ public:
+  // `weights` are sharded as `zero` says. All references outlive the step.
+  TrainStep(const config::RunConfig& run, const layout::Model& model,
+            const device::Machine& machine, state::Weights& weights,
+            const plan::ExecutionPlan& plan, state::HostMemory& host, device::Phases& phases,
+            const dist::Mesh& mesh, const state::Zero& zero);
+
+  struct Outcome {
+    at::Tensor loss;       // sum over this rank's micro-batches; on the device
+    at::Tensor grad_norm;  // before clipping, of all ranks; on the device
+  };
+  Outcome run(const data::StepBatches& batches, double learning_rate);
+  engine::Executor& executor() { return executor_; }
+  const state::AdamW& optimizer() const { return optimizer_; }
+  const device::Phases& phases() const { return phases_; }
+
+ private:
+  device::Phases& phases_;
+  state::Weights& weights_;
+  uint64_t seed_;
+  data::DataRank rank_;
+  int64_t steps_ = 0;
+  int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
+  engine::Executor executor_;
+  state::AdamW optimizer_;
+  std::unique_ptr<state::GradStore> grads_;
+};
+
+class Trainer {
+ public:
+  // All references outlive the trainer.
+  Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
+          state::ResidentParams& params, const device::Machine& machine,
+          const plan::MemoryPlan& plan, const dist::Mesh& mesh, OutputFolder& output, RunLog& log);
+
+  TrainingResult run();
+
+ private:
+  // Calls `write` on the first rank, with what is trained; all ranks call it together.
+  void save(const std::function<void(const model::BlockSource&)>& write);
+  void save_best();
+  void save_checkpoint(const char* why);
+  void train_epoch(int64_t epoch);
+  void train_step(const data::StepBatches& batches);
+  void after_step(int64_t done, int64_t steps_in_epoch);
+  // `sum` of all ranks / tokens; UserError when it is not finite.
+  double checked_loss(const at::Tensor& sum, int64_t tokens) const;
+  // The signal that any rank was sent, the same on all; 0: none.
+  int agreed_interrupt() const;
+  void report();
+  void evaluate();  // before the first step: only reported
+  void keep_if_best(double loss);
+  void stop_for_interrupt(int signal);
+
+  const config::RunConfig& run_;
+  const TrainingSamples& samples_;
+  TrainStep& step_;
+  state::ResidentParams& params_;
+  const device::Machine& machine_;
+  const plan::MemoryPlan& plan_;
+  const dist::Mesh& mesh_;
+  data::DataRank rank_;
+  OutputFolder& output_;
+  RunLog& log_;
+  Schedule schedule_;
+  TrainingResult result_;
+  double epoch_ = 0;           // epochs done, with the part of the current one
+  int64_t evaluated_at_ = -1;  // step of the last evaluation
+  int64_t evaluations_since_best_ = 0;
+  bool stopped_ = false;
+
+  // Since the last report.
+  at::Tensor window_loss_, last_grad_norm_;
+  int64_t window_trained_ = 0, window_tokens_ = 0;
+  double window_seconds_ = 0, learning_rate_ = 0;
+};
+
+}  // namespace trireme::train
