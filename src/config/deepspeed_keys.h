@@ -22,7 +22,7 @@ enum class KeyFate {
   kIdle,     // no effect here: `text` says why
   kOnly,     // its default is how things are here; another value is refused: `text` says why
   kFeature,  // a section that is refused where it is switched on: `text` says why
-  kRule,     // decided together with others, in deepspeed_rules.cc
+  kRule,     // decided together with others, in deepspeed_rules*.cc: `text` says how, for docs
 };
 
 struct DeepSpeedKey {

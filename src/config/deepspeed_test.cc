@@ -49,7 +49,7 @@ TEST(DeepSpeedKeys, TableIsInOrder) {
     if (dot != std::string_view::npos) {
       EXPECT_TRUE(paths.contains(key.path.substr(0, dot))) << key.path;
     }
-    const bool explained = key.fate != KeyFate::kRule && key.fate != KeyFate::kOpen;
+    const bool explained = key.fate != KeyFate::kOpen;
     EXPECT_EQ(!key.text.empty(), explained) << key.path;
     EXPECT_EQ(key.fate == KeyFate::kOpen, key.kind == KeyKind::kSection && explained == false);
     if (key.fate == KeyFate::kOption) {

@@ -1,0 +1,189 @@
+#include "config/reference.h"
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "config/deepspeed_keys.h"
+#include "config/schema.h"
+
+namespace trireme::config {
+namespace {
+
+constexpr std::string_view kNothing = "-";
+
+// Text in a cell of a table: a bar would end the cell, and "<film>" would be taken for a tag.
+std::string cell(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '|') escaped += '\\';
+    if (c == '<') {
+      escaped += "&lt;";
+    } else {
+      escaped += c;
+    }
+  }
+  return escaped.empty() ? std::string(kNothing) : escaped;
+}
+
+std::string code(std::string_view text) {
+  return text.empty() ? std::string(kNothing) : fmt::format("`{}`", text);
+}
+
+std::string table_head(std::span<const std::string_view> names) {
+  std::string head = "|", line = "|";
+  for (const std::string_view name : names) {
+    head += fmt::format(" {} |", name);
+    line += "---|";
+  }
+  return head + "\n" + line + "\n";
+}
+
+std::string table_row(std::span<const std::string> cells) {
+  std::string row = "|";
+  for (const std::string& text : cells) row += fmt::format(" {} |", text);
+  return row + "\n";
+}
+
+bool is_flag(const Option& option) {
+  return std::holds_alternative<bool RunConfig::*>(option.field);
+}
+
+std::string choices_text(const Option& option) {
+  std::string text;
+  for (const std::string& choice : option.choices)
+    text += (text.empty() ? "" : ", ") + code(choice);
+  return text;
+}
+
+// "integer, tokens, at least 1"
+std::string values_text(const Option& option) {
+  if (is_flag(option)) return "`on`, `off`";
+  if (!option.choices.empty()) return choices_text(option);
+  constexpr const char* kinds[] = {"text", "integer", "number"};
+  std::string text = option.list ? "names, with commas between" : kinds[option.field.index()];
+  for (const std::string& part : {option.unit, allowed_text(option)}) {
+    if (!part.empty()) text += ", " + part;
+  }
+  return text;
+}
+
+std::string default_text(const Option& option) {
+  const std::string value = option_text(RunConfig{}, option);
+  if (is_flag(option)) return code(value == "true" ? "on" : "off");
+  return code(value);
+}
+
+std::string verbs_text(const Option& option) {
+  std::string text;
+  for (const Verb verb : {kTrain, kData, kTokenize, kGenerate, kBench, kDump, kExport}) {
+    if (option.verbs & verb) text += (text.empty() ? "" : ", ") + std::string(verb_name(verb));
+  }
+  return text;
+}
+
+std::string option_row(const Option& option) {
+  const std::string cells[] = {code("--" + option.name),
+                               values_text(option),
+                               default_text(option),
+                               cell(option.help),
+                               code(option.json_key),
+                               verbs_text(option),
+                               option.numerics == Numerics::kSame ? "no" : "yes"};
+  return table_row(cells);
+}
+
+// Of deepspeed_keys(), a section of the file's top level, or "" for what stands in none.
+std::string_view top_section(const DeepSpeedKey& key) {
+  const size_t dot = key.path.find('.');
+  return dot == std::string_view::npos ? "" : key.path.substr(0, dot);
+}
+
+// What becomes of a key, in a word or two; the next column says how or why.
+std::string_view fate_text(const DeepSpeedKey& key) {
+  switch (key.fate) {
+    case KeyFate::kOpen:
+      return "section";
+    case KeyFate::kAlias:
+      return "other name";
+    case KeyFate::kOption:
+    case KeyFate::kDone:
+      return "done";
+    case KeyFate::kIdle:
+      return "no effect";
+    case KeyFate::kOnly:
+      return "default only";
+    case KeyFate::kFeature:
+      return "refused if on";
+    case KeyFate::kRule:
+      return "by value";
+  }
+  TRIREME_CHECK(false, "{}", key.path);
+}
+
+std::string how_text(const DeepSpeedKey& key) {
+  if (key.fate == KeyFate::kOption) return fmt::format("sets --{}", key.text);
+  if (key.fate == KeyFate::kAlias) return fmt::format("of {}", code(key.text));
+  return cell(key.text);
+}
+
+std::string key_row(const DeepSpeedKey& key) {
+  const std::string_view section = top_section(key);
+  const std::string_view name = section.empty() ? key.path : key.path.substr(section.size() + 1);
+  const std::string cells[] = {code(name), code(key.fallback), std::string(fate_text(key)),
+                               how_text(key)};
+  return table_row(cells);
+}
+
+constexpr std::string_view kOptionColumns[] = {
+    "option", "values", "default", "what it does", "run config", "verbs", "changes numbers"};
+constexpr std::string_view kKeyColumns[] = {"key", "DeepSpeed's default", "here", "how, or why"};
+
+size_t find_line(std::string_view page, std::string_view line, size_t from,
+                 const std::string& name) {
+  const size_t at = page.find(line, from);
+  if (at == std::string_view::npos) {
+    fail("{}: no line {}: put it back", name, line.substr(0, line.size() - 1));
+  }
+  return at;
+}
+
+}  // namespace
+
+std::string options_reference() {
+  std::string text, group;
+  for (const Option& option : schema()) {
+    if (option.group != group) {
+      text += fmt::format("\n## {}\n\n{}", option.group, table_head(kOptionColumns));
+      group = option.group;
+    }
+    text += option_row(option);
+  }
+  return text + "\n";
+}
+
+std::string deepspeed_reference() {
+  std::vector<std::string_view> sections;
+  for (const DeepSpeedKey& key : deepspeed_keys()) {
+    const std::string_view section = top_section(key);
+    if (std::ranges::find(sections, section) == sections.end()) sections.push_back(section);
+  }
+  std::string text;
+  for (const std::string_view section : sections) {
+    text += fmt::format("\n## {}\n\n{}", section.empty() ? "Top level" : section,
+                        table_head(kKeyColumns));
+    for (const DeepSpeedKey& key : deepspeed_keys()) {
+      if (top_section(key) == section && key.fate != KeyFate::kOpen) text += key_row(key);
+    }
+  }
+  return text + "\n";
+}
+
+std::string with_generated(std::string_view page, std::string_view text, const std::string& name) {
+  const size_t after = find_line(page, kGeneratedBegin, 0, name) + kGeneratedBegin.size();
+  const size_t end = find_line(page, kGeneratedEnd, after, name);
+  return fmt::format("{}{}{}", page.substr(0, after), text, page.substr(end));
+}
+
+}  // namespace trireme::config

@@ -1,0 +1,25 @@
+// Reference pages in Markdown, made from the lists that the program itself reads: the schema of
+// options and the keys of DeepSpeed's JSON. scripts/make_docs.cc puts them into docs/.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace trireme::config {
+
+// A heading for each group of options, and below it a table with a row for each option.
+std::string options_reference();
+
+// A heading for each section of the JSON, keys of no section first, and below it a table with a row
+// for each key.
+std::string deepspeed_reference();
+
+// The page with `text` in place of what stands between its two lines kGeneratedBegin and
+// kGeneratedEnd. `name` is the page's for messages. Throws UserError where it lacks one of them.
+std::string with_generated(std::string_view page, std::string_view text, const std::string& name);
+
+inline constexpr std::string_view kGeneratedBegin =
+    "<!-- generated: ./dev docs writes what follows -->\n";
+inline constexpr std::string_view kGeneratedEnd = "<!-- generated: end -->\n";
+
+}  // namespace trireme::config
