@@ -8,8 +8,8 @@
 
 namespace trireme::engine {
 
-// Where it runs, and on how many cores, is as where it was made: a thread of the driver may be bound
-// to a core, and each new thread that calls OpenMP makes threads of its own.
+// Where it runs, and on how many cores, is as where it was made: a thread of the driver may be
+// bound to a core, and each new thread that calls OpenMP makes threads of its own.
 class HostThread {
  public:
   HostThread();

@@ -1,6 +1,6 @@
-// What Python has of trireme: operators of the namespace `trireme`, which python/trireme/attention.py
-// loads. torch calls them without the interpreter's lock. Every argument may be wrong, and what is
-// wrong is a ValueError.
+// What Python has of trireme: operators of the namespace `trireme`, which
+// python/trireme/attention.py loads. torch calls them without the interpreter's lock. Every
+// argument may be wrong, and what is wrong is a ValueError.
 //
 // Ranks that share a sequence are named by two process groups, `ring` and `ulysses`, as c10d's
 // functional collectives name theirs; "" is a group of one. `starts` [n+1] are the offsets
