@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/version.h"
 #include "cli/ending.h"
 #include "cli/verbs.h"
 #include "dist/launch.h"
@@ -32,14 +33,23 @@ const std::vector<VerbEntry>& verbs() {
 }
 
 int usage(std::FILE* stream) {
-  fmt::print(stream, "usage: trireme VERB [options]   (trireme VERB --help lists them)\n\n");
+  fmt::print(stream,
+             "usage: trireme VERB [options]   (trireme VERB --help lists them)\n"
+             "       trireme --version\n\n");
   for (const VerbEntry& verb : verbs()) fmt::print(stream, "  {:<10} {}\n", verb.name, verb.help);
   return stream == stdout ? 0 : 2;
+}
+
+int print_version() {
+  fmt::print("trireme {} (commit {}, CUDA {}, torch {})\n", trireme::version(), trireme::commit(),
+             trireme::cuda_architectures(), trireme::torch_version());
+  return 0;
 }
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) return usage(stderr);
   if (arguments[0] == "--help" || arguments[0] == "-h") return usage(stdout);
+  if (arguments[0] == "--version") return print_version();
   std::vector<std::string> names;
   for (const VerbEntry& verb : verbs()) {
     if (verb.name == arguments[0]) {

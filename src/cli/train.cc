@@ -9,6 +9,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "base/version.h"
 #include "cli/prepare.h"
 #include "cli/ranks.h"
 #include "cli/verbs.h"
@@ -93,6 +94,7 @@ Json run_json(const config::RunConfig& run, const engine::ModelFolder& model,
               const engine::TrainingSamples& samples,
               const std::optional<config::DeepSpeed>& deepspeed, const Ranks& ranks) {
   Json json = {
+      {"trireme", {{"version", version()}, {"commit", commit()}}},
       {"options", config::to_json(run, config::kTrain)},
       {"model",
        {{"family", config::family_name(model.spec.family)},
