@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/openmp.h"
 #include "base/version.h"
 #include "cli/ending.h"
 #include "cli/verbs.h"
@@ -70,6 +71,10 @@ std::string speaker() {
     return "";  // what the launcher says of ranks is the mistake
   }
 }
+
+// What runs before the constructors of libraries.
+using Start = void (*)(int, char**, char**);
+[[gnu::section(".preinit_array"), gnu::used]] const Start start = trireme::shorten_openmp_spins;
 
 }  // namespace
 
