@@ -62,7 +62,7 @@ def waiting(path=binary(), **variables):
 
 
 def test_threads_spin_shortly():
-    assert waiting() == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+    assert waiting() == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
 
 
 @pytest.mark.parametrize("variables, expected", [
