@@ -78,9 +78,9 @@ endif()
 message(STATUS "CUDA: ${TRIREME_HAS_CUDA}")
 
 # Where programs look for these libraries, in this order: in lib/ beside bin/, for who brings them along; where they are
-# now; and, if they are an environment's, where they lie in the environment that bin/ is of, so that one with trireme in it
-# can be moved. The latter comes last: another environment may have another torch. Built and installed programs are the
-# same, for what CMake fills a shorter list up with means the current folder.
+# now; and, if they are an environment's, where they lie in the environment that bin/ is of, so that one with trireme in
+# it can be moved. The latter comes last: another environment may have another torch. Built and installed programs are
+# the same, for what CMake fills a shorter list up with means the current folder.
 set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 set(CMAKE_INSTALL_RPATH $ORIGIN/../lib ${RUN_TIME_LIBRARIES})
 foreach(dir IN LISTS RUN_TIME_LIBRARIES)

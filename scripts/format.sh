@@ -11,7 +11,7 @@ if ! command -v clang-format >/dev/null 2>&1; then
   exit 77  # what ctest takes for skipped
 fi
 # shellcheck disable=SC2086  # the action is two words
-find src cmake tests '(' -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' ')' -exec clang-format $action {} + || {
+find src cmake scripts tests '(' -name '*.h' -o -name '*.cc' -o -name '*.cu*' ')' -exec clang-format $action {} + || {
   echo "format: run ./dev fmt (14 to 18 agree; this is $(clang-format --version))"
   exit 1
 }

@@ -10,8 +10,8 @@ const char* version();
 // an archive of the repository said it. Changes that were not committed do not show.
 const char* commit();
 
-// What it was built with: the CUDA architectures of its kernels ("90a") or "no", and torch's
-// version ("2.11").
+// What it was built with: the CUDA architectures of its kernels ("90a") and torch's version
+// ("2.11"), or "no".
 const char* cuda_architectures();
 const char* torch_version();
 
