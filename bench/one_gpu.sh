@@ -7,6 +7,7 @@
 #
 # Needs build/bin/trireme (or $TRIREME) built for CUDA, and a python3 with torch, transformers, peft and liger-kernel.
 # Each line of the results is one process: its JSON, or what made it end.
+# shellcheck disable=SC2086,SC1003  # lists of options are split into words; a backslash, not an escape
 set -u
 here=$(dirname "$0")
 trireme=${TRIREME:-$here/../build/bin/trireme}

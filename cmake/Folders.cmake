@@ -13,6 +13,8 @@ function(trireme_precompile target torch)
   endif()
 endfunction()
 
+add_custom_target(unit_tests)  # all that runs without a GPU and without Python; ctest's label `unit`
+
 # trireme_folder(NAME [TORCH] LINK targets...): a static library of src/NAME, one test program of its *_test.cc, and one
 # of its *_gpu_test.cc, which ctest skips where there is no GPU.
 # Headers that most files need are precompiled once for all folders with torch and once for those without: by the first
@@ -49,6 +51,8 @@ function(trireme_folder name)
     target_link_libraries(${name}_test PRIVATE ${name} GTest::gtest GTest::gtest_main)
     trireme_precompile(${name}_test ${ARG_TORCH})
     add_test(NAME ${name} COMMAND ${name}_test)
+    set_tests_properties(${name} PROPERTIES LABELS unit)
+    add_dependencies(unit_tests ${name}_test)
   endif()
   if(TRIREME_TESTS AND gpu_tests)
     add_executable(${name}_gpu_test ${gpu_tests} ${CMAKE_SOURCE_DIR}/tests/gpu_main.cc)

@@ -6,9 +6,10 @@
 set(FIND_TORCH [[
 import importlib.util, os, sys, sysconfig
 sys.path.append(sysconfig.get_path("platlib"))
-print(os.path.dirname(importlib.util.find_spec("torch").origin))]])
+print(sys.prefix, os.path.dirname(importlib.util.find_spec("torch").origin), sep=";")]])
 execute_process(COMMAND ${TRIREME_PYTHON} -c "${FIND_TORCH}"
-                OUTPUT_VARIABLE TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+                OUTPUT_VARIABLE FOUND_TORCH OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+list(POP_FRONT FOUND_TORCH PYTHON_PREFIX TORCH_ROOT)
 if(NOT TORCH_ROOT OR NOT EXISTS ${TORCH_ROOT}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "no torch wheel found through ${TRIREME_PYTHON}: run ./dev build, which installs one, or set "
                       "TRIREME_PYTHON to a Python that has torch >= 2.11 (for pip: pip install torch first, and if that is "
@@ -16,11 +17,12 @@ if(NOT TORCH_ROOT OR NOT EXISTS ${TORCH_ROOT}/lib/libtorch_cpu.so)
 endif()
 file(READ ${TORCH_ROOT}/version.py TORCH_VERSION_TEXT)
 string(REGEX MATCH "__version__ = '([0-9]+\\.[0-9]+)" _ ${TORCH_VERSION_TEXT})
-if(CMAKE_MATCH_1 VERSION_LESS 2.11)
-  message(FATAL_ERROR "torch ${CMAKE_MATCH_1} at ${TORCH_ROOT} is too old: trireme needs 2.11 or later")
+set(TORCH_VERSION ${CMAKE_MATCH_1})
+if(TORCH_VERSION VERSION_LESS 2.11)
+  message(FATAL_ERROR "torch ${TORCH_VERSION} at ${TORCH_ROOT} is too old: trireme needs 2.11 or later")
 endif()
 get_filename_component(SITE_PACKAGES ${TORCH_ROOT} DIRECTORY)
-message(STATUS "torch ${CMAKE_MATCH_1}: ${TORCH_ROOT}")
+message(STATUS "torch ${TORCH_VERSION}: ${TORCH_ROOT}")
 
 find_package(Threads REQUIRED)
 add_library(torch_cpu INTERFACE)
@@ -32,7 +34,8 @@ set(NVIDIA_RPATH_LINK "")
 foreach(dir IN LISTS NVIDIA_LIBRARY_DIRS)
   list(APPEND NVIDIA_RPATH_LINK "-Wl,-rpath-link,${dir}")
 endforeach()
-target_link_options(torch_cpu INTERFACE -L${TORCH_ROOT}/lib -Wl,-rpath,${TORCH_ROOT}/lib ${NVIDIA_RPATH_LINK})
+target_link_options(torch_cpu INTERFACE -L${TORCH_ROOT}/lib ${NVIDIA_RPATH_LINK})
+set(RUN_TIME_LIBRARIES ${TORCH_ROOT}/lib)  # folders of what a program loads
 target_link_libraries(torch_cpu INTERFACE -Wl,--push-state,--no-as-needed,-ltorch_cpu,-lc10,--pop-state Threads::Threads)
 # One OpenMP in a process: the wheel's own; where it brings none, the compiler's, as torch itself then does.
 file(GLOB OPENMP_LIBRARY ${TORCH_ROOT}/lib/libgomp*.so*)
@@ -69,6 +72,20 @@ if(TRIREME_HAS_CUDA)
   target_link_options(torch_cpu INTERFACE -L${SITE_PACKAGES}/nvidia/cu13/lib)
   target_include_directories(torch_cpu SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(torch_cpu INTERFACE
-    -Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state -l:libcudart.so.13 -l:libcublasLt.so.13 -Wl,-rpath,${SITE_PACKAGES}/nvidia/cu13/lib)
+    -Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state -l:libcudart.so.13 -l:libcublasLt.so.13)
+  list(APPEND RUN_TIME_LIBRARIES ${SITE_PACKAGES}/nvidia/cu13/lib)
 endif()
 message(STATUS "CUDA: ${TRIREME_HAS_CUDA}")
+
+# Where programs look for these libraries, in this order: in lib/ beside bin/, for who brings them along; where they are
+# now; and, if they are an environment's, where they lie in the environment that bin/ is of, so that one with trireme in
+# it can be moved. The latter comes last: another environment may have another torch. Built and installed programs are
+# the same, for what CMake fills a shorter list up with means the current folder.
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
+set(CMAKE_INSTALL_RPATH $ORIGIN/../lib ${RUN_TIME_LIBRARIES})
+foreach(dir IN LISTS RUN_TIME_LIBRARIES)
+  file(RELATIVE_PATH relative ${PYTHON_PREFIX} ${dir})
+  if(NOT relative MATCHES "^\\.\\.")
+    list(APPEND CMAKE_INSTALL_RPATH $ORIGIN/../${relative})
+  endif()
+endforeach()

@@ -1,5 +1,6 @@
-// The one copy of fmt's implementation (its own src/format.cc, which the distributions' packages have only as a shared
-// library): header-only mode would compile it again in every file, five seconds each.
+// The one copy of fmt's implementation (its own src/format.cc, which the distributions' packages
+// have only as a shared library): header-only mode would compile it again in every file, five
+// seconds each.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE
@@ -9,6 +10,7 @@ template FMT_API auto dragonbox::to_decimal(double x) noexcept -> dragonbox::dec
 template FMT_API auto thousands_sep_impl(locale_ref) -> thousands_sep_result<char>;
 template FMT_API auto decimal_point_impl(locale_ref) -> char;
 template FMT_API void buffer<char>::append(const char*, const char*);
-template FMT_API void vformat_to(buffer<char>&, string_view, basic_format_args<FMT_BUFFER_CONTEXT(char)>, locale_ref);
+template FMT_API void vformat_to(buffer<char>&, string_view,
+                                 basic_format_args<FMT_BUFFER_CONTEXT(char)>, locale_ref);
 }  // namespace detail
 FMT_END_NAMESPACE

@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/openmp.h"
+#include "base/version.h"
 #include "cli/ending.h"
 #include "config/launch.h"
 #include "verb_table.h"
@@ -14,7 +16,9 @@ namespace {
 using trireme::VerbEntry;
 
 int usage(std::FILE* stream) {
-  fmt::print(stream, "usage: trireme VERB [options]   (trireme VERB --help lists them)\n\n");
+  fmt::print(stream,
+             "usage: trireme VERB [options]   (trireme VERB --help lists them)\n"
+             "       trireme --version\n\n");
   for (const VerbEntry& verb : trireme::verb_table()) {
     fmt::print(stream, "  {:<10} {}\n", verb.name, verb.help);
   }
@@ -22,9 +26,16 @@ int usage(std::FILE* stream) {
   return stream == stdout ? 0 : 2;
 }
 
+int print_version() {
+  fmt::print("trireme {} (commit {}, CUDA {}, torch {})\n", trireme::version(), trireme::commit(),
+             trireme::cuda_architectures(), trireme::torch_version());
+  return 0;
+}
+
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) return usage(stderr);
   if (arguments[0] == "--help" || arguments[0] == "-h") return usage(stdout);
+  if (arguments[0] == "--version") return print_version();
   std::vector<std::string> names;
   for (const VerbEntry& verb : trireme::verb_table()) {
     if (verb.name == arguments[0]) {
@@ -45,6 +56,10 @@ std::string speaker() {
     return "";  // what the launcher says of ranks is the mistake
   }
 }
+
+// What runs before the constructors of libraries.
+using Start = void (*)(int, char**, char**);
+[[gnu::section(".preinit_array"), gnu::used]] const Start start = trireme::shorten_openmp_spins;
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <set>
 
+#include "base/env.h"
 #include "base/error.h"
 #include "base/host_memory.h"
 #include "base/nearest.h"
@@ -20,6 +21,16 @@ TEST(Units, BytesAndDurations) {
   EXPECT_EQ(format_duration(0.84), "0.8 s");
   EXPECT_EQ(format_duration(200), "3 min 20 s");
   EXPECT_EQ(format_duration(7500), "2 h 5 min");
+}
+
+TEST(Env, OfAnEnvironmentThatIsGiven) {
+  std::string entries[] = {"NAME_LONGER=1", "EMPTY=", "NAME=a=b", "NAME=2"};
+  std::vector<char*> envp;
+  for (std::string& entry : entries) envp.push_back(entry.data());
+  envp.push_back(nullptr);
+  EXPECT_EQ(env("NAME", envp.data()), "a=b");  // the first, as getenv does
+  EXPECT_EQ(env("EMPTY", envp.data()), std::nullopt);
+  EXPECT_EQ(env("LONGER", envp.data()), std::nullopt);
 }
 
 TEST(Nearest, SuggestsOnlyWhatIsNear) {

@@ -1,6 +1,8 @@
 // Batch, precision, optimizer and schedule; finding keys.
 #include "config/deepspeed_keys.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/nearest.h"

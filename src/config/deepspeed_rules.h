@@ -45,9 +45,9 @@ class DeepSpeedRules {
   void no_effect(const GivenKey& key, std::string_view text);
 
   // Gives an option its value; a UserError where the option was given and differs.
-  void assign(const GivenKey& key, std::string_view option, const std::string& text);
+  void assign(const GivenKey& key, std::string_view name, const std::string& text);
   // The same, and the key is done.
-  void set(const GivenKey& key, std::string_view option, const std::string& text);
+  void set(const GivenKey& key, std::string_view name, const std::string& text);
   // whole / part, which must be a whole number.
   void assign_quotient(const GivenKey& train, std::string_view option, int64_t whole, int64_t part);
 

@@ -11,6 +11,6 @@ namespace trireme::config {
 // other character on its line and in its column: parse_json reads the result, and its positions are
 // those of the file. What hjson allows beyond that (keys and strings without quotes) is left for
 // parse_json to refuse.
-std::string without_hjson(std::string_view text);
+std::string without_hjson(std::string_view original);
 
 }  // namespace trireme::config

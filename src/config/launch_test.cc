@@ -106,9 +106,8 @@ TEST_F(Launched, WhatIsMissingOrNoNumberIsNamed) {
             "WORLD_SIZE=two: a number from 1 to 1048576 is expected");
   EXPECT_EQ(error({{"MASTER_PORT", "70000"}}),
             "MASTER_PORT=70000: a number from 1 to 65535 is expected");
-  EXPECT_EQ(user_error([] {
-              read({{"WORLD_SIZE", "2"}});
-            }),
+  const std::map<std::string, std::string> rankless = {{"WORLD_SIZE", "2"}};
+  EXPECT_EQ(user_error([&] { read(rankless); }),
             "WORLD_SIZE is set, but RANK is not: start with torchrun or srun, or set both");
 }
 

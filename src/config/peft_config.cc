@@ -207,7 +207,7 @@ class AdapterReader {
 std::span<const std::string> peft_fields() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> list;
-    for (const Field& field : kFields) list.push_back(field.name);
+    for (const Field& field : kFields) list.emplace_back(field.name);
     return list;
   }();
   return names;

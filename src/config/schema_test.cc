@@ -323,9 +323,8 @@ TEST(CommandLine, Lora) {
   EXPECT_EQ(lora_of(run)->scale(), 2);
   EXPECT_EQ(lora_of(parse(kTrain, {"--use_lora"}))->target_modules,
             (std::vector<std::string>{"q_proj", "v_proj"}));  // PEFT's default, as r and alpha 8
-  EXPECT_EQ(error_of([] {
-              lora_of(parse(kTrain, {"--use_lora", "--target_modules", " ,"}));
-            }),
+  const RunConfig nameless = parse(kTrain, {"--use_lora", "--target_modules", " ,"});
+  EXPECT_EQ(error_of([&] { lora_of(nameless); }),
             "--target_modules: no name in it: give some, as q_proj,v_proj, or all-linear");
   EXPECT_EQ(error_of_flags({"--lora_r", "16"}),
             "--lora_r: without effect, since LoRA is off: give --use_lora too, or leave it out");

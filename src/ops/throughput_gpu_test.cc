@@ -122,10 +122,11 @@ TEST_F(Throughput, AdamW) {
                    divisor = at::ones({}, param.options());
   at::Tensor v = at::zeros({kFlat}, param.options());
   at::Tensor weight = at::empty({kFlat}, param.options().dtype(at::kBFloat16));
-  row("adamw_", kFlat * 28, [&] { adamw_(param, grad, {m, v}, {.learning_rate = 1e-4}, divisor); });
-  row("adamw_ with bf16 weight", kFlat * 30, [&] {
-    adamw_(param, grad, {m, v}, {.learning_rate = 1e-4}, divisor, weight);
-  });
+  const Moments moments{m, v};
+  const AdamWStep options{.learning_rate = 1e-4};
+  row("adamw_", kFlat * 28, [&] { adamw_(param, grad, moments, options, divisor); });
+  row("adamw_ with bf16 weight", kFlat * 30,
+      [&] { adamw_(param, grad, moments, options, divisor, weight); });
   row("sum_of_squares", kFlat * 4, [&] { sum_of_squares(param); });
 }
 
@@ -170,12 +171,10 @@ TEST_F(Throughput, Merge) {
   const AttentionPart part{x, lse.clone(), 0}, gradient{x, {}, 0};
   const int64_t pass = x.numel() * 2;
   row("merge_attention, 1 part", 5 * pass, [&] { merge_attention(sum, lse, {part}, at::kFloat); });
-  row("merge_attention, 4 parts", 8 * pass, [&] {
-    merge_attention(sum, lse, {part, part, part, part}, at::kFloat);
-  });
-  row("merge_attention, bf16, 4 parts", 6 * pass, [&] {
-    merge_attention(base, lse, {part, part, part, part}, at::kBFloat16);
-  });
+  const std::vector four = {part, part, part, part};
+  row("merge_attention, 4 parts", 8 * pass, [&] { merge_attention(sum, lse, four, at::kFloat); });
+  row("merge_attention, bf16, 4 parts", 6 * pass,
+      [&] { merge_attention(base, lse, four, at::kBFloat16); });
   row("add_parts, 1 part", 5 * pass, [&] { add_parts(sum, {gradient}, at::kFloat); });
   row("add_parts, 2 parts", 6 * pass, [&] { add_parts(sum, {gradient, gradient}, at::kFloat); });
 }

@@ -9,6 +9,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "base/version.h"
 #include "config/deepspeed.h"
 #include "data/chat_template.h"
 #include "data/review.h"
@@ -94,6 +95,7 @@ Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
               const train::TrainingSamples& samples,
               const std::optional<config::DeepSpeed>& deepspeed, const Ranks& ranks) {
   Json json = {
+      {"trireme", {{"version", version()}, {"commit", commit()}}},
       {"options", config::to_json(run, config::kTrain)},
       {"model",
        {{"family", config::family_name(model.spec.family)},

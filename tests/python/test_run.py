@@ -97,6 +97,8 @@ def test_another_tokenizer_folder_goes_into_the_output(tmp_path, data):
 
 def test_run_json_has_every_option_as_it_was_used(model, finished):
     record = json.loads((finished / "run.json").read_text())
+    version, commit = re.match(r"trireme (\S+) \(commit (\w+)", run("--version").stdout).groups()
+    assert record["trireme"] == {"version": version, "commit": commit}
     flags = re.findall(r"^  --(\w+)", run("train", "--help").stdout, flags=re.MULTILINE)
     assert len(flags) > 50 and set(record["options"]) >= set(flags)
     used = {"model": str(model), "max_epochs": 1, "save_steps": 3, "learning_rate": 1e-3, "packing": False,

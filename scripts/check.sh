@@ -1,0 +1,52 @@
+# shellcheck shell=sh disable=SC2086,SC2154  # lists are split into words; APT and PYTHON are of ../dev
+# ./dev check, a part of ../dev: what takes long, or looks at the sources instead of results.
+CHECKS="format shell layers notorch install tidy asan"
+CHECK_APT="clang-format clang-tidy shellcheck"
+
+check() {  # parts...
+  [ $# -gt 0 ] || set -- $CHECKS
+  for part in "$@"; do
+    case " $CHECKS " in *" $part "*) ;; *) die "check knows: $CHECKS" ;; esac
+  done
+  install_packages $APT $CHECK_APT
+  python_for reference
+  for part in "$@"; do
+    say "check: $part"
+    "check_$part"
+  done
+  say "checked: $*"
+}
+
+check_format() { scripts/format.sh --check; }
+
+check_shell() { git ls-files dev .ci/run '*.sh' | xargs shellcheck; }
+
+check_layers() { "$PYTHON" tests/layers_test.py; }
+
+# The build without torch, for which no wheel is looked for, and its tests.
+check_notorch() {
+  build notorch all
+  ctest --preset notorch --output-on-failure -j "$(nproc)"
+  build-notorch/bin/trireme data --data_file sample/DMSC_sample.csv --tokenizer sample/tokenizer >/dev/null
+  [ "$(printf '"好看"\n' | build-notorch/bin/trireme tokenize --tokenizer sample/tokenizer |
+    build-notorch/bin/trireme tokenize --tokenizer sample/tokenizer --decode true)" = '"好看"' ]
+}
+
+# The tests that carry ctest's label `check`.
+check_install() {
+  build release trireme
+  ctest --test-dir build --output-on-failure -L check
+}
+
+# The folders without torch, whose headers clang-tidy reads in seconds and without a build.
+check_tidy() {
+  folders=$(sed -n 's/^ *trireme_folder(\([a-z]*\) *LINK.*/\1/p' CMakeLists.txt)
+  for folder in $folders; do git ls-files "src/$folder/*.cc"; done | grep -v '_test\.cc$' |
+    xargs -P "$(nproc)" -n 4 scripts/tidy.sh
+}
+
+# Unit tests with the address and undefined-behaviour sanitizers, ranks as threads included.
+check_asan() {
+  build asan unit_tests
+  ctest --preset asan --output-on-failure -j "$(nproc)"
+}
