@@ -1,7 +1,11 @@
 """Training on several ranks, processes that meet over Gloo, against one: losses, norms, weights, and what is written.
 
-Losses within 1e-5, norms within 1e-4: fp32 sums in another order, which Adam enlarges step by step. Weights within 1e-3
-of what training changed: an element that hardly has a gradient gets a step of Adam's size all the same.
+Ranks sum in fp32 in another order, which leaves about 1e-8 in an element of a gradient whose norm is clipped to 1. Adam
+with its usual epsilon divides by the gradient's own size: an element whose true gradient is zero then takes whole steps in
+the direction of its rounding. ADAM's epsilon is 1e-4, a twentieth of the root mean square of these gradients: most steps are
+Adam's all the same, and rounding moves a weight by 1e-4 of a step at most. So losses and norms are compared to 1e-5, and
+each weight to 1e-4 of what training changed in its tensor. Measured: 6e-7, 4e-7 and 1e-5, which is the rounding of weights
+of size 1 that move by 0.01. A gradient that is 1 % too large shows in all three.
 """
 import json
 import os
@@ -22,9 +26,9 @@ from test_run import USERS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEEPSPEED = ROOT / "tests" / "data" / "deepspeed"
+ADAM = ("--learning_rate", 1e-3, "--adam_epsilon", 1e-4)
 # 15 training samples and 5 validation samples; 8 steps an epoch, the last with one sample.
-STEPS = ("--val_ratio", 0.25, "--packing", "off", "--logging_steps", 1, "--learning_rate", 1e-3, "--save_steps", 3,
-         "--max_epochs", 2)
+STEPS = ("--val_ratio", 0.25, "--packing", "off", "--logging_steps", 1, "--save_steps", 3, "--max_epochs", 2, *ADAM)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def weights(folder):
 def assert_same_training(one, many, start=None):
     for ours, theirs in zip(metrics(many), metrics(one), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
         assert (ours["tokens"], ours["learning_rate"]) == (theirs["tokens"], theirs["learning_rate"])
     for ours, theirs in zip(evaluations(many), evaluations(one), strict=True):
         assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], rel=1e-5)
@@ -85,7 +89,7 @@ def assert_same_training(one, many, start=None):
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
             change = tensor - before.get(name, torch.zeros_like(tensor))
-            assert (found[name] - tensor).norm() <= 1e-3 * change.norm() + 1e-9, f"{place.name}: {name}"
+            assert (found[name] - tensor).norm() <= 1e-4 * change.norm() + 1e-9, f"{place.name}: {name}"
 
 
 def twice(models, data, tmp_path, kind, ranks, one_rank, each_rank, *options):
@@ -134,7 +138,7 @@ def test_ranks_that_share_each_sequence_as_a_ring(tmp_path, models, data, kind, 
 
 def test_a_length_of_a_million_tokens(tmp_path, models, data):
     """Every sample is in one batch, and a ring of two has parts of it; bench/million_tokens.py fills one."""
-    options = ("--max_length", 1 << 20, "--packing", "on", "--max_steps", 1, "--val_ratio", 0, "--logging_steps", 1)
+    options = ("--max_length", 1 << 20, "--packing", "on", "--max_steps", 1, "--val_ratio", 0, "--logging_steps", 1, *ADAM)
     train(models("qwen3"), data, tmp_path / "one", *options)
     train_on(2, models("qwen3"), data, tmp_path / "many", *options, "--sequence_parallel_size", 2,
              "--sequence_parallel_type", "ring")
