@@ -78,7 +78,7 @@ void attention_rates(const device::Machine& machine, const ModelSpec& s,
   const at::Tensor q = random(machine, {tokens, s.heads, s.head_dim});
   const at::Tensor k = random(machine, {tokens, s.kv_heads, s.head_dim});
   const at::Tensor v = random(machine, {tokens, s.kv_heads, s.head_dim});
-  const double flops = plan::attention_flops(s, documents);
+  const double flops = plan::attention_flops(s, plan::Workload::of(documents));
   const at::Tensor dout = random(machine, {tokens, s.heads, s.head_dim});
   const attention::AttentionOutput out = attention.forward(q, k, v);
   rates.attention_forward = flops / time_call(machine, [&] { attention.forward(q, k, v); });

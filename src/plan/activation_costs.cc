@@ -4,22 +4,15 @@
 
 #include "base/host_memory.h"
 #include "layout/exchange.h"
+#include "plan/step_cost.h"
 
 namespace trireme::plan {
 namespace {
 
 using config::ModelSpec;
 
-constexpr double kGemm = kReferenceRates.products, kAttention = kReferenceRates.attention_forward;
-constexpr double kBytes = kReferenceRates.bytes, kLink = kReferenceRates.link;
 // Rows that a product loses at the edge of a tile: waves that do not fill the device.
 constexpr double kEdgeRows = 64;
-
-// Multiply-adds per token of a layer's forward products.
-double layer_products(const ModelSpec& s, int64_t layer) {
-  return static_cast<double>(s.hidden) *
-         (static_cast<double>(2 * s.q_dim() + 2 * s.kv_dim()) + 3 * mlp_width(s, layer));
-}
 
 // Bytes of a layer's weights: of all experts.
 double layer_weights(const ModelSpec& s, int64_t layer) {
@@ -85,6 +78,11 @@ LayerBytes layer_bytes(const ModelSpec& spec, int64_t layer, int64_t element) {
   return bytes;
 }
 
+LayerCost cost_of(const ActivationRequest& r, int64_t layer) {
+  const Workload load = Workload::dearest(r.tokens * r.shared(), r.longest, r.shared());
+  return layer_cost(r.model->spec, layer, load, r.format);
+}
+
 // Bytes per token and seconds of each intermediate of one layer.
 struct LayerKeepable {
   bool Keep::*flag;
@@ -93,25 +91,17 @@ struct LayerKeepable {
 };
 
 std::vector<LayerKeepable> layer_keepables(const ActivationRequest& r, int64_t layer) {
-  const ModelSpec& s = r.model->spec;
-  const auto tokens = static_cast<double>(r.tokens);
-  const auto hidden = static_cast<double>(s.hidden), qd = static_cast<double>(s.q_dim());
-  const auto kvd = static_cast<double>(s.kv_dim());
-  const LayerBytes bytes = layer_bytes(s, layer, bytes_of(r.format));
-  return {{&Keep::attention, bytes.attention, attention_seconds(r)},
-          {&Keep::qkv, bytes.qkv, 2 * tokens * hidden * (qd + 2 * kvd) / kGemm},
-          // Read and written once, at the memory's rate.
-          {&Keep::heads, bytes.heads, 2 * tokens * static_cast<double>(bytes.heads) / kBytes},
-          {&Keep::mid, bytes.mid, 2 * tokens * hidden * qd / kGemm},
-          {&Keep::mlp, bytes.mlp, 4 * tokens * hidden * mlp_width(s, layer) / kGemm}};
+  const LayerBytes bytes = layer_bytes(r.model->spec, layer, bytes_of(r.format));
+  const LayerCost cost = cost_of(r, layer);
+  const auto seconds = [&](const StepCost& part) { return seconds_at(part, r.hardware.rates); };
+  return {{&Keep::attention, bytes.attention, seconds(cost.attention)},
+          {&Keep::qkv, bytes.qkv, seconds(cost.qkv)},
+          {&Keep::heads, bytes.heads, seconds(cost.heads)},
+          {&Keep::mid, bytes.mid, seconds(cost.mid)},
+          {&Keep::mlp, bytes.mlp, seconds(cost.gate_up)}};
 }
 
 }  // namespace
-
-double mlp_width(const ModelSpec& s, int64_t layer) {
-  return static_cast<double>(s.sparse(layer) ? s.moe->experts_per_token * s.moe->intermediate
-                                             : s.intermediate);
-}
 
 int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& keep, Tiles tiles) {
   const ModelSpec& s = r.model->spec;
@@ -201,27 +191,22 @@ SavedBytes saved_bytes(const ActivationRequest& r, int64_t layer, Tiles tiles) {
   return bytes;
 }
 
-double attention_seconds(const ActivationRequest& r) {
-  // Causal: half of the square, two products.
-  return 2 * static_cast<double>(r.tokens) * static_cast<double>(r.longest) *
-         static_cast<double>(r.model->spec.q_dim()) / kAttention;
-}
-
 double forward_seconds(const ActivationRequest& r, int64_t layer) {
-  return 2 * static_cast<double>(r.tokens) * layer_products(r.model->spec, layer) / kGemm +
-         attention_seconds(r);
+  return seconds_at(cost_of(r, layer).forward(), r.hardware.rates);
 }
 
 double copy_seconds(const ActivationRequest& r, int64_t layer, int64_t bytes) {
-  const double forward = forward_seconds(r, layer);
-  const double copy = static_cast<double>(bytes) / kLink;
-  return std::max(0.0, copy - forward) + std::max(0.0, copy - 2 * forward) +
-         2 * static_cast<double>(bytes) / kBytes;
+  const Rates& rates = r.hardware.rates;
+  const double backward =
+      seconds_at(cost_of(r, layer).backward(!r.model->adapters.has_value()), rates);
+  const double copy = static_cast<double>(bytes) / rates.link;
+  return std::max(0.0, copy - forward_seconds(r, layer)) + std::max(0.0, copy - backward) +
+         2 * static_cast<double>(bytes) / rates.bytes;
 }
 
 double tile_seconds(const ActivationRequest& r, Tiles tiles) {
   const ModelSpec& s = r.model->spec;
-  const auto tokens = static_cast<double>(r.tokens);
+  const Rates& rates = r.hardware.rates;
   const bool trained = r.training && !r.model->adapters;
   const auto count = [&](int64_t tile) {
     return static_cast<double>((r.tokens + tile - 1) / tile);
@@ -229,12 +214,15 @@ double tile_seconds(const ActivationRequest& r, Tiles tiles) {
   const auto lost = [&](int64_t tile) { return kEdgeRows / static_cast<double>(tile); };
   double seconds = 0;
   for (int64_t i = 0; i < s.layers; ++i) {
-    seconds += 4 * tokens * layer_products(s, i) / kGemm * lost(std::min(r.tokens, tiles.rows));
-    if (trained) seconds += (count(tiles.rows) - 1) * layer_weights(s, i) * 8 / kBytes;
+    StepCost products = cost_of(r, i).forward();  // and once more in backward
+    products.attention_forward = products.bytes = 0;
+    seconds += 2 * seconds_at(products, rates) * lost(std::min(r.tokens, tiles.rows));
+    if (trained) seconds += (count(tiles.rows) - 1) * layer_weights(s, i) * 8 / rates.bytes;
   }
   const double head = static_cast<double>(s.vocab) * static_cast<double>(s.hidden);
-  seconds += 4 * tokens * head / kGemm * lost(std::min(r.tokens, tiles.loss));
-  if (trained) seconds += (count(tiles.loss) - 1) * head * 8 / kBytes;
+  const StepCost of_head{.products = 4 * static_cast<double>(r.tokens) * head};
+  seconds += seconds_at(of_head, rates) * lost(std::min(r.tokens, tiles.loss));
+  if (trained) seconds += (count(tiles.loss) - 1) * head * 8 / rates.bytes;
   return seconds;
 }
 

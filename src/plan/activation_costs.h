@@ -1,6 +1,6 @@
 // What a plan of activations costs: bytes of each tensor that is saved, kept or lives for a moment,
-// and the seconds that are lost to computing again, to tiles and to copies. Arithmetic on the
-// model's sizes; the search over it is in activations.cc.
+// and the seconds that are lost to recomputing, to tiles and to copies, by the time model of
+// step_cost.h. The search over it is in activations.cc.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,6 @@
 #include "plan/activations.h"
 
 namespace trireme::plan {
-
-// The width that a token passes in `layer`'s feed-forward half: that of a dense MLP, or of
-// its chosen experts together.
-double mlp_width(const config::ModelSpec& spec, int64_t layer);
 
 // Bytes that live at once at the widest moment outside of what is saved and kept, for given tiles.
 int64_t workspace_bytes(const ActivationRequest& request, const std::vector<Keep>& keep,
@@ -40,9 +36,8 @@ struct SavedBytes {
 };
 SavedBytes saved_bytes(const ActivationRequest& request, int64_t layer, Tiles tiles);
 
-// Seconds of a layer's forward pass, and of its attention alone.
+// Seconds of a layer's forward pass.
 double forward_seconds(const ActivationRequest& request, int64_t layer);
-double attention_seconds(const ActivationRequest& request);
 
 // Seconds lost by bringing `bytes` of a layer to the host and back: what its own forward and
 // backward do not hide, and the bandwidth of the device's memory that the copies take from its

@@ -6,6 +6,7 @@
 
 #include "config/shapes.h"
 #include "plan/activation_costs.h"
+#include "plan/step_cost.h"
 
 namespace trireme::plan {
 namespace {
@@ -55,6 +56,20 @@ TEST_P(OffloadPlanTest, NothingGoesToTheHostWhereEverythingFits) {
   EXPECT_EQ(plan->host, 0);
   EXPECT_EQ(plan->staging, 0);
   EXPECT_EQ(on_host(*plan, &SavedResidence::input), 0);
+}
+
+// The search loses to recomputing what the bound of the benchmark counts for it: one time model.
+TEST_P(OffloadPlanTest, RecomputingCostsTheSearchWhatItCostsTheBound) {
+  for (const int64_t checkpoints : {0, 5}) {
+    ActivationRequest r = request(32768);
+    r.keep = config::Keeping::kNone;
+    r.number_checkpoints = checkpoints;
+    const auto plan = plan_activations(r, kPlenty);
+    const StepCost cost = recompute_cost(r.model->spec, Workload::of({r.tokens}), r.format,
+                                         plan->keep, plan->segments.back());
+    EXPECT_NEAR(plan->seconds - tile_seconds(r, plan->tiles), seconds_at(cost, kReferenceRates),
+                1e-9 * plan->seconds);
+  }
 }
 
 TEST_P(OffloadPlanTest, EarlyLayersGoFirstAndTheBudgetIsKept) {

@@ -22,7 +22,7 @@ layout::Model small_model() {
 }
 
 TEST(StepCost, CountsProductsAndCausalAttention) {
-  const StepCost cost = model_cost(small_model(), {10, 4}, 9);
+  const StepCost cost = model_cost(small_model(), Workload::of({10, 4}), 9);
   // 14 tokens: q 12, k 6, v 6, o 12 wide and gate, up, down of 5, all by 8; head of 11 by 8 on 9.
   const double forward = 2.0 * (2 * 14 * 8 * (12 + 6 + 6 + 12 + 3 * 5)) + 2.0 * 9 * 11 * 8;
   EXPECT_DOUBLE_EQ(cost.products, 3 * forward);  // and the gradients of inputs and weights
@@ -35,29 +35,41 @@ TEST(StepCost, CountsProductsAndCausalAttention) {
 
 TEST(StepCost, FrozenWeightsHaveNoGradientProducts) {
   layout::Model model = small_model();
-  const double full = model_cost(model, {10}, 10).products;
+  const double full = model_cost(model, Workload::of({10}), 10).products;
   model.adapters = layout::make_adapters(model.spec, {.rank = 1, .target_modules = {"q_proj"}});
   const double narrow = 2.0 * 10 * 2 * (8 + 12) * 3;  // of A and B, in both layers
-  EXPECT_DOUBLE_EQ(model_cost(model, {10}, 10).products, full * 2 / 3 + narrow);
+  EXPECT_DOUBLE_EQ(model_cost(model, Workload::of({10}), 10).products, full * 2 / 3 + narrow);
 }
 
 TEST(StepCost, TheOptimizersTrafficFollowsItsFormats) {
   const layout::Model model = small_model();
   const auto count = static_cast<double>(model.layout.numel());
-  EXPECT_DOUBLE_EQ(model_cost(model, {10}, 10).optimizer_bytes, 34 * count);
+  EXPECT_DOUBLE_EQ(model_cost(model, Workload::of({10}), 10).bytes, 34 * count);
   EXPECT_DOUBLE_EQ(optimizer_bytes(model.layout, false, MomentFormat::kBFloat16), 20 * count);
 }
 
 TEST(StepCost, WhatIsNotKeptIsRepeated) {
   const layout::Model model = small_model();
   const std::vector<Keep> all(2, Keep::all());
-  EXPECT_EQ(recompute_cost(model, {10}, all).products, 0);
-  EXPECT_EQ(recompute_cost(model, {10}, all).attention_forward, 0);
+  EXPECT_EQ(recompute_cost(model.spec, Workload::of({10}), NumberFormat::kBFloat16, all).products,
+            0);
+  EXPECT_EQ(recompute_cost(model.spec, Workload::of({10}), NumberFormat::kBFloat16, all)
+                .attention_forward,
+            0);
   std::vector<Keep> one = all;
   one[1].qkv = one[1].attention = false;
-  const StepCost cost = recompute_cost(model, {10}, one);
+  const StepCost cost =
+      recompute_cost(model.spec, Workload::of({10}), NumberFormat::kBFloat16, one);
   EXPECT_DOUBLE_EQ(cost.products, 2.0 * 10 * 8 * (12 + 6 + 6));
-  EXPECT_DOUBLE_EQ(cost.attention_forward, model_cost(model, {10}, 10).attention_forward / 2);
+  EXPECT_DOUBLE_EQ(cost.attention_forward,
+                   model_cost(model, Workload::of({10}), 10).attention_forward / 2);
+}
+
+TEST(Workload, TheDearestBatchHasAsManyOfTheLongestDocumentAsThereCanBe) {
+  EXPECT_EQ(Workload::dearest(10, 4, 1).squares, Workload::of({4, 4, 2}).squares);
+  const Workload half = Workload::dearest(10, 10, 2);
+  EXPECT_EQ(half.tokens, 5);
+  EXPECT_EQ(half.squares, 50);
 }
 
 TEST(Bucket, RoundsUpByAtMostASixteenthToFewLengths) {

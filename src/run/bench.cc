@@ -125,13 +125,13 @@ Json bound_json(const config::RunConfig& run, const layout::Model& model,
                 const device::Machine& machine, const plan::MemoryPlan& plan,
                 const std::vector<int64_t>& documents, int64_t trained, double seconds) {
   const plan::Rates rates = engine::measure_rates(model, machine, documents);
-  plan::StepCost keep = plan::model_cost(model, documents, trained);
-  keep.optimizer_bytes =
-      plan::optimizer_bytes(model.trained_layout(), run.master_weights, run.moments_dtype);
+  const plan::Workload load = plan::Workload::of(documents);
+  plan::StepCost keep = plan::model_cost(model, load, trained);
+  keep.bytes = plan::optimizer_bytes(model.trained_layout(), run.master_weights, run.moments_dtype);
   plan::StepCost kept = keep;
-  kept +=
-      plan::recompute_cost(model, documents, plan.execution.keep, plan.execution.segments.back());
-  const double optimizer = keep.optimizer_bytes / rates.bytes;
+  kept += plan::recompute_cost(model.spec, load, machine.format(), plan.execution.keep,
+                               plan.execution.recomputed_layers());
+  const double optimizer = keep.bytes / rates.bytes;
   const double keep_seconds = plan::seconds_at(keep, rates);
   const double kept_seconds = plan::seconds_at(kept, rates);
   const auto tokens =
