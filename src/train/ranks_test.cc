@@ -24,7 +24,8 @@ constexpr Axis kAxesUsed[] = {Axis::kData, Axis::kRing, Axis::kUlysses, Axis::kS
                               Axis::kShards};
 constexpr Axis kCounted[] = {Axis::kRing, Axis::kUlysses, Axis::kSequence, Axis::kShards};
 
-config::ModelSpec tiny(bool experts) {
+constexpr int64_t kExperts = 5;
+config::ModelSpec tiny(bool experts, int64_t experts_per_token = 2) {
   config::ModelSpec spec;
   spec.family = experts ? config::Family::kQwen3Moe : config::Family::kQwen3;
   spec.hidden = 36;
@@ -37,7 +38,8 @@ config::ModelSpec tiny(bool experts) {
   spec.qk_norm = true;
   spec.tied = !experts;
   if (experts) {
-    spec.moe = config::MoeSpec{.experts = 5, .experts_per_token = 2, .intermediate = 20};
+    spec.moe = config::MoeSpec{
+        .experts = kExperts, .experts_per_token = experts_per_token, .intermediate = 20};
     spec.sparse_layers = {true, false, true};
   }
   return spec;
@@ -105,6 +107,13 @@ plan::MemoryPlan plan_of(const layout::Model& model, bool fused, const layout::S
                             .budget = int64_t{1} << 40});
 }
 
+// Trainings are compared where rounding stays rounding. Adam divides an element by its own size:
+// with the usual epsilon, one without a true gradient takes whole steps in the direction of its
+// rounding. This epsilon is a twentieth of the root mean square of these gradients (40,000 elements,
+// a norm of 1), and their rounding is 1e-8. And tokens that train take all kExperts: of a hundred
+// thousand choices some are between logits that are equal up to rounding.
+constexpr double kEpsilon = 2e-4;
+
 // One rank's program.
 class Program {
  public:
@@ -115,6 +124,7 @@ class Program {
     run_.learning_rate = 0.01;
     run_.weight_decay = 0.1;
     run_.max_grad_norm = 1;
+    run_.adam_epsilon = kEpsilon;
     const std::vector<at::Tensor> blocks = random_blocks(model.trained_layout());
     for (int64_t b = 0; b < std::ssize(blocks); ++b) weights_.trained().fill(b, blocks[b]);
     weights_.updated();
@@ -233,16 +243,21 @@ void expect_equal(const layout::CommunicationTable& counted,
 // Ranks with sequences of their own, ranks that share one, experts.
 class Ranks : public testing::TestWithParam<std::tuple<int64_t, int64_t, bool>> {
  protected:
+  explicit Ranks(int64_t experts_per_token = 2)
+      : model_{tiny(std::get<2>(GetParam()), experts_per_token)} {}
   int64_t data() const { return std::get<0>(GetParam()); }
   int64_t ulysses() const { return std::get<1>(GetParam()); }
   int64_t micro_batches() const { return 2 * data(); }
-  layout::Model model_{tiny(std::get<2>(GetParam()))};
+  const layout::Model model_;
 
   void run(const std::function<void(const dist::Mesh&)>& body) const {
     dist::run_ranks({.data = data(), .ulysses = ulysses()}, kAxesUsed, body);
   }
 };
-class RanksThatTrain : public Ranks {};
+class RanksThatTrain : public Ranks {
+ protected:
+  RanksThatTrain() : Ranks(kExperts) {}
+};
 
 std::string ranks_name(const testing::TestParamInfo<std::tuple<int64_t, int64_t, bool>>& info) {
   const auto [data, ulysses, experts] = info.param;
@@ -284,8 +299,8 @@ TEST_P(Ranks, HaveTheGradientsOfOneWithEveryStage) {
   }
 }
 
-// Adam divides by the gradient's own size, so that what is rounding in an element that hardly has a
-// gradient is not in its weight: weights are compared by what twenty steps changed, to 1e-3.
+// Losses to 1e-5, norms to 1e-4, weights to 1e-4 of what twenty steps changed (measured: 7e-7, 6e-6
+// and 3e-6).
 TEST_P(RanksThatTrain, AsOneDoes) {
   constexpr int64_t kSteps = 20;
   const dist::Mesh alone;
@@ -301,7 +316,7 @@ TEST_P(RanksThatTrain, AsOneDoes) {
       }
       expect_equal(many.counted, many.predicted);
       for (size_t b = 0; b < start.size(); ++b) {
-        EXPECT_LT(ops::relative_error(many.blocks[b] - start[b], one.blocks[b] - start[b]), 1e-3);
+        EXPECT_LT(ops::relative_error(many.blocks[b] - start[b], one.blocks[b] - start[b]), 1e-4);
       }
     });
   }
@@ -344,7 +359,7 @@ INSTANTIATE_TEST_SUITE_P(Sequence, RingsThatTrain,
 TEST_P(RingsThatTrain, AsOneDoesAndSendWhatIsForeseen) {
   constexpr int64_t kSteps = 20;
   const auto [ring, ulysses, experts] = GetParam();
-  const layout::Model model{tiny(experts)};
+  const layout::Model model{tiny(experts, kExperts)};
   const dist::Mesh alone;
   const Program::Trained one = Program(model, alone, 0).train(kSteps, 2);
   dist::run_ranks({.ring = ring, .ulysses = ulysses}, kAxesUsed, [&](const dist::Mesh& mesh) {
