@@ -91,6 +91,11 @@ def pair_of_mine():
     return pairs[dist.get_rank() // 2]
 
 
+def weights_of(model):
+    """Those that are trained."""
+    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
 def trained(folder, flat=False, batch=2, lora=False, parallel=None, pairs=False, **options):
     """Losses, norms, evaluation and weights of a run of the plain Trainer, whose model's ranks share sequences where there
     are several. (Evaluation comes last: after one before training accelerate 1.15 gives a model no DDP, ours or not.)"""
@@ -98,8 +103,8 @@ def trained(folder, flat=False, batch=2, lora=False, parallel=None, pairs=False,
     from transformers import AutoModelForCausalLM, DataCollatorWithFlattening, Trainer, TrainingArguments
     arguments = TrainingArguments(
         output_dir=folder, use_cpu=True, per_device_train_batch_size=2 * batch // RANKS,
-        per_device_eval_batch_size=4 // RANKS, max_steps=4, learning_rate=1e-3, lr_scheduler_type="constant", logging_steps=1,
-        save_strategy="no", train_sampling_strategy="sequential", report_to=[], disable_tqdm=True, seed=11, **options)
+        per_device_eval_batch_size=4 // RANKS, max_steps=4, learning_rate=1e-3, adam_epsilon=1e-4,
+        lr_scheduler_type="constant", logging_steps=1, save_strategy="no", train_sampling_strategy="sequential", report_to=[], disable_tqdm=True, seed=11, **options)
     torch.manual_seed(0)
     model = tiny_models.build(tiny_models.CONFIGS["qwen3_head_dim"]())
     if lora:
@@ -109,12 +114,12 @@ def trained(folder, flat=False, batch=2, lora=False, parallel=None, pairs=False,
         import trireme
         trireme.parallelize(model, pair_of_mine() if pairs else None, **(parallel or {}))
     collator = DataCollatorWithFlattening() if flat else padded
+    start = weights_of(model)
     trainer = Trainer(model=model, args=arguments, train_dataset=samples(), eval_dataset=samples(), data_collator=collator)
     trainer.train()
     steps = [line for line in trainer.state.log_history if "loss" in line]
-    weights = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     return {"loss": [step["loss"] for step in steps], "grad_norm": [step["grad_norm"] for step in steps],
-            "eval_loss": trainer.evaluate()["eval_loss"], "weights": weights}
+            "eval_loss": trainer.evaluate()["eval_loss"], "start": start, "weights": weights_of(model)}
 
 
 def training():

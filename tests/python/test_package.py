@@ -2,8 +2,9 @@
 and without it. Ranks are processes (package_rank.py) that meet over Gloo.
 
 Tolerances, in fp32, all relative. Attention: 1e-5 of the largest element of a reference in fp64; ranks sum the same products
-in another order. Training, four steps of AdamW: losses, norms and evaluations 1e-5 (measured: 2e-6), weights 5e-5 of their
-norm (measured: 1.1e-5), for AdamW divides a gradient by its own size, and what is small differs most.
+in another order. Training, four steps of AdamW with an epsilon that rounding does not pass (test_ranks_training.py says why):
+losses, norms and evaluations 1e-5 (measured: 4e-7), weights 1e-4 of what training changed (measured: 1.5e-5, the rounding of
+weights of size 1).
 """
 import os
 import pathlib
@@ -100,7 +101,8 @@ def test_the_trainer_trains_as_in_one_process(job, ranks, variant):
         for name in ("loss", "grad_norm", "eval_loss"):
             assert found[name] == pytest.approx(one[name], rel=1e-5), name
         for name, weight in one["weights"].items():
-            assert (found["weights"][name] - weight).norm() <= 5e-5 * weight.norm(), name
+            change = weight - one["start"][name]
+            assert (found["weights"][name] - weight).norm() <= 1e-4 * change.norm(), name
     assert len(one["loss"]) == 4
 
 
