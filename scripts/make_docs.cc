@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cli/reference.h"
 #include "config/json.h"
-#include "config/reference.h"
 
 namespace {
 
@@ -20,8 +20,8 @@ struct Page {
   std::string (*generated)();
 };
 
-constexpr Page kPages[] = {{"options.md", trireme::config::options_reference},
-                           {"deepspeed.md", trireme::config::deepspeed_reference}};
+constexpr Page kPages[] = {{"options.md", trireme::cli::options_reference},
+                           {"deepspeed.md", trireme::cli::deepspeed_reference}};
 
 void write(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);
@@ -35,7 +35,7 @@ int run(const std::vector<std::string>& arguments) {
   for (const Page& page : kPages) {
     const std::string path = arguments.back() + "/" + page.name;
     const std::string is = trireme::config::read_text(path);
-    const std::string should = trireme::config::with_generated(is, page.generated(), path);
+    const std::string should = trireme::cli::with_generated(is, page.generated(), path);
     if (is == should) continue;
     if (check) {
       fmt::print(stderr, "{}: not what the lists in src/config say now: run ./dev docs\n", path);

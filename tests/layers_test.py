@@ -5,9 +5,9 @@ import pathlib
 import re
 import sys
 
-LEVEL = {"base": 0, "config": 1, "layout": 2, "plan": 3, "io": 3, "ops": 3, "dist": 3, "data": 4, "device": 4,
+LEVEL = {"base": 0, "config": 1, "deepspeed": 2, "layout": 2, "plan": 3, "io": 3, "ops": 3, "dist": 3, "data": 4, "device": 4,
          "attention": 4, "model": 5, "cli": 5, "state": 6, "python": 6, "engine": 7, "train": 8, "run": 9, ".": 10}
-TORCH_FREE = {"base", "config", "layout", "plan", "io", "data", "cli"}
+TORCH_FREE = {"base", "config", "deepspeed", "layout", "plan", "io", "data", "cli"}
 TORCH = re.compile(r"^(ATen|torch|c10)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 FOLDER = re.compile(r"trireme_folder\((\w+)(\s+TORCH)?\s+LINK\s+([^)]*)\)")

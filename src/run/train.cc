@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "base/version.h"
-#include "config/deepspeed.h"
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/tokenizer.h"
+#include "deepspeed/deepspeed.h"
 #include "run/prepare.h"
 #include "run/ranks.h"
 #include "run/verbs.h"
@@ -36,14 +36,14 @@ config::RunConfig parse(cli::Arguments arguments) {
 }
 
 // Sets the options that --deepspeed decides and says what becomes of each key; nullopt without it.
-std::optional<config::DeepSpeed> apply_deepspeed(config::RunConfig& run, int64_t ranks) {
+std::optional<deepspeed::DeepSpeed> apply_deepspeed(config::RunConfig& run, int64_t ranks) {
   if (run.deepspeed.empty()) return std::nullopt;
-  config::DeepSpeed deepspeed =
-      config::apply_deepspeed(config::read_text(run.deepspeed), run.deepspeed, ranks, run);
-  for (const std::string& line : config::lines(deepspeed.done)) {
+  deepspeed::DeepSpeed deepspeed =
+      deepspeed::apply_deepspeed(config::read_text(run.deepspeed), run.deepspeed, ranks, run);
+  for (const std::string& line : deepspeed::lines(deepspeed.done)) {
     log("deepspeed, done: {}", line);
   }
-  for (const std::string& line : config::lines(deepspeed.no_effect)) {
+  for (const std::string& line : deepspeed::lines(deepspeed.no_effect)) {
     log("deepspeed, no effect here: {}", line);
   }
   return deepspeed;
@@ -93,7 +93,7 @@ std::string how_shared(const config::MeshSpec& mesh) {
 Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
               const device::Machine& machine, const plan::MemoryPlan& plan,
               const train::TrainingSamples& samples,
-              const std::optional<config::DeepSpeed>& deepspeed, const Ranks& ranks) {
+              const std::optional<deepspeed::DeepSpeed>& deepspeed, const Ranks& ranks) {
   Json json = {
       {"trireme", {{"version", version()}, {"commit", commit()}}},
       {"options", config::to_json(run, config::kTrain)},
@@ -106,7 +106,7 @@ Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
       {"attention", attention::kernel_names(machine.device.is_cuda(), machine.dtype)},
       {"samples", {{"train", samples.train.size()}, {"validation", samples.validation.size()}}},
       {"memory", plan.table.json()}};
-  if (deepspeed) json["deepspeed"] = config::to_json(*deepspeed);
+  if (deepspeed) json["deepspeed"] = deepspeed::to_json(*deepspeed);
   return json;
 }
 
@@ -137,7 +137,7 @@ int finish(const train::TrainingResult& result, const train::OutputFolder& outpu
   return 0;
 }
 
-int train(const config::RunConfig& run, const std::optional<config::DeepSpeed>& deepspeed,
+int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed>& deepspeed,
           const Ranks& ranks) {
   const model::ModelFolder model(run, run);
   const data::Tokenizer tokenizer(cli::tokenizer_folder(run));
@@ -183,7 +183,7 @@ int train(const config::RunConfig& run, const std::optional<config::DeepSpeed>& 
 int run_train(cli::Arguments arguments) {
   if (cli::help_shown(config::kTrain, arguments)) return 0;
   config::RunConfig run = parse(arguments);
-  const std::optional<config::DeepSpeed> deepspeed = apply_deepspeed(run, launched_ranks());
+  const std::optional<deepspeed::DeepSpeed> deepspeed = apply_deepspeed(run, launched_ranks());
   train::check_optimizer_in_backward(run);
   return run_on_ranks(run, config::kTrain,
                       [&](const Ranks& ranks) { return train(run, deepspeed, ranks); });

@@ -109,9 +109,9 @@ plan::MemoryPlan plan_of(const layout::Model& model, bool fused, const layout::S
 
 // Trainings are compared where rounding stays rounding. Adam divides an element by its own size:
 // with the usual epsilon, one without a true gradient takes whole steps in the direction of its
-// rounding. This epsilon is a twentieth of the root mean square of these gradients (40,000 elements,
-// a norm of 1), and their rounding is 1e-8. And tokens that train take all kExperts: of a hundred
-// thousand choices some are between logits that are equal up to rounding.
+// rounding. This epsilon is a twentieth of the root mean square of these gradients (40,000
+// elements, a norm of 1), and their rounding is 1e-8. And tokens that train take all kExperts: of a
+// hundred thousand choices some are between logits that are equal up to rounding.
 constexpr double kEpsilon = 2e-4;
 
 // One rank's program.

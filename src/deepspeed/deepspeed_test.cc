@@ -1,26 +1,26 @@
-#include "config/deepspeed.h"
+#include "deepspeed/deepspeed.h"
 
 #include <gtest/gtest.h>
 
 #include <set>
 
 #include "base/error.h"
-#include "config/deepspeed_keys.h"
 #include "config/schema.h"
+#include "deepspeed/keys.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
-DeepSpeed apply(std::string_view text, RunConfig& run) {
+DeepSpeed apply(std::string_view text, config::RunConfig& run) {
   return apply_deepspeed(text, "ds.json", 1, run);
 }
 
 DeepSpeed apply(std::string_view text) {
-  RunConfig run;
+  config::RunConfig run;
   return apply(text, run);
 }
 
-std::string error_of(std::string_view text, RunConfig run = {}) {
+std::string error_of(std::string_view text, config::RunConfig run = {}) {
   try {
     apply(text, run);
   } catch (const UserError& error) {
@@ -29,8 +29,8 @@ std::string error_of(std::string_view text, RunConfig run = {}) {
   return "no error";
 }
 
-RunConfig run_with(const std::vector<std::string>& arguments) {
-  return parse_command_line(kTrain, arguments);
+config::RunConfig run_with(const std::vector<std::string>& arguments) {
+  return config::parse_command_line(config::kTrain, arguments);
 }
 
 // "how" or "why" of a key; "" where it is not in the list.
@@ -53,12 +53,12 @@ TEST(DeepSpeedKeys, TableIsInOrder) {
     EXPECT_EQ(!key.text.empty(), explained) << key.path;
     EXPECT_EQ(key.fate == KeyFate::kOpen, key.kind == KeyKind::kSection && explained == false);
     if (key.fate == KeyFate::kOption) {
-      EXPECT_NE(find_option(key.text), nullptr) << key.path;
+      EXPECT_NE(config::find_option(key.text), nullptr) << key.path;
     }
     if (key.fate == KeyFate::kAlias) {
       EXPECT_NE(find_deepspeed_key(key.text), nullptr) << key.path;
     } else {
-      EXPECT_TRUE(Json::accept(key.fallback)) << key.path;
+      EXPECT_TRUE(config::Json::accept(key.fallback)) << key.path;
     }
   }
   EXPECT_GT(paths.size(), 230u);
@@ -87,7 +87,7 @@ TEST(DeepSpeedKeys, EachEndsSomewhere) {
 }
 
 TEST(DeepSpeed, AnEmptyFileIsDeepSpeedsDefaults) {
-  RunConfig run;
+  config::RunConfig run;
   const DeepSpeed result = apply("{}", run);
   const DeepSpeedConfig &read = result.config, defaults;
   EXPECT_TRUE(result.done.empty() && result.no_effect.empty() && run.given.empty());
@@ -139,9 +139,9 @@ TEST(DeepSpeed, ValuesReachTheStruct) {
 TEST(DeepSpeed, TheOptimizerOnTheHost) {
   for (const char* text : {R"({"zero_optimization": {"offload_optimizer": {"device": "cpu"}}})",
                            R"({"zero_optimization": {"cpu_offload": true}})"}) {
-    RunConfig run;
+    config::RunConfig run;
     const DeepSpeed result = apply(text, run);
-    EXPECT_EQ(run.offload_optimizer, OptimizerOffload::kCpu);
+    EXPECT_EQ(run.offload_optimizer, config::OptimizerOffload::kCpu);
     EXPECT_EQ(error_of(text, run_with({"--offload_optimizer", "stream"})), "no error");
     EXPECT_EQ(result.done.size(), 1u);
     EXPECT_NE(error_of(text, run_with({"--offload_optimizer", "none"})).find("asks for cpu"),
@@ -151,15 +151,15 @@ TEST(DeepSpeed, TheOptimizerOnTheHost) {
 
 TEST(DeepSpeed, FrozenWeightsOnTheHost) {
   constexpr auto kText = R"({"zero_optimization": {"offload_param": {"device": "cpu"}}})";
-  RunConfig full, lora = run_with({"--use_lora"});
+  config::RunConfig full, lora = run_with({"--use_lora"});
   EXPECT_EQ(apply(kText, full).no_effect.size(), 1u);
-  EXPECT_EQ(full.offload_param, ParamOffload::kNone);
+  EXPECT_EQ(full.offload_param, config::ParamOffload::kNone);
   EXPECT_EQ(apply(kText, lora).done.size(), 1u);
-  EXPECT_EQ(lora.offload_param, ParamOffload::kCpu);
+  EXPECT_EQ(lora.offload_param, config::ParamOffload::kCpu);
 }
 
 TEST(DeepSpeed, StatesInFewerBits) {
-  RunConfig run;
+  config::RunConfig run;
   const DeepSpeed result = apply(R"({"bf16": {"enabled": true,
     "bf16_master_weights_and_grads": true, "bf16_optimizer_states": true}})",
                                  run);
@@ -186,7 +186,7 @@ TEST(DeepSpeed, StatesInFewerBits) {
 }
 
 TEST(DeepSpeed, ExplicitValuesSetOptions) {
-  RunConfig run;
+  config::RunConfig run;
   const DeepSpeed result = apply(R"({
     "gradient_clipping": 0.5, "steps_per_print": 3, "bf16": {"enabled": false},
     "optimizer": {"type": "AdamW",
@@ -197,26 +197,26 @@ TEST(DeepSpeed, ExplicitValuesSetOptions) {
                                  run);
   EXPECT_EQ(run.max_grad_norm, 0.5);
   EXPECT_EQ(run.logging_steps, 3);
-  EXPECT_EQ(run.dtype, DtypeChoice::kFloat32);
+  EXPECT_EQ(run.dtype, config::DtypeChoice::kFloat32);
   EXPECT_EQ(run.learning_rate, 3e-5);
   EXPECT_EQ(run.adam_beta1, 0.8);
   EXPECT_EQ(run.adam_beta2, 0.99);
   EXPECT_EQ(run.adam_epsilon, 1e-7);
   EXPECT_EQ(run.weight_decay, 0.01);
-  EXPECT_EQ(run.lr_scheduler_type, LrScheduler::kLinear);
+  EXPECT_EQ(run.lr_scheduler_type, config::LrScheduler::kLinear);
   EXPECT_EQ(run.warmup_steps, 20);
   EXPECT_TRUE(result.no_effect.empty());
   EXPECT_EQ(text_of(result.done, "gradient_clipping"), "--max_grad_norm");
 }
 
 TEST(DeepSpeed, AutoAndNullLeaveOptions) {
-  RunConfig run = run_with({"--max_grad_norm", "0.25", "--batch_size", "3"});
-  const RunConfig before = run;
+  config::RunConfig run = run_with({"--max_grad_norm", "0.25", "--batch_size", "3"});
+  const config::RunConfig before = run;
   const DeepSpeed result = apply(R"({"gradient_clipping": "auto", "train_batch_size": "auto",
     "optimizer": {"type": "AdamW", "params": {"lr": "auto", "betas": "auto", "eps": null}},
     "scheduler": null})",
                                  run);
-  EXPECT_EQ(to_json(run, kTrain), to_json(before, kTrain));
+  EXPECT_EQ(to_json(run, config::kTrain), to_json(before, config::kTrain));
   EXPECT_EQ(text_of(result.done, "optimizer.params.betas"), "the run's options decide");
   EXPECT_EQ(text_of(result.no_effect, "scheduler"), "as if it were left out");
 }
@@ -242,7 +242,7 @@ TEST(DeepSpeed, MismatchesWithGivenOptions) {
 
 TEST(DeepSpeed, BatchAlgebra) {
   const auto batch = [](std::string_view text, const std::vector<std::string>& arguments = {}) {
-    RunConfig run = run_with(arguments);
+    config::RunConfig run = run_with(arguments);
     apply(text, run);
     return std::pair(run.batch_size, run.gradient_accumulation_steps);
   };
@@ -364,14 +364,14 @@ TEST(DeepSpeed, SeveralRanksAreRefusedOnOne) {
 TEST(DeepSpeed, DegreesAndStageReachTheRun) {
   constexpr auto kText = R"({"zero_optimization": {"stage": 2}, "train_batch_size": 4,
     "sequence_parallel": {"size": 2, "type": "all_to_all"}})";
-  RunConfig run;
+  config::RunConfig run;
   apply_deepspeed(kText, "ds.json", /*ranks=*/4, run);
   EXPECT_EQ(run.sequence_parallel_size, 2);
   EXPECT_EQ(run.zero_stage, 2);
   // Two ranks share a sequence, so that two micro-batches of two are four samples.
   EXPECT_EQ(run.batch_size * run.gradient_accumulation_steps, 2);
   // A degree of the command line decides.
-  RunConfig given = run_with({"--sequence_parallel_size", "4"});
+  config::RunConfig given = run_with({"--sequence_parallel_size", "4"});
   apply_deepspeed(kText, "ds.json", 4, given);
   EXPECT_EQ(given.sequence_parallel_size, 4);
   EXPECT_EQ(given.batch_size * given.gradient_accumulation_steps, 4);
@@ -379,26 +379,27 @@ TEST(DeepSpeed, DegreesAndStageReachTheRun) {
 
 TEST(DeepSpeed, HowASequenceIsSharedReachesTheRun) {
   const auto type = [](const std::string& text, const std::vector<std::string>& arguments = {}) {
-    RunConfig run = run_with(arguments);
+    config::RunConfig run = run_with(arguments);
     apply_deepspeed(R"({"sequence_parallel": {"size": 4, "type": ")" + text + "\"}}", "ds.json", 4,
                     run);
     return run.sequence_parallel_type;
   };
-  EXPECT_EQ(type("ring"), SequenceParallelType::kRing);
-  EXPECT_EQ(type("hybrid"), SequenceParallelType::kHybrid);
-  EXPECT_EQ(type("all_to_all"), SequenceParallelType::kUlysses);
-  EXPECT_EQ(type("ring", {"--sequence_parallel_type", "hybrid"}), SequenceParallelType::kHybrid);
+  EXPECT_EQ(type("ring"), config::SequenceParallelType::kRing);
+  EXPECT_EQ(type("hybrid"), config::SequenceParallelType::kHybrid);
+  EXPECT_EQ(type("all_to_all"), config::SequenceParallelType::kUlysses);
+  EXPECT_EQ(type("ring", {"--sequence_parallel_type", "hybrid"}),
+            config::SequenceParallelType::kHybrid);
 }
 
 TEST(DeepSpeed, LogWarmUpByDefaultIsSaid) {
-  RunConfig run = run_with({"--warmup_steps", "10"});
+  config::RunConfig run = run_with({"--warmup_steps", "10"});
   const DeepSpeed result = apply(R"({"scheduler": {"type": "WarmupLR"}})", run);
   EXPECT_EQ(text_of(result.no_effect, "scheduler.params.warmup_type"),
             "the warm-up is linear here");
 }
 
 TEST(DeepSpeed, StepsPerPrintGivesWayToLoggingSteps) {
-  RunConfig run = run_with({"--logging_steps", "5"});
+  config::RunConfig run = run_with({"--logging_steps", "5"});
   const DeepSpeed result = apply(R"({"steps_per_print": 2000})", run);
   EXPECT_EQ(run.logging_steps, 5);
   EXPECT_EQ(text_of(result.no_effect, "steps_per_print"), "--logging_steps 5 decides");
@@ -420,4 +421,4 @@ TEST(DeepSpeed, LinesAndJson) {
 }
 
 }  // namespace
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -1,4 +1,4 @@
-#include "config/deepspeed_file.h"
+#include "deepspeed/file.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +6,9 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
-#include "config/hjson.h"
+#include "deepspeed/hjson.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 std::vector<std::string> split(std::string_view choices) {
@@ -42,7 +42,7 @@ const char* kind_text(KeyKind kind) {
 }
 
 // People write 1e9 for integers. Beyond int64 nothing is one.
-bool whole(const Json& value) {
+bool whole(const config::Json& value) {
   if (value.is_number_unsigned()) {
     return value.get<uint64_t>() <= std::numeric_limits<int64_t>::max();
   }
@@ -51,7 +51,7 @@ bool whole(const Json& value) {
   return std::floor(number) == number && std::abs(number) < 0x1p63;
 }
 
-bool fits(KeyKind kind, const Json& value) {
+bool fits(KeyKind kind, const config::Json& value) {
   switch (kind) {
     case KeyKind::kFlag:
       return value.is_boolean();
@@ -71,7 +71,7 @@ bool fits(KeyKind kind, const Json& value) {
   return true;
 }
 
-void check_choice(const DeepSpeedKey& row, const Json& value, const std::string& where) {
+void check_choice(const DeepSpeedKey& row, const config::Json& value, const std::string& where) {
   const std::vector<std::string> choices = split(row.choices);
   const auto text = value.get<std::string>();
   if (choices.empty() || std::ranges::find(choices, text) != choices.end()) return;
@@ -79,7 +79,7 @@ void check_choice(const DeepSpeedKey& row, const Json& value, const std::string&
        did_you_mean(text, choices));
 }
 
-void check_value(const DeepSpeedKey& row, const Json& value, const std::string& where) {
+void check_value(const DeepSpeedKey& row, const config::Json& value, const std::string& where) {
   if (!fits(row.kind, value)) {
     fail("{}: {} is expected, found {}", where, kind_text(row.kind), value.dump());
   }
@@ -95,12 +95,12 @@ std::string joined(std::string_view section, std::string_view name) {
 
 }  // namespace
 
-std::string value_text(const Json& value) {
+std::string value_text(const config::Json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
 DeepSpeedFile::DeepSpeedFile(std::string_view text, const std::string& name) : name_(name) {
-  const Json root = parse_json(without_hjson(text), name, &places_);
+  const config::Json root = config::parse_json(without_hjson(text), name, &places_);
   if (!root.is_object()) fail("{}: {} where an object is expected", name, root.type_name());
   read_section("", "", root);
 }
@@ -110,14 +110,14 @@ std::string DeepSpeedFile::where(const std::string& path) const {
 }
 
 void DeepSpeedFile::read_section(const std::string& written, std::string_view section,
-                                 const Json& values) {
+                                 const config::Json& values) {
   for (const auto& [name, value] : values.items()) {
     read_key(joined(written, name), section, name, value);
   }
 }
 
 void DeepSpeedFile::read_key(const std::string& written, std::string_view section,
-                             const std::string& name, const Json& value) {
+                             const std::string& name, const config::Json& value) {
   const DeepSpeedKey* row = find_deepspeed_key(joined(section, name));
   if (row == nullptr) {
     fail("{}: not a key of DeepSpeed that is known here{}: correct it, or leave it out",
@@ -134,7 +134,8 @@ void DeepSpeedFile::read_key(const std::string& written, std::string_view sectio
   keep(*row, written, value);
 }
 
-void DeepSpeedFile::keep(const DeepSpeedKey& row, const std::string& written, const Json& value) {
+void DeepSpeedFile::keep(const DeepSpeedKey& row, const std::string& written,
+                         const config::Json& value) {
   GivenKey key{&row, written, where(written), value};
   if (const GivenKey* other = find(row.path)) {
     fail("{}: the same as {}, which is given too: remove one", key.where, other->path);
@@ -157,9 +158,9 @@ const GivenKey* DeepSpeedFile::find_explicit(std::string_view path) const {
   return key != nullptr && key->explicit_value() ? key : nullptr;
 }
 
-Json DeepSpeedFile::value(std::string_view path) const {
+config::Json DeepSpeedFile::value(std::string_view path) const {
   if (const GivenKey* key = find_explicit(path)) return key->value;
-  return Json::parse(find_deepspeed_key(path)->fallback);
+  return config::Json::parse(find_deepspeed_key(path)->fallback);
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -14,7 +14,7 @@
 #include "config/json.h"
 #include "config/run_config.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 
 // What the file asks for beyond the options of the run (batch, clipping, optimizer, schedule and
 // dtype are in RunConfig). The initialisers are DeepSpeed's defaults.
@@ -72,12 +72,12 @@ struct DeepSpeed {
 // "name:line:column: key: ..." for what is unknown, of a wrong kind, contradictory, not built, or
 // unlike an option that was given.
 DeepSpeed apply_deepspeed(std::string_view text, const std::string& name, int64_t ranks,
-                          RunConfig& run);
+                          config::RunConfig& run);
 
 // {"done": {key: {"value": ..., "how": ...}}, "no_effect": {key: {"value": ..., "why": ...}}}
-Json to_json(const DeepSpeed& deepspeed);
+config::Json to_json(const DeepSpeed& deepspeed);
 
 // One line for all keys with the same text: "key = value, key = value: text".
 std::vector<std::string> lines(const std::vector<DeepSpeedEntry>& entries);
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -1,7 +1,7 @@
 // ZeRO, offload, activation checkpointing and parallel sizes.
-#include "config/deepspeed_keys.h"
+#include "deepspeed/keys.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 using enum KeyKind;
@@ -264,4 +264,4 @@ std::vector<DeepSpeedKey> deepspeed_zero_keys() {
   return keys;
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

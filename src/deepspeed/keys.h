@@ -1,6 +1,6 @@
 // Every key of DeepSpeed 0.19's JSON that is known here: what it may hold, DeepSpeed's default, and
-// what becomes of it. The rows: deepspeed_keys.cc (batch, precision, optimizer, schedule),
-// deepspeed_keys_zero.cc (ZeRO, offload, activations, parallel sizes) and deepspeed_keys_other.cc
+// what becomes of it. The rows: keys.cc (batch, precision, optimizer, schedule),
+// keys_zero.cc (ZeRO, offload, activations, parallel sizes) and keys_other.cc
 // (reports, checkpoints, compilers, experiments).
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 
 enum class KeyKind { kFlag, kInteger, kNumber, kText, kList, kAnything, kSection };
 
@@ -22,7 +22,7 @@ enum class KeyFate {
   kIdle,     // no effect here: `text` says why
   kOnly,     // its default is how things are here; another value is refused: `text` says why
   kFeature,  // a section that is refused where it is switched on: `text` says why
-  kRule,     // decided together with others, in deepspeed_rules*.cc: `text` says how, for docs
+  kRule,     // decided together with others, in rules*.cc: `text` says how, for docs
 };
 
 struct DeepSpeedKey {
@@ -50,4 +50,4 @@ std::vector<DeepSpeedKey> deepspeed_training_keys();
 std::vector<DeepSpeedKey> deepspeed_zero_keys();
 std::vector<DeepSpeedKey> deepspeed_other_keys();
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

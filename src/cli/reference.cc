@@ -1,14 +1,14 @@
-#include "config/reference.h"
+#include "cli/reference.h"
 
 #include <algorithm>
 #include <span>
 #include <vector>
 
 #include "base/error.h"
-#include "config/deepspeed_keys.h"
 #include "config/schema.h"
+#include "deepspeed/keys.h"
 
-namespace trireme::config {
+namespace trireme::cli {
 namespace {
 
 constexpr std::string_view kNothing = "-";
@@ -46,11 +46,11 @@ std::string table_row(std::span<const std::string> cells) {
   return row + "\n";
 }
 
-bool is_flag(const Option& option) {
-  return std::holds_alternative<bool RunConfig::*>(option.field);
+bool is_flag(const config::Option& option) {
+  return std::holds_alternative<bool config::RunConfig::*>(option.field);
 }
 
-std::string choices_text(const Option& option) {
+std::string choices_text(const config::Option& option) {
   std::string text;
   for (const std::string& choice : option.choices())
     text += (text.empty() ? "" : ", ") + code(choice);
@@ -58,77 +58,80 @@ std::string choices_text(const Option& option) {
 }
 
 // "integer, tokens, at least 1"
-std::string values_text(const Option& option) {
+std::string values_text(const config::Option& option) {
   if (is_flag(option)) return "`on`, `off`";
   if (!option.choices().empty()) return choices_text(option);
   constexpr const char* kinds[] = {"text", "integer", "number"};
   std::string text = option.list ? "names, with commas between" : kinds[option.field.index()];
-  for (const std::string& part : {option.unit, allowed_text(option)}) {
+  for (const std::string& part : {option.unit, config::allowed_text(option)}) {
     if (!part.empty()) text += ", " + part;
   }
   return text;
 }
 
-std::string default_text(const Option& option) {
-  const std::string value = option_text(RunConfig{}, option);
+std::string default_text(const config::Option& option) {
+  const std::string value = config::option_text(config::RunConfig{}, option);
   if (is_flag(option)) return code(value == "true" ? "on" : "off");
   return code(value);
 }
 
-std::string verbs_text(const Option& option) {
+std::string verbs_text(const config::Option& option) {
   std::string text;
-  for (const Verb verb : {kTrain, kData, kTokenize, kGenerate, kBench, kDump, kExport}) {
-    if (option.verbs & verb) text += (text.empty() ? "" : ", ") + std::string(verb_name(verb));
+  for (const config::Verb verb :
+       {config::kTrain, config::kData, config::kTokenize, config::kGenerate, config::kBench,
+        config::kDump, config::kExport}) {
+    if (option.verbs & verb)
+      text += (text.empty() ? "" : ", ") + std::string(config::verb_name(verb));
   }
   return text;
 }
 
-std::string option_row(const Option& option) {
+std::string option_row(const config::Option& option) {
   const std::string cells[] = {code("--" + option.name),
                                values_text(option),
                                default_text(option),
                                cell(option.help),
                                code(option.json_key),
                                verbs_text(option),
-                               option.numerics == Numerics::kSame ? "no" : "yes"};
+                               option.numerics == config::Numerics::kSame ? "no" : "yes"};
   return table_row(cells);
 }
 
-// Of deepspeed_keys(), a section of the file's top level, or "" for what stands in none.
-std::string_view top_section(const DeepSpeedKey& key) {
+// Of deepspeed::deepspeed_keys(), a section of the file's top level, or "" for what stands in none.
+std::string_view top_section(const deepspeed::DeepSpeedKey& key) {
   const size_t dot = key.path.find('.');
   return dot == std::string_view::npos ? "" : key.path.substr(0, dot);
 }
 
 // What becomes of a key, in a word or two; the next column says how or why.
-std::string_view fate_text(const DeepSpeedKey& key) {
+std::string_view fate_text(const deepspeed::DeepSpeedKey& key) {
   switch (key.fate) {
-    case KeyFate::kOpen:
+    case deepspeed::KeyFate::kOpen:
       return "section";
-    case KeyFate::kAlias:
+    case deepspeed::KeyFate::kAlias:
       return "other name";
-    case KeyFate::kOption:
-    case KeyFate::kDone:
+    case deepspeed::KeyFate::kOption:
+    case deepspeed::KeyFate::kDone:
       return "done";
-    case KeyFate::kIdle:
+    case deepspeed::KeyFate::kIdle:
       return "no effect";
-    case KeyFate::kOnly:
+    case deepspeed::KeyFate::kOnly:
       return "default only";
-    case KeyFate::kFeature:
+    case deepspeed::KeyFate::kFeature:
       return "refused if on";
-    case KeyFate::kRule:
+    case deepspeed::KeyFate::kRule:
       return "by value";
   }
   TRIREME_CHECK(false, "{}", key.path);
 }
 
-std::string how_text(const DeepSpeedKey& key) {
-  if (key.fate == KeyFate::kOption) return fmt::format("sets --{}", key.text);
-  if (key.fate == KeyFate::kAlias) return fmt::format("of {}", code(key.text));
+std::string how_text(const deepspeed::DeepSpeedKey& key) {
+  if (key.fate == deepspeed::KeyFate::kOption) return fmt::format("sets --{}", key.text);
+  if (key.fate == deepspeed::KeyFate::kAlias) return fmt::format("of {}", code(key.text));
   return cell(key.text);
 }
 
-std::string key_row(const DeepSpeedKey& key) {
+std::string key_row(const deepspeed::DeepSpeedKey& key) {
   const std::string_view section = top_section(key);
   const std::string_view name = section.empty() ? key.path : key.path.substr(section.size() + 1);
   const std::string cells[] = {code(name), code(key.fallback), std::string(fate_text(key)),
@@ -153,7 +156,7 @@ size_t find_line(std::string_view page, std::string_view line, size_t from,
 
 std::string options_reference() {
   std::string text, group;
-  for (const Option& option : schema()) {
+  for (const config::Option& option : config::schema()) {
     if (option.group != group) {
       text += fmt::format("\n## {}\n\n{}", option.group, table_head(kOptionColumns));
       group = option.group;
@@ -165,7 +168,7 @@ std::string options_reference() {
 
 std::string deepspeed_reference() {
   std::vector<std::string_view> sections;
-  for (const DeepSpeedKey& key : deepspeed_keys()) {
+  for (const deepspeed::DeepSpeedKey& key : deepspeed::deepspeed_keys()) {
     const std::string_view section = top_section(key);
     if (std::ranges::find(sections, section) == sections.end()) sections.push_back(section);
   }
@@ -173,8 +176,9 @@ std::string deepspeed_reference() {
   for (const std::string_view section : sections) {
     text += fmt::format("\n## {}\n\n{}", section.empty() ? "Top level" : section,
                         table_head(kKeyColumns));
-    for (const DeepSpeedKey& key : deepspeed_keys()) {
-      if (top_section(key) == section && key.fate != KeyFate::kOpen) text += key_row(key);
+    for (const deepspeed::DeepSpeedKey& key : deepspeed::deepspeed_keys()) {
+      if (top_section(key) == section && key.fate != deepspeed::KeyFate::kOpen)
+        text += key_row(key);
     }
   }
   return text + "\n";
@@ -186,4 +190,4 @@ std::string with_generated(std::string_view page, std::string_view text, const s
   return fmt::format("{}{}{}", page.substr(0, after), text, page.substr(end));
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::cli

@@ -1,7 +1,7 @@
 // The rules of what the optimizer keeps, and in how many bits.
-#include "config/deepspeed_rules.h"
+#include "deepspeed/rules.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 
 void DeepSpeedRules::states() {
   if (const GivenKey* key = file_.find_explicit("bf16.bf16_master_weights_and_grads")) {
@@ -20,7 +20,7 @@ void DeepSpeedRules::states() {
 void DeepSpeedRules::moments(const GivenKey& key, bool in_bfloat16) {
   if (in_bfloat16) return set(key, "moments_dtype", "bfloat16");
   if (run_.moments_dtype != MomentFormat::kEightBit) assign(key, "moments_dtype", "float32");
-  done(key, fmt::format("--moments_dtype {}", word(run_.moments_dtype)));
+  done(key, fmt::format("--moments_dtype {}", config::word(run_.moments_dtype)));
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -1,12 +1,12 @@
-#include "config/reference.h"
+#include "cli/reference.h"
 
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "config/deepspeed_keys.h"
 #include "config/schema.h"
+#include "deepspeed/keys.h"
 
-namespace trireme::config {
+namespace trireme::cli {
 namespace {
 
 int64_t times(std::string_view text, std::string_view part) {
@@ -23,7 +23,7 @@ std::string row_of(const std::string& page, const std::string& first) {
 
 TEST(Reference, EveryOptionHasOneRow) {
   const std::string page = options_reference();
-  for (const Option& option : schema()) {
+  for (const config::Option& option : config::schema()) {
     EXPECT_EQ(times(page, fmt::format("\n| `--{}` |", option.name)), 1) << option.name;
     EXPECT_EQ(times(page, fmt::format("\n## {}\n", option.group)), 1) << option.group;
   }
@@ -34,21 +34,22 @@ TEST(Reference, ARowSaysWhatTheSchemaKnows) {
   EXPECT_EQ(row_of(page, "--max_length"),
             fmt::format("| `--max_length` | integer, tokens, 1 to 1073741824 | `2048` | {} | "
                         "`training.max_length` | train, data, generate, bench, dump | yes |",
-                        find_option("max_length")->help));
+                        config::find_option("max_length")->help));
   EXPECT_EQ(row_of(page, "--keep"),
             fmt::format("| `--keep` | `auto`, `all`, `none` | `auto` | {} | `training.keep` | "
                         "train, bench, dump | no |",
-                        find_option("keep")->help));
+                        config::find_option("keep")->help));
   EXPECT_EQ(row_of(page, "--decode"), fmt::format("| `--decode` | `on`, `off` | `off` | {} | - | "
                                                   "tokenize | no |",
-                                                  find_option("decode")->help));
+                                                  config::find_option("decode")->help));
 }
 
 TEST(Reference, EveryDeepSpeedKeyHasARowUnderItsSection) {
   const std::string page = deepspeed_reference();
   const auto rows = times(page, "\n| `");
   int64_t keys = 0;
-  for (const DeepSpeedKey& key : deepspeed_keys()) keys += key.fate != KeyFate::kOpen;
+  for (const deepspeed::DeepSpeedKey& key : deepspeed::deepspeed_keys())
+    keys += key.fate != deepspeed::KeyFate::kOpen;
   EXPECT_EQ(rows, keys);
   EXPECT_LT(page.find("\n## Top level\n"), page.find("\n## bf16\n"));
   EXPECT_EQ(row_of(page, "gradient_clipping"),
@@ -89,4 +90,4 @@ TEST(Reference, GeneratedTextTakesThePlaceBetweenTheMarkers) {
 }
 
 }  // namespace
-}  // namespace trireme::config
+}  // namespace trireme::cli

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 
 // The text with `#`, `//` and `/* */` comments and trailing commas blanked out, which leaves every
 // other character on its line and in its column: parse_json reads the result, and its positions are
@@ -13,4 +13,4 @@ namespace trireme::config {
 // parse_json to refuse.
 std::string without_hjson(std::string_view original);
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -3,15 +3,16 @@
 
 #include <string>
 
-#include "config/deepspeed.h"
-#include "config/deepspeed_file.h"
+#include "deepspeed/deepspeed.h"
+#include "deepspeed/file.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 
 // A file on its way into a run: what is known so far, and where each key ends.
 class DeepSpeedRules {
  public:
-  DeepSpeedRules(const DeepSpeedFile& file, int64_t ranks, RunConfig& run, DeepSpeed& result)
+  DeepSpeedRules(const DeepSpeedFile& file, int64_t ranks, config::RunConfig& run,
+                 DeepSpeed& result)
       : file_(file), ranks_(ranks), run_(run), result_(result) {}
 
   // Ends every key of the file in one of the lists, or throws.
@@ -53,8 +54,8 @@ class DeepSpeedRules {
 
   const DeepSpeedFile& file_;
   int64_t ranks_;
-  RunConfig& run_;
+  config::RunConfig& run_;
   DeepSpeed& result_;
 };
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

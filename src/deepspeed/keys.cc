@@ -1,5 +1,5 @@
 // Batch, precision, optimizer and schedule; finding keys.
-#include "config/deepspeed_keys.h"
+#include "deepspeed/keys.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "base/nearest.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 using enum KeyKind;
@@ -182,4 +182,4 @@ std::string nearest_deepspeed_key(std::string_view section, std::string_view nam
   return "";
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -1,7 +1,7 @@
 // Reports, checkpoints, compilers, and experiments of DeepSpeed.
-#include "config/deepspeed_keys.h"
+#include "deepspeed/keys.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 using enum KeyKind;
@@ -125,4 +125,4 @@ std::vector<DeepSpeedKey> deepspeed_other_keys() {
   return keys;
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

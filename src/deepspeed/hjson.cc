@@ -1,6 +1,6 @@
-#include "config/hjson.h"
+#include "deepspeed/hjson.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 constexpr auto npos = std::string_view::npos;
@@ -66,4 +66,4 @@ std::string without_hjson(std::string_view original) {
   return text;
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -1,5 +1,5 @@
 // Where each key ends, and the rules of batch, precision, optimizer and schedule.
-#include "config/deepspeed_rules.h"
+#include "deepspeed/rules.h"
 
 #include <algorithm>
 #include <cctype>
@@ -8,7 +8,7 @@
 #include "base/nearest.h"
 #include "config/schema.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 constexpr auto kWhole = "train_batch_size";
@@ -21,7 +21,7 @@ std::string lower(std::string text) {
 }
 
 // Switched on: `enabled`, or where there is no such key anything at all.
-bool asks_for_something(const Json& value) {
+bool asks_for_something(const config::Json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (!value.is_object()) return !value.empty();
   const auto enabled = value.find("enabled");
@@ -40,15 +40,15 @@ void DeepSpeedRules::no_effect(const GivenKey& key, std::string_view text) {
 }
 
 void DeepSpeedRules::assign(const GivenKey& key, std::string_view name, const std::string& text) {
-  const Option& option = *find_option(name);
-  RunConfig wanted = run_;
-  set_option(wanted, option, text, key.where);
+  const config::Option& option = *config::find_option(name);
+  config::RunConfig wanted = run_;
+  config::set_option(wanted, option, text, key.where);
   const auto given = run_.given.find(option.name);
   if (given == run_.given.end()) {
     run_ = std::move(wanted);
-  } else if (option_text(wanted, option) != option_text(run_, option)) {
+  } else if (config::option_text(wanted, option) != config::option_text(run_, option)) {
     fail("{} asks for {}, but {} says {}: make them equal, or write \"auto\"", key.where,
-         option_text(wanted, option), given->second, option_text(run_, option));
+         config::option_text(wanted, option), given->second, config::option_text(run_, option));
   }
 }
 
@@ -85,7 +85,7 @@ void DeepSpeedRules::apply_row(const GivenKey& key) {
     return no_effect(key, "off");
   }
   if (row.fate == KeyFate::kOnly) {
-    if (key.value != Json::parse(row.fallback))
+    if (key.value != config::Json::parse(row.fallback))
       fail("{}: {}: {}", key.where, key.value.dump(), row.text);
     return done(key, "as it is here");
   }
@@ -150,13 +150,14 @@ void DeepSpeedRules::precision() {
   if (half != nullptr) done(*half, "--dtype is bfloat16 or float32");
   if (brain == nullptr) return;
   const auto given = run_.given.find("dtype");
-  const DtypeChoice other = brain_on ? DtypeChoice::kFloat32 : DtypeChoice::kBFloat16;
+  const config::DtypeChoice other =
+      brain_on ? config::DtypeChoice::kFloat32 : config::DtypeChoice::kBFloat16;
   if (given != run_.given.end() && run_.dtype == other) {
     fail("{} is {}, but {} says {}: make them agree, or write \"auto\"", brain->where,
-         brain->value.dump(), given->second, word(other));
+         brain->value.dump(), given->second, config::word(other));
   }
   if (brain_on) return done(*brain, "bfloat16 on CUDA; the CPU computes in float32");
-  set_option(run_, *find_option("dtype"), "float32", brain->where);
+  config::set_option(run_, *config::find_option("dtype"), "float32", brain->where);
   done(*brain, "--dtype float32");
 }
 
@@ -170,7 +171,7 @@ void DeepSpeedRules::optimizer() {
     done(*type, "AdamW");
   }
   if (const GivenKey* betas = file_.find_explicit("optimizer.params.betas")) {
-    const Json& pair = betas->value;
+    const config::Json& pair = betas->value;
     if (pair.size() != 2 || !pair[0].is_number() || !pair[1].is_number()) {
       fail("{}: two numbers are expected, found {}", betas->where, pair.dump());
     }
@@ -264,4 +265,4 @@ void DeepSpeedRules::progress() {
   set(*key, "logging_steps", steps);
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -1,12 +1,12 @@
-#include "config/deepspeed.h"
+#include "deepspeed/deepspeed.h"
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "config/deepspeed_file.h"
-#include "config/deepspeed_rules.h"
+#include "deepspeed/file.h"
+#include "deepspeed/rules.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 // nullopt where the file says "auto".
@@ -21,7 +21,7 @@ void read_zero(const DeepSpeedFile& file, DeepSpeedConfig& config) {
     return file.value(std::string("zero_optimization.") + name).get<int64_t>();
   };
   config.zero_stage = integer("stage");
-  const Json overlap = file.value("zero_optimization.overlap_comm");
+  const config::Json overlap = file.value("zero_optimization.overlap_comm");
   config.overlap_comm = overlap.is_null() ? config.zero_stage == 3 : overlap.get<bool>();
   config.reduce_bucket_size = size_or_auto(file, "zero_optimization.reduce_bucket_size");
   config.prefetch_bucket_size = size_or_auto(file, "zero_optimization.stage3_prefetch_bucket_size");
@@ -42,7 +42,7 @@ void read_activations(const DeepSpeedFile& file, DeepSpeedConfig::ActivationChec
   config.contiguous_memory_optimization = value("contiguous_memory_optimization").get<bool>();
   config.synchronize_checkpoint_boundary = value("synchronize_checkpoint_boundary").get<bool>();
   config.profile = value("profile").get<bool>();
-  const Json checkpoints = value("number_checkpoints");
+  const config::Json checkpoints = value("number_checkpoints");
   config.number_checkpoints = checkpoints.is_null() ? 0 : checkpoints.get<int64_t>();
 }
 
@@ -56,8 +56,8 @@ void check_every_key_ended(const DeepSpeedFile& file, const DeepSpeed& result) {
   }
 }
 
-Json list_json(const std::vector<DeepSpeedEntry>& entries, const char* text_name) {
-  Json list = Json::object();
+config::Json list_json(const std::vector<DeepSpeedEntry>& entries, const char* text_name) {
+  config::Json list = config::Json::object();
   for (const DeepSpeedEntry& entry : entries) {
     list[entry.key] = {{"value", entry.value}, {text_name, entry.text}};
   }
@@ -67,19 +67,19 @@ Json list_json(const std::vector<DeepSpeedEntry>& entries, const char* text_name
 }  // namespace
 
 DeepSpeed apply_deepspeed(std::string_view text, const std::string& name, int64_t ranks,
-                          RunConfig& run) {
+                          config::RunConfig& run) {
   const DeepSpeedFile file(text, name);
   DeepSpeed result;
   DeepSpeedRules(file, ranks, run, result).apply();
   check_every_key_ended(file, result);
   read_zero(file, result.config);
   read_activations(file, result.config.activation_checkpointing);
-  const Json type = file.value("communication_data_type");
+  const config::Json type = file.value("communication_data_type");
   if (!type.is_null()) result.config.communication_data_type = type.get<std::string>();
   return result;
 }
 
-Json to_json(const DeepSpeed& deepspeed) {
+config::Json to_json(const DeepSpeed& deepspeed) {
   return {{"done", list_json(deepspeed.done, "how")},
           {"no_effect", list_json(deepspeed.no_effect, "why")}};
 }
@@ -100,4 +100,4 @@ std::vector<std::string> lines(const std::vector<DeepSpeedEntry>& entries) {
   return result;
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -2,9 +2,9 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "config/deepspeed_rules.h"
+#include "deepspeed/rules.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
 constexpr auto kNoOffload = "weights that are trained stay on the device";
@@ -69,7 +69,8 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
 void DeepSpeedRules::offloaded(const GivenKey& key, const std::string& section,
                                const std::string& device) {
   if (section == "zero_optimization.offload_optimizer") {
-    const bool streamed = device == "cpu" && run_.offload_optimizer == OptimizerOffload::kStream;
+    const bool streamed =
+        device == "cpu" && run_.offload_optimizer == config::OptimizerOffload::kStream;
     return set(key, "offload_optimizer", streamed ? "stream" : device);
   }
   if (device == "none") return done(key, "everything stays on the device");
@@ -143,4 +144,4 @@ int64_t DeepSpeedRules::data_parallel_ranks() const {
   return std::max<int64_t>(1, ranks_ / run_.sequence_parallel_size);
 }
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

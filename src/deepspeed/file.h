@@ -7,17 +7,17 @@
 #include <string_view>
 #include <vector>
 
-#include "config/deepspeed_keys.h"
 #include "config/json.h"
+#include "deepspeed/keys.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 
 // A key as it stands in the file.
 struct GivenKey {
   const DeepSpeedKey* row;  // aliases followed
   std::string path;         // as it was written
   std::string where;        // "ds.json:3:5: gradient_clipping"
-  Json value;               // a whole number is one even where it was written 1e9
+  config::Json value;       // a whole number is one even where it was written 1e9
 
   bool automatic() const { return value == "auto"; }
   // Neither null, which DeepSpeed reads as left out, nor "auto".
@@ -40,21 +40,22 @@ class DeepSpeedFile {
   const GivenKey* find_explicit(std::string_view path) const;
 
   // The explicit value, else DeepSpeed's default.
-  Json value(std::string_view path) const;
+  config::Json value(std::string_view path) const;
 
  private:
-  void read_section(const std::string& written, std::string_view section, const Json& values);
+  void read_section(const std::string& written, std::string_view section,
+                    const config::Json& values);
   void read_key(const std::string& written, std::string_view section, const std::string& name,
-                const Json& value);
-  void keep(const DeepSpeedKey& row, const std::string& written, const Json& value);
+                const config::Json& value);
+  void keep(const DeepSpeedKey& row, const std::string& written, const config::Json& value);
   std::string where(const std::string& path) const;
 
   std::string name_;
-  KeyPlaces places_;
+  config::KeyPlaces places_;
   std::vector<GivenKey> keys_;
 };
 
 // "5e-05", "1000000000", "\"cpu\"" without its quotes: a value as people read it.
-std::string value_text(const Json& value);
+std::string value_text(const config::Json& value);
 
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -1,15 +1,15 @@
-#include "config/hjson.h"
+#include "deepspeed/hjson.h"
 
 #include <gtest/gtest.h>
 
 #include "base/error.h"
 #include "config/json.h"
 
-namespace trireme::config {
+namespace trireme::deepspeed {
 namespace {
 
-Json parse(std::string_view text, KeyPlaces* places = nullptr) {
-  return parse_json(without_hjson(text), "f.json", places);
+config::Json parse(std::string_view text, config::KeyPlaces* places = nullptr) {
+  return config::parse_json(without_hjson(text), "f.json", places);
 }
 
 std::string error_of(std::string_view text) {
@@ -22,21 +22,21 @@ std::string error_of(std::string_view text) {
 }
 
 TEST(Hjson, CommentsAndTrailingCommas) {
-  const Json json = parse(
+  const config::Json json = parse(
       "# top\n{ // one\n \"a\": [1, 2, /* , */ ], # two, ]\n \"b\": {\"c\": 1e9,\n},\n}\n/* end "
       "*/");
   EXPECT_EQ(json.dump(), R"({"a":[1,2],"b":{"c":1000000000.0}})");
 }
 
 TEST(Hjson, StringsAreLeftAlone) {
-  const Json json = parse(R"({"a": "# no // no /* no */ ,}", "b\"#": "\\", "c": ",]",})");
+  const config::Json json = parse(R"({"a": "# no // no /* no */ ,}", "b\"#": "\\", "c": ",]",})");
   EXPECT_EQ(json.dump(), R"({"a":"# no // no /* no */ ,}","b\"#":"\\","c":",]"})");
 }
 
 TEST(Hjson, PositionsAreThoseOfTheFile) {
-  KeyPlaces places;
+  config::KeyPlaces places;
   parse("{ /* 评论 */ \"a\": 1, # 评\r\n  \"b\": [1,], \"c\": 2,}", &places);
-  const KeyPlaces expected = {{"a", "1:12"}, {"b", "2:3"}, {"c", "2:14"}};
+  const config::KeyPlaces expected = {{"a", "1:12"}, {"b", "2:3"}, {"c", "2:14"}};
   EXPECT_EQ(places, expected);
 }
 
@@ -55,4 +55,4 @@ TEST(Hjson, MistakesStayMistakes) {
 }
 
 }  // namespace
-}  // namespace trireme::config
+}  // namespace trireme::deepspeed

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace trireme::config {
+namespace trireme::cli {
 
 // A heading for each group of options, and below it a table with a row for each option.
 std::string options_reference();
@@ -22,4 +22,4 @@ inline constexpr std::string_view kGeneratedBegin =
     "<!-- generated: ./dev docs writes what follows -->\n";
 inline constexpr std::string_view kGeneratedEnd = "<!-- generated: end -->\n";
 
-}  // namespace trireme::config
+}  // namespace trireme::cli
