@@ -17,6 +17,7 @@
 
 #include "attention/ranks.h"
 #include "base/error.h"
+#include "config/choices.h"
 #include "config/mesh_spec.h"
 #include "config/sequence_parallel.h"
 #include "dist/group.h"
@@ -43,6 +44,29 @@ auto user_errors_as_python_has_them(const Body& body) {
   } catch (const UserError& error) {
     TORCH_CHECK_VALUE(false, without_dashes(error.what()));
   }
+}
+
+// "ulysses, ring or hybrid"
+template <typename Choice>
+std::string words_of() {
+  std::string text;
+  const auto& words = config::kWords<Choice>;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += i + 1 == words.size() ? " or " : ", ";
+    text += words[i];
+  }
+  return text;
+}
+
+template <typename Choice>
+Choice choice_of(const std::string& text, const char* name) {
+  const auto found = config::choice_of<Choice>(text);
+  TORCH_CHECK_VALUE(found.has_value(), name, " '", text, "' is not known: ", words_of<Choice>());
+  return *found;
+}
+
+config::RingOrder order_of(const std::string& text) {
+  return choice_of<config::RingOrder>(text, "ring_order");
 }
 
 dist::Group group_of(const std::string& name, const at::Device& device) {
@@ -198,16 +222,14 @@ std::tuple<std::vector<int64_t>, std::vector<int64_t>> groups(std::string type, 
                                                               int64_t rank, int64_t ulysses_size,
                                                               int64_t heads, int64_t kv_heads,
                                                               int64_t local_ranks) {
-  const auto kind = config::choice_of<config::SequenceParallelType>(type);
-  TORCH_CHECK_VALUE(kind.has_value(), "sequence_parallel_type '", type,
-                    "' is not known: ulysses, ring or hybrid");
+  const auto kind = choice_of<config::SequenceParallelType>(type, "sequence_parallel_type");
   TORCH_CHECK_VALUE(
       0 <= rank && rank < size && ulysses_size >= 0 && heads > 0 && kv_heads > 0 && local_ranks > 0,
       "ulysses_size ", ulysses_size, ", ", heads, " heads, ", kv_heads,
       " key heads: numbers of ranks and heads are positive");
   return user_errors_as_python_has_them([&] {
     const config::RankOptions options{.sequence_parallel_size = size,
-                                      .sequence_parallel_type = *kind,
+                                      .sequence_parallel_type = kind,
                                       .ulysses_size = ulysses_size};
     const config::SequenceDegrees found =
         config::sequence_degrees(options, heads, kv_heads, local_ranks);
