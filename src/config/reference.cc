@@ -52,7 +52,7 @@ bool is_flag(const Option& option) {
 
 std::string choices_text(const Option& option) {
   std::string text;
-  for (const std::string& choice : option.choices)
+  for (const std::string& choice : option.choices())
     text += (text.empty() ? "" : ", ") + code(choice);
   return text;
 }
@@ -60,7 +60,7 @@ std::string choices_text(const Option& option) {
 // "integer, tokens, at least 1"
 std::string values_text(const Option& option) {
   if (is_flag(option)) return "`on`, `off`";
-  if (!option.choices.empty()) return choices_text(option);
+  if (!option.choices().empty()) return choices_text(option);
   constexpr const char* kinds[] = {"text", "integer", "number"};
   std::string text = option.list ? "names, with commas between" : kinds[option.field.index()];
   for (const std::string& part : {option.unit, allowed_text(option)}) {
