@@ -56,7 +56,7 @@ std::unique_ptr<state::GradStore> make_grads(const layout::Model& model, const a
 struct Executor::Step : RankBatch {
   model::LayerContext context;
 
-  Step(const Executor& owner, const data::PackedBatch& batch, model::Lora lora)
+  Step(const Executor& owner, const data::PackedBatch& batch, model::LoraPass lora)
       : RankBatch(rank_batch(batch, owner.mesh_, owner.plan_.ring_order, owner.device_,
                              1.0 / std::sqrt(owner.model_.spec.head_dim))) {
     auto [cos, sin] = ops::rope_table(positions, owner.frequencies_);
@@ -88,7 +88,7 @@ void Executor::warn_of_imbalance(const Step& step) {
   log("ranks of the ring have unlike shares of attention: {}", step.uneven);
 }
 
-model::Lora Executor::lora(double dropout, uint64_t seed) const {
+model::LoraPass Executor::lora(double dropout, uint64_t seed) const {
   return {.scale = model_.adapters ? model_.adapters->lora.scale() : 1,
           .dropout = dropout,
           .seed = seed};
@@ -194,7 +194,7 @@ LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
   const at::Tensor x = forward_layers(step, /*save=*/false);
   const state::Weights::Head head = weights_.head();
   if (logits != nullptr) *logits = real_logits(batch, step, x, head.params);
-  return {whole(model::head_loss(model_.spec, x, head.params, step.targets, plan_.tiles.loss)),
+  return {whole(model::head_loss(model_.spec, x, head.params, step.trained, plan_.tiles.loss)),
           batch.trained_tokens};
 }
 
@@ -218,7 +218,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
       head_grads = model::head_params(model_.spec, model_.layout, table, flat);
       head_grads.overwrite = grads.take_overwrite(model_.spec.tied ? embedding : head_block);
     }
-    result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.targets,
+    result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.trained,
                                        grad_scale, plan_.tiles.loss);
     x.reset();
     if (!model_.adapters) grads.finish(model_.layout.head());

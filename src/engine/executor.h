@@ -63,7 +63,7 @@ class Executor {
   struct Step;
   // Logs the first batch for which ranks wait for each other in the ring.
   void warn_of_imbalance(const Step& step);
-  model::Lora lora(double dropout, uint64_t seed) const;
+  model::LoraPass lora(double dropout, uint64_t seed) const;
   at::Tensor real_logits(const data::PackedBatch& batch, const Step& step, const at::Tensor& x,
                          const model::HeadParams& head) const;
   // The sum over the ranks that share the batch.

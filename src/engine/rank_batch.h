@@ -19,7 +19,7 @@ struct RankBatch {
   layout::Rows rows;     // of the batch
   at::Tensor tokens;     // [S]
   at::Tensor positions;  // [S], from the beginning of each document
-  model::Targets targets;
+  model::TrainedRows trained;
   std::unique_ptr<attention::Attention> attention;
   std::string uneven;  // as layout::Dealt's
 };

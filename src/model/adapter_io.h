@@ -30,8 +30,8 @@
 #include "config/choices.h"
 #include "config/model_spec.h"
 #include "config/peft_config.h"
-#include "io/hf_folder.h"
 #include "io/safetensors.h"
+#include "io/weight_files.h"
 #include "layout/adapters.h"
 #include "model/linear.h"
 
@@ -109,7 +109,7 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
 // fp32; read, added to and written one at a time. `blocks`: fp32, of the adapters' layout, on the
 // host. All arguments must outlive the result.
 std::vector<io::TensorSource> merged_sources(const layout::ModelLayout& layout,
-                                             const io::Checkpoint& checkpoint,
+                                             const io::WeightFiles& files,
                                              const layout::Adapters& adapters,
                                              const std::vector<at::Tensor>& blocks);
 

@@ -47,7 +47,7 @@ enum class Matrix : uint64_t { kQkv, kO, kGateUp, kDown };
 
 // How adapters are applied in this pass; narrowed to a layer, and to a matrix and a tile's first
 // row of this rank's.
-struct Lora {
+struct LoraPass {
   double scale = 1;
   double dropout = 0;  // 0 in evaluation
   uint64_t seed = 0;   // of the dropout's mask
@@ -56,15 +56,16 @@ struct Lora {
   const layout::Rows* rows = nullptr;
   int64_t first_row = 0;
 
-  Lora of_layer(int64_t layer) const;
-  Lora of(Matrix matrix, int64_t first_row = 0) const;
+  LoraPass of_layer(int64_t layer) const;
+  LoraPass of(Matrix matrix, int64_t first_row = 0) const;
 };
 
 // x [N,in] -> [N,out], or into `out` (rows may be strided).
-at::Tensor linear(const Linear& layer, const at::Tensor& x, const Lora& lora, at::Tensor out = {});
+at::Tensor linear(const Linear& layer, const at::Tensor& x, const LoraPass& lora,
+                  at::Tensor out = {});
 // out = base + the same; out may be base.
 void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, const at::Tensor& x,
-                const Lora& lora);
+                const LoraPass& lora);
 
 // The gradient at a layer's input [N,in], and that at the outputs of an adapter's A [N, parts r]
 // (undefined without), which the adapter's own gradients need again.
@@ -74,23 +75,24 @@ struct InputGrad {
 };
 
 // dy [N,out] -> dx [N,in].
-InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lora& lora);
+InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const LoraPass& lora);
 // Gradients of what is trained are added to `grads`; x is not read (and may be undefined) when
 // grads.trained() is false. `narrow`: of linear_input_grad.
 void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                         const at::Tensor& x, const at::Tensor& narrow, const Lora& lora);
+                         const at::Tensor& x, const at::Tensor& narrow, const LoraPass& lora);
 // Both.
 at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                           const at::Tensor& x, const Lora& lora);
+                           const at::Tensor& x, const LoraPass& lora);
 // The same for rows grouped by expert, which end at `ends` (ops/grouped.h).
 at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Tensor& ends,
-                          const Lora& lora);
+                          const LoraPass& lora);
 InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at::Tensor& ends,
-                             const Lora& lora);
+                             const LoraPass& lora);
 void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
                           const at::Tensor& x, const at::Tensor& narrow, const at::Tensor& ends,
-                          const Lora& lora);
+                          const LoraPass& lora);
 at::Tensor grouped_linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                                   const at::Tensor& x, const at::Tensor& ends, const Lora& lora);
+                                   const at::Tensor& x, const at::Tensor& ends,
+                                   const LoraPass& lora);
 
 }  // namespace trireme::model

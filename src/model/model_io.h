@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "config/model_spec.h"
-#include "io/hf_folder.h"
+#include "io/weight_files.h"
 #include "layout/parameters.h"
 
 namespace trireme::model {
@@ -17,19 +17,18 @@ namespace trireme::model {
 // Every tensor of the layout is in the checkpoint with its shape, and no unknown one is. UserError
 // that names tensor, found and expected otherwise. Reads headers only: call before allocating
 // anything.
-void check_checkpoint(const config::ModelSpec& spec, const layout::ModelLayout& layout,
-                      const io::Checkpoint& checkpoint);
+void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& layout,
+                   const io::WeightFiles& files);
 
 // Fills a block (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
-void load_block(const layout::BlockLayout& block, const io::Checkpoint& checkpoint,
-                at::Tensor& flat);
+void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, at::Tensor& flat);
 
 // One tensor of a safetensors file, as stored, on the host. UserError unless F32, BF16 or F16.
 at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry);
 
-// One tensor of the layout from a checkpoint that check_checkpoint took, as stored, on the host.
-at::Tensor read_param(const io::Checkpoint& checkpoint, const layout::ParamInfo& info);
-io::DType stored_dtype(const io::Checkpoint& checkpoint, const layout::ParamInfo& info);
+// One tensor of the layout from a checkpoint that check_weights took, as stored, on the host.
+at::Tensor read_param(const io::WeightFiles& files, const layout::ParamInfo& info);
+io::DType stored_dtype(const io::WeightFiles& files, const layout::ParamInfo& info);
 
 // A block's flat buffer, fp32 or bf16, on any device; asked for once a block, ascending.
 using BlockSource = std::function<at::Tensor(int64_t block)>;

@@ -1,9 +1,7 @@
-// Mixture of SwiGLU experts as transformers' Qwen3MoeSparseMoeBlock: softmax over all experts in
-// fp32, top-k, optionally renormalised, weighted sum of the chosen experts. Pairs (token, expert)
-// are sorted by expert, so that each expert's rows are one slice.
+#include "model/moe.h"
+
 #include <ATen/ops/empty.h>
 
-#include "model/mlp.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
@@ -44,8 +42,8 @@ void add_router_backward(at::Tensor& dnormed, const at::Tensor& normed, const at
 at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const at::Tensor& normed,
                          at::Tensor gate_up, const LayerParams& w, LayerParams& g,
                          const ops::Routing& routing, const Pass& pass, int64_t first) {
-  const Lora lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
-  const Lora lora_down = pass.lora.of(Matrix::kDown, first);
+  const LoraPass lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
+  const LoraPass lora_down = pass.lora.of(Matrix::kDown, first);
   at::Tensor rows;
   if (g.expert_gate_up.trained() || !gate_up.defined()) {
     rows = ops::gather_rows(normed, routing.tokens);

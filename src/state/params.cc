@@ -53,14 +53,14 @@ Lease ResidentParams::lease(int64_t block) {
   return Lease(whole_[block].narrow(0, 0, layout_.blocks[block].numel));
 }
 
-void ResidentParams::load(const io::Checkpoint& checkpoint) {
+void ResidentParams::load(const io::WeightFiles& files) {
   for (int64_t b = 0; b <= layout_.head(); ++b) {
     if (zero_.states()) {
       at::Tensor whole = at::zeros({layout_.blocks[b].numel}, at::kFloat);
-      model::load_block(layout_.blocks[b], checkpoint, whole);
+      model::load_block(layout_.blocks[b], files, whole);
       fill(b, whole);
     } else {
-      model::load_block(layout_.blocks[b], checkpoint, master_[b]);
+      model::load_block(layout_.blocks[b], files, master_[b]);
       if (!compute_[b].is_same(master_[b])) compute_[b].copy_(own_memory(master_[b]));
     }
   }

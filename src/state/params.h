@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "device/host_arena.h"
-#include "io/hf_folder.h"
+#include "io/weight_files.h"
 #include "layout/parameters.h"
 #include "state/zero.h"
 
@@ -55,7 +55,7 @@ class ResidentParams : public ParamStore {
   Lease lease(int64_t block) override;
 
   // Reads every tensor, one at a time.
-  void load(const io::Checkpoint& checkpoint);
+  void load(const io::WeightFiles& files);
   // Sets a block from [numel] of any dtype, on any device.
   void fill(int64_t block, const at::Tensor& whole);
 

@@ -28,7 +28,7 @@ class Weights {
 
   // Fills the base from a checkpoint, or with random numbers: norms 1, biases 0, the rest normal
   // with deviation 0.02.
-  void load(const io::Checkpoint& checkpoint) { base_.load(checkpoint); }
+  void load(const io::WeightFiles& files) { base_.load(files); }
   void randomise(uint64_t seed);
   // Fills the adapters; `write` fills blocks of their layout.
   void fill_adapters(const std::function<void(std::vector<at::Tensor>&)>& write);

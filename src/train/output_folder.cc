@@ -5,6 +5,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "io/publish.h"
+#include "io/tokenizer_files.h"
+#include "io/weight_files.h"
 #include "model/adapter_io.h"
 
 namespace trireme::train {
