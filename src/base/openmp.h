@@ -1,4 +1,4 @@
-// OpenMP on machines where other programs are at work too.
+// OpenMP on hosts where other programs run too.
 #pragma once
 
 namespace trireme {

@@ -52,7 +52,7 @@ std::unique_ptr<state::GradStore> make_grads(const layout::Model& model, const a
                                                std::move(overwritten), zero);
 }
 
-// This rank's part of one batch, and what every layer is told of it.
+// This rank's part of one batch, and the context that all layers share.
 struct Executor::Step : RankBatch {
   model::LayerContext context;
 
@@ -94,7 +94,7 @@ model::LoraPass Executor::lora(double dropout, uint64_t seed) const {
           .seed = seed};
 }
 
-// Each rank has rows of its own of the whole; others' are zeros, and add nothing.
+// Each rank fills its own rows and leaves zeros in the others', so that the sum is the whole.
 at::Tensor Executor::real_logits(const data::PackedBatch& batch, const Step& step,
                                  const at::Tensor& x, const model::HeadParams& head) const {
   const int64_t tokens = std::ssize(batch.tokens);
@@ -141,7 +141,7 @@ at::Tensor Executor::forward_layers(const Step& step, bool save) {
   for (int64_t i = 0; i < model_.spec.layers; ++i) {
     phases_.at_layer(i);
     const state::Weights::Layer layer = weights_.layer(i);
-    // What a layer that is run again would keep now is kept then.
+    // A layer that will be recomputed keeps its intermediates in that later pass, not now.
     const plan::Keep keep = i < plan_.recomputed_layers() ? plan::Keep{} : plan_.keep[i];
     model::SavedLayer saved;
     x = layers_[i].forward(x, layer.params, step.context, keep, save ? &saved : nullptr);

@@ -14,7 +14,7 @@ using config::MeshSpec;
 
 constexpr Axis kAxes[] = {Axis::kRing, Axis::kUlysses};
 
-// Of each row what it is in the whole batch.
+// What a row is in the whole batch.
 struct Row {
   int64_t token = -1, position = -1, target = -1;
   bool operator==(const Row&) const = default;

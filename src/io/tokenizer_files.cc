@@ -23,7 +23,8 @@ std::span<const std::string_view> tokenizer_files() {
 void copy_tokenizer_files(FileSystem& files, const std::string& from, const std::string& to) {
   for (const std::string_view file : tokenizer_files()) {
     const std::string name(file), source = (fs::path(from) / name).string();
-    if (kind_of(source) == Kind::kFile) write_text(files, (fs::path(to) / name).string(), read_text(source));
+    if (kind_of(source) == Kind::kFile)
+      write_text(files, (fs::path(to) / name).string(), read_text(source));
   }
 }
 

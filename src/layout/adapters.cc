@@ -37,8 +37,8 @@ std::vector<std::vector<NamedShape>> fused_linears(const config::ModelSpec& spec
   return groups;
 }
 
-// Targets, sorted for many of them: an adapter of some layers' experts names thousands of linears
-// whole.
+// The target modules of an adapter, indexed for fast look-up: an adapter of some layers' experts
+// names thousands of linears in full.
 class TargetModules {
  public:
   explicit TargetModules(const std::vector<std::string>& targets) {
@@ -56,13 +56,13 @@ class TargetModules {
            std::ranges::any_of(ends_, [&](const auto& end) { return is_end(end, module); });
   }
 
-  // Forgets those that name this linear.
+  // Removes the targets that name this linear.
   void remove(const std::string& module) {
     whole_.erase(module);
     std::erase_if(ends_, [&](const std::string& end) { return is_end(end, module); });
   }
 
-  // One of them; "" when none is left.
+  // One of the targets; "" when none is left.
   std::string any() const {
     if (!ends_.empty()) return ends_.front();
     return whole_.empty() ? "" : *whole_.begin();

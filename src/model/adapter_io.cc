@@ -126,7 +126,7 @@ void AdapterFolder::find_tensors() {
 }
 
 // Which of the two parameters this is: its inputs are as wide as the model or as an expert. Where
-// those are the same, the inner one is gate_up_proj, and a single one is told by target_parameters.
+// those are the same, the inner one is gate_up_proj, and target_parameters identifies a single one.
 void AdapterFolder::add_parameter(const std::string& name, const std::string& module) {
   static constexpr std::string_view kBase = ".base_layer";
   const bool inner = module.ends_with(kBase);

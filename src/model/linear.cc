@@ -25,7 +25,8 @@ uint64_t mask_seed(const LoraPass& lora, int64_t first, const at::Tensor& x) {
 
 uint64_t mixed(uint64_t seed, uint64_t index) { return Rng(seed + index).next(); }
 
-// Experts' rows are sorted: theirs is one mask, that of as many rows from the tile's first on.
+// Experts' rows are sorted by expert. They share one mask: that of as many rows, counted from the
+// tile's first.
 LoraPass of_experts(LoraPass lora) {
   if (lora.rows == nullptr) return lora;
   const layout::Rows first = layout::slice(*lora.rows, {lora.first_row, lora.first_row + 1});
@@ -47,7 +48,7 @@ at::Tensor dropped(const at::Tensor& x, const LoraPass& lora) {
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
-// Its adjoint, added to dx.
+// The adjoint of dropped(), added to dx.
 void add_dropped(const at::Tensor& dx, const at::Tensor& du, const LoraPass& lora) {
   int64_t at = 0;
   for (const Range& range : positions(lora, dx)) {

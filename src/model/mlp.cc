@@ -40,7 +40,7 @@ at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::
     }
     at::Tensor gate_up = saved.gate_up.defined() ? saved.gate_up.narrow(0, first, rows)
                                                  : linear(w.gate_up, normed, lora_gate_up);
-    // The activations are made again on the way, where the down projection is trained.
+    // swiglu_backward recomputes the activations where the down projection is trained.
     InputGrad dactivated = linear_input_grad(w.down, grad, lora_down);
     at::Tensor activated;
     const at::Tensor dgate_up =

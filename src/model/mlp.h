@@ -14,7 +14,7 @@
 
 namespace trireme::model {
 
-// What a pass over a layer's rows needs beside weights.
+// What a pass over a layer's rows needs beside the weights.
 struct Pass {
   plan::Tiles tiles;
   LoraPass lora;

@@ -1,5 +1,5 @@
-// Between Hugging Face checkpoints and flat blocks: reading any dtype and either expert layout,
-// writing back.
+// Between Hugging Face weight files and flat blocks: reads any dtype and either expert layout, and
+// writes them back.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,9 +14,9 @@
 
 namespace trireme::model {
 
-// Every tensor of the layout is in the checkpoint with its shape, and no unknown one is. UserError
-// that names tensor, found and expected otherwise. Reads headers only: call before allocating
-// anything.
+// Checks that the files have every tensor of the layout with its shape, and no unknown one.
+// UserError names the tensor, and what was found and expected. Reads headers only: call before
+// allocating anything.
 void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                    const io::WeightFiles& files);
 
@@ -26,13 +26,13 @@ void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, 
 // One tensor of a safetensors file, as stored, on the host. UserError unless F32, BF16 or F16.
 at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry);
 
-// One tensor of the layout from a checkpoint that check_weights took, as stored, on the host.
+// One tensor of the layout, as stored, on the host. check_weights has accepted the files.
 at::Tensor read_param(const io::WeightFiles& files, const layout::ParamInfo& info);
 io::DType stored_dtype(const io::WeightFiles& files, const layout::ParamInfo& info);
 
 // A block's flat buffer, fp32 or bf16, on any device; asked for once a block, ascending.
 using BlockSource = std::function<at::Tensor(int64_t block)>;
-// Of blocks that are all there; they outlive it.
+// The source of blocks that all exist already; they outlive it.
 BlockSource held_blocks(const std::vector<at::Tensor>& blocks);
 
 // The model's tensors as files want them, in the layout's order, converted to `dtype` when their

@@ -31,8 +31,8 @@ config::RunConfig parse(cli::Arguments arguments) {
   return run;
 }
 
-// The result takes the place of the whole folder: nothing else may be in it, and nothing that is
-// read.
+// The result replaces the whole folder, so the folder may hold neither other files nor anything
+// that is read.
 void check_target(const config::RunConfig& run) {
   const std::string& path = run.output_dir;
   for (const auto& [what, source] :

@@ -60,7 +60,7 @@ plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& mod
   }
   if (machine.device.is_cuda()) {
     log("attention: {}", attention::kernel_names(/*cuda=*/true, machine.dtype));
-    // As the executor pads them.
+    // Padded as the executor does.
     batch.tokens = plan::bucket(batch.tokens);
     batch.longest = plan::bucket(batch.longest);
   }

@@ -12,8 +12,8 @@
 namespace trireme::state {
 namespace {
 
-// x, of host memory a copy: of an arena a part may not be pinned yet, and the driver refuses to
-// copy between the device and memory that is pinned only partly.
+// Returns x, or a copy if it is in host memory: a part of an arena may not be pinned yet, and the
+// driver refuses to copy between the device and partly pinned memory.
 at::Tensor own_memory(const at::Tensor& x) { return x.is_cpu() ? x.clone() : x; }
 
 at::TensorOptions on(const at::Device& device, at::ScalarType dtype) {
@@ -42,8 +42,7 @@ ResidentParams::ResidentParams(const layout::ModelLayout& layout, at::ScalarType
     compute_.push_back(zero.weights() ? weights : zero.mine(weights));
     master_.push_back(apart ? memory(master->arena, shard, on(master->device, at::kFloat))
                             : compute_.back());
-    // The rest is load()'s to fill: a pass over the whole would cost as much as reading a
-    // checkpoint that the system has cached.
+    // load() fills the rest. Zeroing all of it would cost as much as reading cached files.
     if (!zero.states()) model::zero_gaps(block, block.numel, master_.back());
   }
 }

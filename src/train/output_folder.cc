@@ -105,7 +105,7 @@ void OutputFolder::check_target() const {
   }
 }
 
-// Nothing that this run reads may be what it replaces.
+// This run must not replace what it reads.
 void OutputFolder::check_not_read() const {
   std::error_code error;
   for (const auto& [what, source] : {std::pair("model", model_.path),

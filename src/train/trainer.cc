@@ -93,7 +93,7 @@ TrainStep::Outcome TrainStep::run(const data::StepBatches& batches, double learn
   grads_->clear();
   Outcome outcome;
   for (const data::PackedBatch& batch : batches.mine) {
-    // Of the micro-batch's number in the run, whichever rank has it.
+    // The seed depends on the micro-batch's number in the run, not on the rank that computes it.
     const int64_t number = passes_++ * rank_.ranks + rank_.index;
     const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(number)).next();
     grads_->begin_pass(&batch == &batches.mine.back());
@@ -131,7 +131,7 @@ TrainingResult Trainer::run() {
   if (result_.interrupted_by != 0) return result_;
   if (window_trained_ > 0) report();
   if (evaluated_at_ != result_.steps) evaluate();
-  // Without validation samples the last is the result.
+  // Without validation samples the last weights are the result.
   if (!result_.loss_best) save_best();
   if (mesh_.rank() == 0) output_.finish();
   return result_;
