@@ -23,10 +23,10 @@ at::Tensor lse_of(const at::Tensor& lse, Range rows) {
   return lse.narrow(1, rows.first, rows.size());
 }
 
-// Blocks' outputs, or gradients of queries, that wait to be added to those of the squares: as many
-// together as there is memory for, in one pass over the sum, which is in fp32 from then on. Passes
-// over it are what a ring costs beside the kernels: at 8,192 rows a rank (32 heads of 128, bf16)
-// one for each block would take a tenth of the forward's time.
+// Outputs of blocks, or gradients of queries, that wait to be added to those of the squares. One
+// pass over the sum, which is fp32 from then on, adds as many as there is memory for. These passes
+// are what a ring costs beside the kernels: at 8,192 rows a rank (32 heads of 128, bf16) one pass
+// for each block would take a tenth of the forward's time.
 class Waiting {
  public:
   // There is room for `blocks` blocks of all queries. Gradients have no lse.

@@ -28,8 +28,8 @@ class Pending {
 using PendingPtr = std::unique_ptr<Pending>;
 
 struct Timeouts {
-  std::chrono::milliseconds meeting;     // until all ranks of a group are there
-  std::chrono::milliseconds collective;  // until a collective ends that a rank has begun
+  std::chrono::milliseconds meeting;     // until all ranks of a group have connected
+  std::chrono::milliseconds collective;  // until a collective that a rank has begun ends
 };
 
 // What a group's tensors travel through. kGloo: host memory; CUDA tensors are copied there and

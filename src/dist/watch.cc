@@ -28,7 +28,7 @@ std::string last_seen(const Pulse& pulse) {
   return pulse.where.empty() ? "" : ", last seen at " + pulse.where;
 }
 
-// Asks again and again, until there is an answer or the time is over.
+// Repeats the question until there is an answer or the time is over.
 template <typename Ask>
 auto ask_until(Clock::time_point end, const Ask& ask) {
   auto answer = ask();
@@ -92,7 +92,7 @@ struct Watch::State {
   std::function<void()> job;  // for the watch's thread, which alone talks to the store
   bool stopped = false;       // the rank ends, by itself or by the watch
   bool ending = false;        // the watch is about to end the process
-  bool done = false;          // nobody needs the thread
+  bool done = false;          // the thread is not needed any more
   bool finished = false;      // it has returned
 };
 

@@ -25,7 +25,7 @@ struct HeadGroups {
 //
 // A group is the largest number of heads with
 //     heads * bytes_of_a_head <= kBusyBytes,
-// so that the exchange of one group lies under the attention of another. It is at least a run,
+// so that the exchange of one group overlaps with the attention of another. It is at least a run,
 // since the keys' gradients would become sums over groups otherwise. It has no more than
 // `most_bytes`, but at least one head.
 HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t bytes_of_a_head,

@@ -44,7 +44,8 @@ class AdapterViews {
     return found == block_.params.end() ? nullptr : &*found;
   }
 
-  // `rows` rows as wide as the tensor's, from where it begins; of each expert.
+  // A view of `rows` rows as wide as the tensor, from its beginning on; with experts, such rows of
+  // each.
   at::Tensor view(const layout::ParamInfo& first, int64_t rows, int64_t experts) const {
     const int64_t width = first.shape[1];
     const int64_t count = std::max<int64_t>(experts, 1) * rows * width;

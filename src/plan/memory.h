@@ -85,8 +85,8 @@ struct MemoryPlan {
 // The end of an error's line: which option makes the run fit `budget` bytes.
 std::string what_fits(MemoryRequest request, int64_t budget);
 
-// Throws UserError when a sum passes its budget, after logging the table; it names the longest
-// batch that would fit.
+// Throws UserError when a sum exceeds its budget, after logging the table. The error names the
+// longest batch that would fit.
 MemoryPlan plan_memory(const MemoryRequest& request);
 
 }  // namespace trireme::plan

@@ -109,7 +109,7 @@ void ActivationStore::restore(int64_t layer) {
   Entry& entry = entries_[layer];
   prefetch(layer);
   entry.arrival->wait();
-  const bool left = leaving_ == layer;  // the last that left has not been released: no way back
+  const bool left = leaving_ == layer;  // its device tensors are still there
   const std::vector<at::Tensor*> tensors = on_host(entry.saved, places_[layer]);
   TRIREME_CHECK(tensors.size() == entry.copies.size());
   for (size_t i = 0; i < tensors.size(); ++i) {

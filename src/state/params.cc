@@ -90,7 +90,7 @@ void ResidentParams::gather() {
 }
 
 at::Tensor ResidentParams::whole(int64_t block) const {
-  const at::Tensor& mine = master_[block];  // masters may be on the host, the group is the device's
+  const at::Tensor& mine = master_[block];  // masters may be on the host
   return zero_.whole(zero_.states() ? mine.to(device_) : mine, layout_.blocks[block].numel);
 }
 
