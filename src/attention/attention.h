@@ -38,7 +38,7 @@ class Attention {
 // wants them.
 class LocalAttention : public Attention {
  public:
-  // starts: n + 1 host offsets 0..S; `like`: a tensor of the device that the offsets go to.
+  // starts: n + 1 host offsets 0..S. They are copied to `device`.
   LocalAttention(std::vector<int64_t> starts, const at::Device& device, double scale);
   AttentionOutput forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) override;
   AttentionGradients backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,

@@ -70,8 +70,8 @@ int64_t head_groups(const at::Tensor& q, int64_t kv_heads) {
   return groups;
 }
 
-// cuDNN's dq is wrong, and nothing says so, once it has more than 2^31 numbers (132,000 tokens x
-// 128 heads x 128: 36 % off): such a call goes by groups of heads.
+// cuDNN's dq is silently wrong if it has more than 2^31 numbers (132,000 tokens x 128 heads x 128:
+// 36 % off). Such a call is split into groups of heads.
 AttentionGradients cudnn_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                   const at::Tensor& v, const AttentionOutput& forward, Mask mask,
                                   double scale) {
@@ -94,8 +94,8 @@ AttentionGradients cudnn_backward(const at::Tensor& dout, const at::Tensor& q, c
   return all;
 }
 
-// The memory-efficient kernel knows no grouped heads: keys and values are repeated, their gradients
-// summed.
+// The memory-efficient kernel does not support grouped heads: keys and values are repeated, and
+// their gradients summed.
 at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
   if (times == 1) return x;
   return x.unsqueeze(2).expand({x.size(0), x.size(1), times, x.size(2)}).flatten(1, 2);

@@ -11,9 +11,9 @@
 namespace trireme::attention {
 namespace {
 
-// Without FlashAttention-3 shorter documents than this go to FlashAttention-2 though they are
-// alone: cuDNN has 36 + 89 us of overhead a call (32 heads, H200: 256 tokens 125 us against 84, 512
-// tokens 135 against 103, 1024 tokens 148 against 227, 4096 tokens 1042 against 1950).
+// Without FlashAttention-3, a single document shorter than this uses FlashAttention-2: cuDNN has 36
+// + 89 us of overhead a call (32 heads, H200: 256 tokens 125 us against 84, 512 tokens 135 against
+// 103, 1024 tokens 148 against 227, 4096 tokens 1042 against 1950).
 constexpr int64_t kDense = 1024;
 
 // Documents one after another: on CPU, where a kernel call costs little, and for fp32 on CUDA. No

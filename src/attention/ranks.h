@@ -1,4 +1,4 @@
-// Attention of one of the ranks that share a sequence, whatever they exchange for it.
+// Attention on one of the ranks that share a sequence: Ulysses, a ring, or both.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,8 @@
 
 namespace trireme::attention {
 
-// Of the rank's rows of `share`, which is layout::share()'s of its places in the two groups. They
-// outlive the result.
+// The attention of this rank's rows. `share` is what layout::share() gives for its places in the
+// two groups. All references outlive the result.
 std::unique_ptr<Attention> of_ranks(const std::vector<int64_t>& starts, const layout::Share& share,
                                     const dist::Group& ring, const dist::Group& ulysses,
                                     const at::Device& device, double scale);

@@ -23,18 +23,18 @@ at::Tensor lse_of(const at::Tensor& lse, Range rows) {
   return lse.narrow(1, rows.first, rows.size());
 }
 
-// Blocks' outputs, or gradients of queries, that wait to be added to those of the squares: as many
-// together as there is memory for, in one pass over the sum, which is in fp32 from then on. Passes
-// over it are what a ring costs beside the kernels: at 8,192 rows a rank (32 heads of 128, bf16)
-// one for each block would take a tenth of the forward's time.
+// Outputs of blocks, or gradients of queries, that wait to be added to those of the squares. One
+// pass over the sum, which is fp32 from then on, adds as many as there is memory for. These passes
+// are what a ring costs beside the kernels: at 8,192 rows a rank (32 heads of 128, bf16) one pass
+// for each block would take a tenth of the forward's time.
 class Waiting {
  public:
-  // `blocks` of all queries have room. Gradients have no lse.
+  // There is room for `blocks` blocks of all queries. Gradients have no lse.
   Waiting(const at::Tensor& out, const at::Tensor& lse, int64_t blocks)
       : sum_{out.contiguous(), lse.defined() ? lse.contiguous() : lse},
         dtype_(out.scalar_type()),
         room_(blocks * out.size(0)) {}
-  // Before the block is computed.
+  // Called before the block is computed.
   void make_room(Range queries) {
     const bool full = rows_ + queries.size() > room_ || parts_.size() == ops::kMostParts;
     if (full) merge(at::kFloat);
@@ -62,7 +62,7 @@ class Waiting {
   std::vector<ops::AttentionPart> parts_;
 };
 
-// Gradients of keys and values that are the first of their sum: [2,S,K,D] fp32.
+// The first terms of the sums of keys' and values' gradients: [2,S,K,D] fp32.
 at::Tensor float_pair(const at::Tensor& dk, const at::Tensor& dv) {
   at::Tensor pair =
       at::empty({2, dk.size(0), dk.size(1), dk.size(2)}, dk.options().dtype(at::kFloat));
@@ -90,13 +90,13 @@ RingAttention::RingAttention(const std::vector<int64_t>& starts,
   for (int64_t step = 0; step < ranks; ++step) {
     const layout::Rows& keys = rows[(me + ranks - step) % ranks];
     steps_.push_back({layout::size(keys), layout::rectangles(starts, rows[me], keys)});
-    // Under the first one of the backward's blocks the gradients must arrive that it adds to.
+    // The largest block is first: the gradients that backward adds to arrive while it computes.
     std::ranges::stable_sort(steps_.back().blocks, std::ranges::greater{}, area);
   }
 }
 
-// Of x, which belongs to the keys of the step; what arrives belongs to those of the next, which
-// after the last step are this rank's own.
+// Sends x, which belongs to the keys of the step. What arrives belongs to the keys of the next
+// step, which are this rank's own after the last one.
 RingAttention::Travelling RingAttention::post(const at::Tensor& x, size_t step) const {
   const int64_t rows = steps_[(step + 1) % steps_.size()].keys;
   Travelling travelling{x, at::empty({2, rows, x.size(2), x.size(3)}, x.options()), nullptr};

@@ -1,7 +1,7 @@
 // Ring attention (Liu et al. 2023, arXiv 2310.01889): each rank of a group holds some rows of the
 // sequence with all heads. Keys and values go round: while a rank computes with those that it has,
-// the next ones arrive. In backward the gradients of keys and values follow them, and are home
-// after the last step.
+// the next ones arrive. In backward the gradients of keys and values follow them, and are back on
+// their own rank after the last step.
 #pragma once
 
 #include <algorithm>
@@ -13,20 +13,20 @@
 
 namespace trireme::attention {
 
-// Documents are cut where ranks' rows end (layout/causal.h); none is padded. What is summed over
-// steps is fp32, always in the same order.
+// Documents are cut where ranks' rows end (layout/causal.h), and none is padded. Sums over steps
+// are fp32, always in the same order.
 class RingAttention : public Attention {
  public:
   // Rank r of `group` holds rows[r] of the sequence of documents `starts`. `group` outlives this.
   RingAttention(const std::vector<int64_t>& starts, const std::vector<layout::Rows>& rows,
                 const dist::Group& group, const at::Device& device, double scale)
       : RingAttention(starts, rows, group.index(), group, device, scale) {}
-  // Rank `me` of the ring. A group of one rank stands for all, where times are measured and not
-  // results: what goes to the next rank comes back as the previous one's, which has as many rows.
+  // Rank `me` of the ring. For timing only: with a group of one rank the ring exchanges with
+  // itself. The sizes are those of the full ring, and the results are meaningless.
   RingAttention(const std::vector<int64_t>& starts, const std::vector<layout::Rows>& rows,
                 int64_t me, const dist::Group& group, const at::Device& device, double scale);
 
-  // Of this rank's rows.
+  // All tensors are of this rank's rows.
   AttentionOutput forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) override;
   AttentionGradients backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                               const at::Tensor& v, const AttentionOutput& forward) override;

@@ -40,7 +40,7 @@ inline at::Tensor rows_of(const at::Tensor& x, const layout::Rows& rows) {
   return at::cat(parts);
 }
 
-// Of the whole sequence, where `part` has these rows of it.
+// Writes `part`, which has these rows, into the whole sequence.
 inline void put(const at::Tensor& whole, const at::Tensor& part, const layout::Rows& rows) {
   int64_t at = 0;
   for (const layout::Range& range : rows) {

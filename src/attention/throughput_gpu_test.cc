@@ -140,8 +140,8 @@ class Throughput : public testing::Test {
         backward ? "backward" : "forward", kernels, rate(kernels), ring, rate(ring), copies,
         kernels / ring);
   }
-  // Of the first rank, whose rectangles have half of its rows as queries, and of the last, whose
-  // have all of them: what it sums is most.
+  // Times the first rank, whose rectangles have half of its rows as queries, and the last, whose
+  // have all of them and which therefore sums most.
   static void ring_of_eight(int64_t tokens, int64_t kv_heads, const ops::Repeats& times) {
     for (const int64_t me : {int64_t{0}, kRanks - 1}) {
       Rank rank(tokens, me, kv_heads);

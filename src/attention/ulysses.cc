@@ -45,7 +45,7 @@ UlyssesAttention::Exchange UlyssesAttention::to_heads(const at::Tensor& x, int64
                        .reshape({rows, ranks, x.size(1) * repeats / ranks, dim}));
 }
 
-// parts [S, P, N, D], of each rank.
+// Sends parts [S, P, N, D], one for each rank.
 UlyssesAttention::Exchange UlyssesAttention::send_rows(at::Tensor parts) const {
   const int64_t rows = parts.size(0), here = parts.size(2), dim = parts.size(3);
   Exchange exchange;

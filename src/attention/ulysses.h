@@ -13,19 +13,21 @@
 
 namespace trireme::attention {
 
-// Query heads h * H / P ... of rank h, with the keys and values that they read: where several ranks
-// read the same, or parts of a rank's query heads are not as many for each, keys and values are
-// repeated, as often as need be and no more; their gradients are summed. Query heads are exchanged
-// in groups: one travels while the one before it is attended to.
+// Rank r computes query heads [r H / P, (r + 1) H / P) with the keys and values that they read.
+// Keys and values are repeated, as little as possible, where several ranks read the same head or
+// where a rank's key heads have unequal numbers of query heads; their gradients are then summed.
+// Query heads are exchanged in groups: one travels while attention computes the one before it
+// (layout/exchange.h).
 class UlyssesAttention : public Attention {
  public:
-  // Rank r of `group` holds [bounds[r], bounds[r+1]) of the rows that `whole` attends over: of the
-  // sequence, or of a ring's part of it. `group` outlives this; its size divides the query heads.
+  // Rank r of `group` holds [bounds[r], bounds[r+1]) of the rows that `whole` computes attention
+  // over: those of the sequence, or of a ring rank's part of it. `group` outlives this; its size
+  // divides the query heads.
   UlyssesAttention(std::unique_ptr<Attention> whole, const dist::Group& group,
                    std::vector<int64_t> bounds, int64_t most_bytes = layout::kHeadGroupBytes);
 
-  // q [S,H,D], k and v [S,K,D] of this rank's S rows. Of the output, `out` is of these rows and all
-  // heads, lse [H/P, T] of all rows and this rank's heads.
+  // q [S,H,D], k and v [S,K,D] of this rank's S rows. In the output, `out` has these rows and all
+  // heads; lse [H/P, T] has all rows and this rank's heads.
   AttentionOutput forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) override;
   AttentionGradients backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                               const at::Tensor& v, const AttentionOutput& forward) override;
@@ -36,16 +38,16 @@ class UlyssesAttention : public Attention {
     dist::PendingPtr pending;
   };
   layout::HeadGroups groups(const at::Tensor& q, const at::Tensor& k) const;
-  // Of x [S,N,D], of whose N / P heads for each rank those of group `index` of `size` are taken, or
-  // all, repeated: [T, heads, D]. Asynchronous.
+  // Sends heads of x [S,N,D] to their ranks, and receives [T, heads, D]. Of the N / P heads for
+  // each rank these are the `size` heads of group `index`, or all of them, repeated. Asynchronous.
   Exchange to_heads(const at::Tensor& x, int64_t index, int64_t size) const;
   Exchange to_heads(const at::Tensor& x, int64_t repeats) const;
   Exchange send_rows(at::Tensor parts) const;
-  // Of x [T,N,D]: to the ranks of its rows. Asynchronous.
+  // Sends the rows of x [T,N,D] back to their ranks. Asynchronous.
   Exchange to_rows(const at::Tensor& x) const;
-  // Ends the exchange.
+  // Waits for the exchange of to_heads and returns its result.
   at::Tensor heads(Exchange exchange) const;
-  // Ends it: [S, P, N, D], heads of the first rank first.
+  // Waits for the exchange of to_rows and returns [S, P, N, D], the heads of the first rank first.
   at::Tensor rows(Exchange exchange) const;
 
   std::unique_ptr<Attention> whole_;

@@ -92,7 +92,8 @@ TEST(UlyssesAttention, SendsTheLeast) {
     const at::Tensor q = random_tensor({8, kHeads, kDim}, 1),
                      k = random_tensor({8, kKeys, kDim}, 2);
     attention.forward(q, k, k);
-    // Of 8 rows: 3 of 4 ranks get 2 query heads, one key and one value head, and give 2 heads back.
+    // For its 8 rows, a rank sends 2 query heads, one key head and one value head to each of the 3
+    // others. It sends back 2 heads of the 8 rows of each.
     const layout::Volume volume = mesh.group(Axis::kUlysses).volume(layout::Collective::kAllToAll);
     EXPECT_EQ(volume.calls, 4);
     EXPECT_EQ(volume.bytes, 3 * 8 * kDim * 4 * (2 + 1 + 1 + 2));

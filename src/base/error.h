@@ -1,4 +1,4 @@
-// Errors. A user's mistake (a file, an option, a machine too small) is a UserError: one line that
+// Errors. A user's mistake (a file, an option, too little memory) is a UserError: one line that
 // names the place, the value and the remedy; main prints it and exits with status 2. A broken
 // promise of ours is a TRIREME_CHECK: abort.
 #pragma once

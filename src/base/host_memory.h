@@ -1,4 +1,4 @@
-// This process's and this machine's memory, in bytes, as Linux reports it.
+// This process's and this host's memory, in bytes, as Linux reports it.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ int64_t host_available_bytes();
 // Resident now, and the most that was resident since the last reset (VmRSS, VmHWM).
 int64_t host_resident_bytes();
 int64_t host_peak_bytes();
-// Where the system does not allow it, nothing happens: the peak is then that of the whole run.
+// Does nothing if the system does not allow it; the peak is then that of the whole run.
 void reset_host_peak();
 
 // Bytes that a buffer of `bytes` takes in an arena of host memory: whole cache lines.

@@ -11,7 +11,7 @@ namespace trireme {
 void log_line(std::string_view line);
 void warn_line(std::string_view line);  // prefixed "warning: "
 
-// Whether log() says nothing from now on: of several processes one tells.
+// Switches log() off or on. Of several processes only one logs.
 void only_warn(bool quiet);
 
 template <typename... Args>

@@ -1,4 +1,4 @@
-// OpenMP on machines where other programs are at work too.
+// OpenMP on hosts where other programs run too.
 #pragma once
 
 namespace trireme {
@@ -12,7 +12,7 @@ namespace trireme {
 // It is for .preinit_array: libgomp reads GOMP_SPINCOUNT before main, and libc has no environment
 // that could be changed before that, so the program starts once more, as the same process. Nothing
 // happens where the user has decided: OMP_WAIT_POLICY, GOMP_SPINCOUNT, or OMP_NUM_THREADS=1, with
-// which nobody waits.
+// which no thread waits.
 void shorten_openmp_spins(int argc, char** argv, char** envp);
 
 }  // namespace trireme

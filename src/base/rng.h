@@ -20,8 +20,8 @@ class Rng {
     return z ^ (z >> 31);
   }
 
-  // Uniform in [0, bound), bound > 0; the bias of the multiplication is below 2^-32 for any count
-  // of ours.
+  // Uniform in [0, bound), bound > 0; the bias of the multiplication is below 2^-32 for any bound
+  // in this program.
   uint64_t below(uint64_t bound) {
     return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
   }

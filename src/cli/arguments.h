@@ -1,5 +1,4 @@
-// What verbs have in common before they begin: their arguments, help, and options that must be
-// there.
+// What all verbs begin with: arguments, --help, and required options.
 #pragma once
 
 #include <span>

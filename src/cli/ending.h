@@ -1,4 +1,4 @@
-// How a program ends by an exception.
+// How the program ends after an exception.
 #pragma once
 
 #include <chrono>
@@ -11,7 +11,8 @@ struct Ending {
   int status = 1;     // 2: the user's mistake
   std::string type;   // "UserError"
   std::string words;  // one line
-  // When, for torchrun, whose seconds are whole: what another rank's end has caused comes later.
+  // The time for torchrun, in its whole seconds. An end that another rank has caused gets a later
+  // one.
   std::chrono::seconds at = now();
 
   static std::chrono::seconds now();

@@ -97,7 +97,7 @@ std::string option_row(const config::Option& option) {
   return table_row(cells);
 }
 
-// Of deepspeed::deepspeed_keys(), a section of the file's top level, or "" for what stands in none.
+// The key's section at the top level of the file; "" for a key outside of all sections.
 std::string_view top_section(const deepspeed::DeepSpeedKey& key) {
   const size_t dot = key.path.find('.');
   return dot == std::string_view::npos ? "" : key.path.substr(0, dot);

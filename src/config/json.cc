@@ -76,7 +76,7 @@ std::string lexical_text(std::string_view message) {
   return std::string(message.substr(from + 3, message.find("; last read") - from - 3));
 }
 
-// Of the opening quote of the string whose closing quote stands at `closing`.
+// The offset of the opening quote of the string whose closing quote is at `closing`.
 size_t opening_quote(std::string_view text, size_t closing) {
   while (true) {
     closing = text.rfind('"', closing - 1);
@@ -190,7 +190,7 @@ class Checker : public nlohmann::json_sax<Json> {
     std::string current;
   };
 
-  // Of the key that was read last.
+  // The offset of the key that was read last.
   size_t key_offset() const {
     return opening_quote(text_, static_cast<size_t>(reached_ - text_.data()) - 1);
   }

@@ -27,7 +27,7 @@ int64_t number(const char* name, const std::string& text, int64_t least, int64_t
 
 constexpr int64_t kMostRanks = int64_t{1} << 20, kMostPort = 65535;
 
-// Where the launcher does not say it, all ranks are taken to be on one machine.
+// If the launcher does not set it, all ranks are assumed to be on one host.
 int64_t local_ranks(const char* name, int64_t ranks) {
   return number(name, env(name).value_or(std::to_string(ranks)), 1, kMostRanks);
 }
@@ -62,7 +62,7 @@ Launch from_slurm() {
       given ? *given : first_host(required("SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS"));
   const std::string job = env("SLURM_JOB_ID").value_or("0"),
                     step = env("SLURM_STEP_ID").value_or("0");
-  // Jobs that share a machine have ports of their own.
+  // Jobs that share a host get different ports.
   constexpr int64_t kFirstPort = 20000, kPorts = 10000;
   const int64_t most = int64_t{1} << 40;
   const std::string port =

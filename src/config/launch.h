@@ -9,12 +9,12 @@ namespace trireme::config {
 struct Launch {
   std::string launcher = "none";
   int64_t rank = 0, ranks = 1;
-  int64_t local_rank = 0;  // on this machine
+  int64_t local_rank = 0;  // on this host
   int64_t local_ranks = 1;
   std::string address = {};  // of rank 0
   int64_t port = 0;
-  bool agent_store = false;  // the launcher answers there already: nobody listens
-  // Tells this start of the job from an earlier one at the same address.
+  bool agent_store = false;  // the launcher runs the store: rank 0 need not
+  // Distinguishes this start of the job from an earlier one at the same address.
   std::string attempt = {};
 };
 

@@ -25,8 +25,8 @@ struct MeshSpec {
   int64_t ranks() const { return pipeline * shards() * tensor; }
 };
 
-// The mesh of all ranks: as many data-parallel groups as the other degrees leave. UserError: they
-// do not divide the ranks, or experts' degree not the shards.
+// The mesh of all ranks: as many data-parallel groups as the other degrees leave. UserError: the
+// degrees do not divide the ranks, or the experts' degree does not divide the shards.
 MeshSpec fill_mesh(MeshSpec degrees, int64_t ranks);
 
 // The axes of the mesh along which ranks exchange something, alone or several together.

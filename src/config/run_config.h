@@ -104,7 +104,7 @@ struct MemoryOptions {
   bool memory_report = false;
   Keeping keep = Keeping::kAuto;
   ActivationOffload offload_activations = ActivationOffload::kAuto;
-  int64_t number_checkpoints = 0;  // layer inputs that are kept; 0 = of every layer
+  int64_t number_checkpoints = 0;  // activation checkpoints; 0 = every layer's input
   OptimizerOffload offload_optimizer = OptimizerOffload::kNone;
   ParamOffload offload_param = ParamOffload::kNone;  // frozen weights of the layers
   bool optimizer_in_backward = false;  // a layer's gradients are consumed as soon as known
@@ -123,7 +123,7 @@ struct RankOptions {
   int64_t local_rank = -1;
 };
 
-// Of data and tokenize.
+// The output options of data and tokenize.
 struct TextOptions {
   bool json = false;    // data: for machines
   bool decode = false;  // tokenize: ids -> text

@@ -22,8 +22,8 @@ namespace trireme::config {
 // kSame: any value gives the same bits.
 enum class Numerics { kSame, kChanges };
 
-// What the ranks of a run must have alike of an option: its value, or what is in the file or folder
-// that it names. kNothing: machines may differ, or other options say it all.
+// What must match on all ranks of a run: the option's value, or the content of the file or folder
+// that it names. kNothing: it may differ, or other options cover it.
 enum class MustMatch { kValue, kContent, kNothing };
 
 // Verbs an option belongs to, as bits. kBench and kDump take whatever kTrain takes.

@@ -29,7 +29,7 @@ std::vector<Option> file_options() {
        .must_match = MustMatch::kContent,
        .verbs = kSampleVerbs | kTokenize | kExport,
        .numerics = Numerics::kChanges,
-       .help = "folder with tokenizer.json; none = the model folder"},
+       .help = "folder with tokenizer.json; not given = the model folder"},
       {.name = "data_file",
        .json_key = "data.train_path",
        .field = &RunConfig::data_file,
@@ -40,7 +40,7 @@ std::vector<Option> file_options() {
       {.name = "test_file",
        .json_key = "data.test_path",
        .field = &RunConfig::test_file,
-       .help = "recorded in run.json; train and validation use data_file alone"},
+       .help = "only recorded in run.json: training and validation use --data_file alone"},
       {.name = "output_dir",
        .field = &RunConfig::output_dir,
        .verbs = kTrain | kExport,
@@ -48,7 +48,7 @@ std::vector<Option> file_options() {
       {.name = "overwrite",
        .field = &RunConfig::overwrite,
        .verbs = kTrain | kExport,
-       .help = "write to an output_dir that is not empty"},
+       .help = "write to --output_dir even if it is not empty"},
   };
 }
 
@@ -59,51 +59,56 @@ std::vector<Option> sample_options() {
        .help = "parts of a sample that the prompt shows: profile_and_history_and_context, "
                "profile_and_history, profile_and_context, history_and_context, profile_only, "
                "history_only, context_only, baseline, or a name of the run config"},
-      {.name = "prompt_style", .field = &RunConfig::prompt_style, .help = "wording of the prompt"},
+      {.name = "prompt_style",
+       .field = &RunConfig::prompt_style,
+       .help = "layout of the prompt: simple = plain lines; detailed = also headings, dates "
+               "and a section on the film"},
       {.name = "max_context_turns",
        .field = &RunConfig::max_context_turns,
        .unit = "turns",
        .min = 0,
-       .help = "dialogue turns of a sample's context that are shown, the last ones"},
+       .help = "show at most this many dialogue turns of a sample's context, the last ones"},
       {.name = "show_ratings",
        .field = &RunConfig::show_ratings,
-       .help = "stars in the history; auto = where the data has them as a column (CSV)"},
+       .help = "show stars in the history; auto = if the data has them as a column (CSV)"},
       {.name = "max_samples_per_user",
        .field = &RunConfig::max_samples_per_user,
        .unit = "samples",
        .min = 0,
-       .help = "most samples of one user; 0 = all"},
+       .help = "at most this many samples per user; 0 = all"},
       {.name = "one_sample_per_user",
        .field = &RunConfig::one_sample_per_user,
        .help = "the same as --max_samples_per_user 1"},
       {.name = "sample_strategy",
        .field = &RunConfig::sample_strategy,
-       .help = "which samples of a user --max_samples_per_user takes"},
+       .help = "samples of a user that --max_samples_per_user takes: last = the latest; random "
+               "= drawn with --sample_seed"},
       {.name = "sample_seed",
        .field = &RunConfig::sample_seed,
        .min = 0,
-       .help = "seed of the choice of samples and of the split"},
+       .help = "random seed for the choice of samples and for the split"},
       {.name = "val_ratio",
        .field = &RunConfig::val_ratio,
        .min = 0,
        .max = 0.99,
-       .help = "share of the samples that validate"},
+       .help = "fraction of samples held out for validation"},
       {.name = "split",
        .field = &RunConfig::split,
-       .help = "validate on the last samples of each user, or on whole users"},
+       .help = "what is held out for validation: time = the last samples of each user; user = "
+               "all samples of some users"},
       {.name = "max_length",
        .field = &RunConfig::max_length,
        .unit = "tokens",
        .min = 1,
        .max = kManyTokens,
-       .help = "limit of one sample and of a packed sequence; longer samples lose their oldest "
-               "history"},
+       .help = "most tokens of a sample and of a packed sequence; longer samples lose their "
+               "oldest history"},
       {.name = "enable_thinking",
        .field = &RunConfig::enable_thinking,
-       .help = "leave the thinking of hybrid models on in the chat template"},
+       .help = "leave the thinking mode of hybrid models on in the chat template"},
       {.name = "packing",
        .field = &RunConfig::packing,
-       .help = "fill sequences with several samples, masked from each other"},
+       .help = "pack several samples into one sequence, masked from each other"},
   };
   for (Option& option : options) {
     option.verbs = kSampleVerbs;
@@ -117,7 +122,8 @@ std::vector<Option> lora_options() {
       {.name = "use_lora",
        .json_key = "model.use_lora",
        .field = &RunConfig::use_lora,
-       .help = "train low-rank adapters beside the model's linears, which stay as they are"},
+       .help = "train low-rank adapters (LoRA) of the model's linears; the model's own weights "
+               "are frozen"},
       {.name = "lora_r",
        .json_key = "model.lora_config.r",
        .field = &RunConfig::lora_r,
@@ -128,30 +134,30 @@ std::vector<Option> lora_options() {
        .json_key = "model.lora_config.lora_alpha",
        .field = &RunConfig::lora_alpha,
        .min = 0,
-       .help = "adapters are added times lora_alpha / lora_r"},
+       .help = "adapters are scaled by lora_alpha / lora_r"},
       {.name = "lora_dropout",
        .json_key = "model.lora_config.lora_dropout",
        .field = &RunConfig::lora_dropout,
        .min = 0,
        .max = 0.99,
-       .help = "share of an adapter's inputs that are dropped in training"},
+       .help = "dropout probability of the adapters' inputs in training"},
       {.name = "use_rslora",
        .json_key = "model.lora_config.use_rslora",
        .field = &RunConfig::use_rslora,
-       .help = "times lora_alpha / sqrt(lora_r) instead"},
+       .help = "rank-stabilised LoRA: scale by lora_alpha / sqrt(lora_r)"},
       {.name = "target_modules",
        .json_key = "model.lora_config.target_modules",
        .field = &RunConfig::target_modules,
        .list = true,
-       .help = "linears that get an adapter, by the ends of their names, with commas between; "
+       .help = "linears that get an adapter: the ends of their names, separated by commas; "
                "all-linear = all but lm_head"},
       {.name = "adapter",
        .json_key = "model.adapter",
        .field = &RunConfig::adapter,
        .must_match = MustMatch::kContent,
        .verbs = kTrain | kGenerate | kExport,
-       .help = "PEFT adapter folder: what training starts from, or what is added to the model; its "
-               "rank, alpha and targets count"},
+       .help = "PEFT adapter folder: train starts from it, generate and export use it; its "
+               "rank, alpha and targets apply"},
   };
   for (Option& option : options) option.numerics = Numerics::kChanges;
   options.push_back(
@@ -159,8 +165,9 @@ std::vector<Option> lora_options() {
        .json_key = "model.expert_adapters",
        .field = &RunConfig::expert_adapters,
        .verbs = kTrain | kExport,
-       .help = "files name adapters of experts as transformers 4 does (modules) or 5 (parameters); "
-               "auto = modules where PEFT reads them rightly under both, else parameters"});
+       .help = "how files name adapters of experts: modules = as in transformers 4; parameters "
+               "= as in transformers 5; auto = modules if PEFT reads them correctly under "
+               "both, else parameters"});
   return options;
 }
 
@@ -168,7 +175,7 @@ std::vector<Option> generate_options() {
   std::vector<Option> options = {
       {.name = "prompt",
        .field = &RunConfig::prompt,
-       .help = "text to continue, in place of a review"},
+       .help = "text to continue, instead of a review"},
       {.name = "user", .field = &RunConfig::user, .help = "name of the user to write as"},
       {.name = "film", .field = &RunConfig::film, .help = "title of the film to write about"},
       {.name = "max_new_tokens",
@@ -176,27 +183,27 @@ std::vector<Option> generate_options() {
        .unit = "tokens",
        .min = 1,
        .max = kManyTokens,
-       .help = "longest text that is written"},
+       .help = "most tokens to generate"},
       {.name = "temperature",
        .field = &RunConfig::temperature,
        .min = 0,
        .max = 100,
-       .help = "spread of the choice; 0 = the likeliest token each time"},
+       .help = "sampling temperature; 0 = always the most likely token"},
       {.name = "top_k",
        .field = &RunConfig::top_k,
        .unit = "tokens",
        .min = 0,
-       .help = "choose among this many of the likeliest; 0 = all"},
+       .help = "sample from this many of the most likely tokens; 0 = all"},
       {.name = "top_p",
        .field = &RunConfig::top_p,
        .min = 1e-6,
        .max = 1,
-       .help = "choose among the likeliest with this much probability together"},
+       .help = "sample from the most likely tokens that together have this probability"},
       {.name = "repetition_penalty",
        .field = &RunConfig::repetition_penalty,
        .min = 0.01,
        .max = 100,
-       .help = "divisor of the logits of tokens already written; 1 = none"},
+       .help = "penalty on the logits of tokens that are in the text already; 1 = none"},
   };
   for (Option& option : options) {
     option.verbs = kGenerate;
@@ -210,35 +217,35 @@ std::vector<Option> bench_options() {
       {.name = "shape",
        .field = &RunConfig::shape,
        .verbs = kBench,
-       .help = "random weights of these sizes in place of --model: qwen3-0.6b, qwen3-1.7b, "
-               "qwen3-8b, qwen3-30b-a3b, llama3-8b"},
+       .help = "random weights with the sizes of this model instead of --model: qwen3-0.6b, "
+               "qwen3-1.7b, qwen3-8b, qwen3-30b-a3b, llama3-8b"},
       {.name = "layers",
        .field = &RunConfig::layers,
        .unit = "layers",
        .min = 0,
        .max = 10000,
        .verbs = kBench,
-       .help = "of the shape; 0 = all"},
+       .help = "number of layers of --shape; 0 = all"},
       {.name = "length",
        .field = &RunConfig::length,
        .unit = "tokens",
        .min = 2,
        .max = kManyTokens,
        .verbs = kBench,
-       .help = "of each random document"},
+       .help = "length of each random document"},
       {.name = "documents",
        .field = &RunConfig::documents,
        .unit = "documents",
        .min = 1,
        .max = kManyTokens,
        .verbs = kBench,
-       .help = "side by side in one batch, masked from each other"},
+       .help = "documents in a batch, masked from each other"},
       {.name = "steps",
        .field = &RunConfig::steps,
        .unit = "steps",
        .min = 0,
        .verbs = kBench,
-       .help = "training steps, the first two to warm up; 0 = only read the model"},
+       .help = "training steps, of which the first two warm up; 0 = only read the model"},
       {.name = "profile",
        .field = &RunConfig::profile,
        .verbs = kBench,
@@ -246,13 +253,13 @@ std::vector<Option> bench_options() {
       {.name = "timeline",
        .field = &RunConfig::timeline,
        .verbs = kBench,
-       .help =
-           "file for a Chrome trace of one more step, of the first rank: what is computed, what "
-           "is exchanged meanwhile (chrome://tracing, ui.perfetto.dev)"},
+       .help = "file for a Chrome trace of one more step on the first rank: computation, and "
+               "communication beside it (chrome://tracing, ui.perfetto.dev)"},
       {.name = "bound",
        .field = &RunConfig::bound,
        .verbs = kBench,
-       .help = "measure this device's rates, and print the bound and the share that was reached"},
+       .help = "measure this device's rates; print the bound that follows and the fraction of "
+               "it that was reached"},
   };
 }
 
@@ -265,11 +272,11 @@ std::vector<Option> output_options() {
       {.name = "decode",
        .field = &RunConfig::decode,
        .verbs = kTokenize,
-       .help = "from ids to text"},
+       .help = "turn ids into text"},
       {.name = "merge",
        .field = &RunConfig::merge,
        .verbs = kExport,
-       .help = "write a whole model, the adapter added to its weights"},
+       .help = "add the adapter to the model's weights and write the whole model"},
       {.name = "batch",
        .field = &RunConfig::batch,
        .must_match = MustMatch::kContent,

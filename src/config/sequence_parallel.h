@@ -13,14 +13,15 @@ struct SequenceDegrees {
   int64_t ulysses = 1;
 };
 
-// Divides --sequence_parallel_size ranks for a model of so many heads. What is not given of a
-// hybrid is chosen: Ulysses as far as there are key heads for it and within a machine, which has
-// `local_ranks`; the ring beyond. UserError: a degree does not divide what it must; names those
-// that do.
+// Divides --sequence_parallel_size ranks for a model with these numbers of heads. For a hybrid
+// without --ulysses_size it chooses: Ulysses as far as there are key heads, within a host of
+// `local_ranks` ranks, and the ring beyond. UserError: a degree does not divide what it must; the
+// message names those that do.
 SequenceDegrees sequence_degrees(const RankOptions& options, int64_t heads, int64_t kv_heads,
                                  int64_t local_ranks);
 
-// UserError: heads cannot be exchanged between so many ranks; names how many can.
+// UserError: heads cannot be exchanged between so many ranks; the message names the numbers that
+// can.
 void check_heads(int64_t heads, int64_t degree);
 
 }  // namespace trireme::config

@@ -1,4 +1,4 @@
-// The table of known chat templates. A template is told by the hash of its text, white space
+// The table of known chat templates. A template is identified by the hash of its text, white space
 // included, so that a small edit is never taken for the original.
 #pragma once
 

@@ -20,7 +20,7 @@ struct DataRank {
 
 // One optimizer step, as one of these ranks sees it.
 struct StepBatches {
-  // As many on every rank: one that has fewer gets batches of one token and no target.
+  // All ranks have the same number: a rank with fewer gets batches of one token and no target.
   std::vector<PackedBatch> mine;
   int64_t tokens = 0, trained_tokens = 0;  // of all ranks
 };
@@ -44,15 +44,15 @@ class Epoch {
   DataRank rank_;
 };
 
-// Shuffled by (seed, epoch): the same on every run and rank.
+// Samples shuffled by (seed, epoch): the same order on every run and rank.
 Epoch training_epoch(std::span<const TokenizedSample> samples, const config::SampleOptions& options,
                      const config::TrainingOptions& training, int64_t epoch, DataRank rank = {});
-// In order, one micro-batch a rank and step.
+// Samples in order, one micro-batch for each rank and step.
 Epoch evaluation_epoch(std::span<const TokenizedSample> samples,
                        const config::SampleOptions& options, int64_t eval_batch_size,
                        DataRank rank = {});
 
-// What memory is planned for.
+// The sizes for which memory is planned.
 struct BatchSize {
   int64_t tokens = 0;     // of the longest micro-batch
   int64_t longest = 0;    // of its longest document

@@ -12,8 +12,8 @@ namespace trireme::data {
 // The label that is no target, as in torch and transformers.
 constexpr int64_t kIgnored = -100;
 
-// Host, global, knows no ranks. Targets are shifted already: targets[i] is the token that follows
-// tokens[i], or -100.
+// A batch in host memory, whole: it knows nothing of ranks. Targets are shifted already: targets[i]
+// is the token that follows tokens[i], or -100.
 struct PackedBatch {
   std::vector<int64_t> tokens;           // [T]
   std::vector<int64_t> targets;          // [T]

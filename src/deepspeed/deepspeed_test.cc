@@ -312,8 +312,8 @@ TEST(DeepSpeed, Contradictions) {
             "zero_optimization.offload_optimizer.device is \"none\": remove one");
   EXPECT_EQ(error_of(R"({"scheduler": {"type": "WarmupLR", "params": {"total_num_steps": 90}}})",
                      run_with({"--max_steps", "80"})),
-            "ds.json:1:47: scheduler.params.total_num_steps is 90, but the course of the learning "
-            "rate ends with the run, and --max_steps is 80: give --max_steps 90, or write "
+            "ds.json:1:47: scheduler.params.total_num_steps is 90, but the learning-rate "
+            "schedule ends with the run, and --max_steps is 80: give --max_steps 90, or write "
             "\"auto\"");
 }
 

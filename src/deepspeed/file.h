@@ -1,5 +1,5 @@
 // The text of a DeepSpeed JSON, checked key by key against the table: every key is known, stands
-// once, and holds what it may hold. What the keys mean together is not its business.
+// once, and holds what it may hold. What the keys mean together is decided in deepspeed_rules.h.
 #pragma once
 
 #include <span>

@@ -99,7 +99,7 @@ std::vector<DeepSpeedKey> compiler_keys() {
   return keys;
 }
 
-// Each changes what is trained: off is fine, on would be a promise that nobody keeps.
+// Each of these changes what is trained, and is not built: off is accepted, on is refused.
 std::vector<DeepSpeedKey> experiment_keys() {
   constexpr auto kNotBuilt = "not built: leave it out, or set its \"enabled\" to false";
   std::vector<DeepSpeedKey> keys = {

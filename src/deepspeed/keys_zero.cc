@@ -203,7 +203,7 @@ std::vector<DeepSpeedKey> parallel_keys() {
   };
 }
 
-// The rest of expert_parallel tells DeepSpeed where the experts of a module are.
+// The other keys of expert_parallel describe to DeepSpeed where the experts of a module are.
 std::vector<DeepSpeedKey> expert_keys() {
   constexpr auto kFamily = "experts and router are the model family's own";
   std::vector<DeepSpeedKey> keys = {

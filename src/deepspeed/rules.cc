@@ -193,12 +193,13 @@ void DeepSpeedRules::optimizer() {
 }
 
 void DeepSpeedRules::schedule() {
-  static const std::vector<std::pair<std::string, const char*>> kCourses = {
+  static const std::vector<std::pair<std::string, const char*>> kSchedules = {
       {"WarmupLR", "constant"}, {"WarmupDecayLR", "linear"}, {"WarmupCosineLR", "cosine"}};
   if (const GivenKey* type = file_.find_explicit("scheduler.type")) {
     const auto name = type->value.get<std::string>();
-    const auto course = std::ranges::find(kCourses, name, &decltype(kCourses)::value_type::first);
-    if (course == kCourses.end()) {
+    const auto found =
+        std::ranges::find(kSchedules, name, &decltype(kSchedules)::value_type::first);
+    if (found == kSchedules.end()) {
       fail(
           "{}: {} has no counterpart here: WarmupLR (constant), WarmupDecayLR (linear) or "
           "WarmupCosineLR (cosine) is expected{}",
@@ -206,8 +207,8 @@ void DeepSpeedRules::schedule() {
           did_you_mean(name,
                        std::vector<std::string>{"WarmupLR", "WarmupDecayLR", "WarmupCosineLR"}));
     }
-    assign(*type, "lr_scheduler_type", course->second);
-    done(*type, fmt::format("--lr_scheduler_type {}", course->second));
+    assign(*type, "lr_scheduler_type", found->second);
+    done(*type, fmt::format("--lr_scheduler_type {}", found->second));
   }
   warm_up();
   total_steps();
@@ -239,18 +240,18 @@ void DeepSpeedRules::total_steps() {
     const auto steps = total->value.get<int64_t>();
     if (run_.max_steps != steps) {
       fail(
-          "{} is {}, but the course of the learning rate ends with the run, and --max_steps is {}: "
+          "{} is {}, but the learning-rate schedule ends with the run, and --max_steps is {}: "
           "give --max_steps {}, or write \"auto\"",
           total->where, steps, run_.max_steps, steps);
     }
     done(*total, "--max_steps");
   }
   if (const GivenKey* least = file_.find_explicit("scheduler.params.cos_min_ratio")) {
-    // DeepSpeed's default, 0.0001, is the same course but for what nobody can see.
+    // DeepSpeed's default, 0.0001, makes no visible difference to the schedule.
     if (least->value.get<double>() > 0.001) {
-      fail("{}: the course ends at 0 here: write 0 or leave it out", least->where);
+      fail("{}: the schedule ends at 0 here: write 0 or leave it out", least->where);
     }
-    done(*least, "the course ends at 0");
+    done(*least, "the schedule ends at 0");
   }
 }
 

@@ -19,13 +19,13 @@ namespace trireme::device {
 
 class HostArena {
  public:
-  // Pinned piece by piece: the driver holds its lock meanwhile, and whoever reads the model wants
-  // it too. A single copy must not cross from one piece into the next.
+  // Memory is pinned piece by piece: the driver holds a lock meanwhile, which reading the model to
+  // the device needs too. A single copy must not cross from one piece into the next.
   static constexpr int64_t kPiece = int64_t{512} << 20;
 
   // Maps `bytes` (0: an arena that nothing is taken from) and, for a CUDA device, starts to pin
-  // them. `what` will be there and `instead` does without, for messages. UserError: the system
-  // refuses as much.
+  // them. For messages, `what` names the content and `instead` the options that need less.
+  // UserError: the system refuses that much memory.
   HostArena(int64_t bytes, const at::Device& device, std::string what = "saved activations",
             std::string instead = "a smaller --max_length or --offload_activations none");
   ~HostArena();
@@ -63,7 +63,7 @@ class HostArena {
   std::string what_, instead_;
   std::byte* base_ = nullptr;
   int64_t used_ = 0;
-  int64_t pinned_ = 0;     // bytes; the thread's until it is joined, as the next two
+  int64_t pinned_ = 0;     // bytes; as the next two, used by the thread until it is joined
   std::string pin_error_;  // of the driver
   double pin_seconds_ = 0;
   std::jthread pinning_;

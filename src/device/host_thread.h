@@ -1,4 +1,4 @@
-// A thread that works for others.
+// A thread of its own for work on the host.
 #pragma once
 
 #include <functional>
@@ -8,8 +8,9 @@
 
 namespace trireme::device {
 
-// Where it runs, and on how many cores, is as where it was made: a thread of the driver may be
-// bound to a core, and each new thread that calls OpenMP makes threads of its own.
+// It may use the same cores, and as many OpenMP threads, as the thread that constructs it. A thread
+// of the driver is no substitute: it may be bound to one core, and each new thread that calls
+// OpenMP starts an OpenMP team of its own.
 class HostThread {
  public:
   HostThread();
@@ -17,7 +18,8 @@ class HostThread {
   HostThread(const HostThread&) = delete;
   HostThread& operator=(const HostThread&) = delete;
 
-  // Waits until `work`, which must not throw, is done. From any thread; one after the other.
+  // Runs `work`, which must not throw, and waits for its end. May be called on any thread; calls
+  // take turns.
   void run(const std::function<void()>& work);
 
  private:

@@ -42,18 +42,18 @@ at::ScalarType choose_dtype(DtypeChoice wanted, const at::Device& device) {
   return wanted == DtypeChoice::kBFloat16 ? at::kBFloat16 : at::kFloat;
 }
 
-// torchrun gives each of several ranks one thread, whatever the machine has.
+// torchrun gives each of several ranks one thread, however many cores the host has.
 void set_threads(int64_t wanted, int64_t ranks) {
   if (wanted == 0 && ranks == 1) return;
   const int64_t share = std::thread::hardware_concurrency() / static_cast<unsigned>(ranks);
   at::set_num_threads(static_cast<int>(std::max<int64_t>(1, wanted > 0 ? wanted : share)));
 }
 
-// What the ranks of this computer may take each, beside what each has already.
+// The host memory that each rank of this host may take in addition to what it has.
 int64_t host_share(RanksOnHost ranks) { return host_available_bytes() / ranks.host; }
 
-// Without --device_memory the CPU's "device" has all of the one memory that both are, so that
-// nothing is left to spill to; half of it where something is to go to the host in any case.
+// On the CPU, device and host memory are the same. Without --device_memory the "device" gets all of
+// it, so that nothing is left to offload to; half of it if an option offloads in any case.
 int64_t device_budget(const config::MemoryOptions& options, const at::Device& device,
                       RanksOnHost ranks) {
   const int64_t all = device.is_cuda() ? cuda::free_bytes() / ranks.device
@@ -64,7 +64,7 @@ int64_t device_budget(const config::MemoryOptions& options, const at::Device& de
   return device.is_cpu() && both ? all / 2 : all;
 }
 
-// A tenth of what is available stays free, for the model's file on its way and for others.
+// A tenth of the available memory stays free, for reading the model's files and for other programs.
 int64_t host_budget(const config::MemoryOptions& options, const Machine& machine,
                     RanksOnHost ranks) {
   int64_t left = host_share(ranks);

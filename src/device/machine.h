@@ -15,8 +15,8 @@ struct Machine {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;  // of weights and activations
   int64_t budget = 0;                 // bytes that the process may hold on the device
-  int64_t program = 0;                // bytes of them that are held already
-  int64_t host_budget = 0;            // bytes of the host for what does not stay on the device
+  int64_t program = 0;                // bytes of the budget that are in use already
+  int64_t host_budget = 0;            // bytes of host memory for what does not stay on the device
   std::string name;                   // "CPU, 2 threads", "NVIDIA H200"
 
   // The dtype as a plan has it.
@@ -25,8 +25,8 @@ struct Machine {
   }
 };
 
-// The device of the rank with this number on its machine, which is the current one from here on,
-// ranks in turn where there are more of them than devices. UserError: no such device.
+// The device of the rank with this number on its host. It becomes the current device. With more
+// ranks than devices, ranks share them in turn. UserError: no such device.
 at::Device take_device(const config::DeviceOptions& options, int64_t local_rank);
 
 // How many ranks of the job, this one among them, share its host and its device.
@@ -35,9 +35,9 @@ struct RanksOnHost {
   int64_t device = 1;
 };
 
-// Resolves device, dtype and memory budget (the rank's share of what is free), sets threads (its
-// share of the cores) and determinism. UserError: no such device, a dtype that it does not compute
-// in.
+// Resolves device, dtype and memory budget (the rank's share of the free memory). Sets threads (its
+// share of the cores) and determinism. UserError: no such device, or a dtype that it does not
+// compute in.
 Machine prepare_machine(const config::DeviceOptions& options, const config::MemoryOptions& memory,
                         RanksOnHost ranks = {});
 

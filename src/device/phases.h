@@ -24,7 +24,7 @@ class Phases {
     int64_t device = 0;
     int64_t reserved = 0;
     int64_t host = 0;
-    // Where the tensors are.
+    // The peak of the memory in which the tensors are.
     int64_t bytes(const at::Device& where) const { return where.is_cuda() ? device : host; }
   };
 
@@ -45,13 +45,13 @@ class Phases {
   void at_layer(int64_t layer) { layer_ = layer; }
   void at_step(int64_t step) { step_ = step; }
 
-  // "step 3, backward, layer 17": the phase entered last, also when an exception has left it; of
-  // the step only once there is one. On any thread.
+  // "step 3, backward, layer 17": the phase entered last, even if an exception has left it. The
+  // step is included once there is one. May be called on any thread.
   std::string where() const;
 
-  // In the order in which the phases were first entered.
+  // Peaks in the order in which the phases were first entered.
   const std::vector<Peak>& peaks() const { return peaks_; }
-  // Over all phases; on the host also between them.
+  // The peak over all phases; for the host also between them.
   Peak total() const;
 
  private:

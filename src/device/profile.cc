@@ -13,8 +13,8 @@ namespace {
 
 namespace kineto = torch::autograd::profiler;
 
-// Kinds are told by the libraries' names of their kernels; ours carry their operation's, most of
-// them in the name of their argument.
+// The kind of a kernel follows from its name. Our kernels' names contain the operation, most of
+// them in the type of their argument.
 std::string kind_of(const std::string& kernel) {
   static constexpr std::pair<const char*, const char*> kKinds[] = {
       {"flash", "attention"},
@@ -49,8 +49,8 @@ bool is_phase(const std::string& name) {
   return std::ranges::find(kPhases, name) != kPhases.end();
 }
 
-// Seconds in which at least one of them runs: copies and exchanges lie over other kernels. In the
-// order of their beginnings.
+// Seconds in which at least one kernel runs: copies and exchanges overlap with other kernels. The
+// list is in the order of their beginnings.
 double covered_seconds(const std::vector<Interval>& kernels) {
   double busy = 0;
   uint64_t reached = 0;

@@ -18,10 +18,10 @@ struct KernelTime {
 };
 
 struct Profile {
-  double seconds = 0;                                          // from the first kernel to the last
-  double idle = 0;                                             // of it without any kernel
-  double exposed = 0;                                          // of it with nothing but exchanges
-  std::map<std::string, double> phases;                        // forward, head and loss, ...
+  double seconds = 0;                    // from the first kernel to the last
+  double idle = 0;                       // of `seconds`, without any kernel
+  double exposed = 0;                    // of `seconds`, with nothing but exchanges
+  std::map<std::string, double> phases;  // forward, head and loss, ...
   std::map<std::string, std::map<std::string, double>> kinds;  // phase -> kind -> seconds
   std::vector<KernelTime> kernels;                             // longest first
 };
@@ -35,8 +35,8 @@ struct Interval {
 // A kernel belongs to the phase in which it begins.
 Profile summarise(std::vector<Interval> kernels, const std::vector<Interval>& phases);
 
-// Runs `work` once under libtorch's profiler (Kineto) and waits for the device. Kernels of CUDA
-// only: empty elsewhere. Phases are the scopes of engine/phases.h.
+// Runs `work` once under libtorch's profiler (Kineto) and waits for the device. Only CUDA kernels
+// are recorded; on the CPU the profile is empty. Phases are the scopes of device/phases.h.
 Profile profile(const Machine& machine, const std::function<void()>& work);
 
 // The same to a file: a Chrome trace (JSON) of operations and kernels, and of collectives from

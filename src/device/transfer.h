@@ -23,17 +23,18 @@ enum class Direction { kToHost, kToDevice };
 class Arrival {
  public:
   virtual ~Arrival() = default;
-  // What is given to the compute stream from now on comes after the copies. The host goes on.
+  // Work that is queued on the compute stream from now on runs after the copies. The host does not
+  // wait.
   virtual void wait() = 0;
 };
 
 class Transfer {
  public:
   virtual ~Transfer() = default;
-  // Asynchronous. The copies come after everything that the compute stream was given until now, and
-  // in the order of the calls with the same direction. Sources and targets must stay alive until
-  // the compute stream waits for the arrival: a block of memory that is freed earlier is given to
-  // the next kernels while it is still read or written. Deterministic.
+  // Starts copies. They run after everything that is queued on the compute stream now, and calls
+  // with the same direction run in order. Sources and targets must stay alive until the compute
+  // stream waits for the arrival: the allocator would give memory that is freed earlier to the next
+  // kernels while it is still read or written. Asynchronous and deterministic.
   virtual std::unique_ptr<Arrival> start(Direction direction, const std::vector<Copy>& copies) = 0;
 };
 
@@ -41,15 +42,15 @@ class Transfer {
 class SideStream {
  public:
   virtual ~SideStream() = default;
-  // Gives what `work` gives to the device to this queue instead of the compute stream's: after all
-  // that the compute stream was given until now, and after earlier work here. Asynchronous. Within
-  // it, Arrival::wait and Transfer::start mean this queue.
+  // Queues the device operations of `work` here instead of on the compute stream. They run after
+  // all that is queued on the compute stream now, and after earlier work here. Within `work`,
+  // Arrival::wait and Transfer::start use this queue. Asynchronous.
   virtual std::unique_ptr<Arrival> run(const std::function<void()>& work) = 0;
 };
 
-// Gives `work` to the host in the order of the current stream: another thread does it after all
-// that the stream was given until now and before what it is given from now on. Asynchronous. `work`
-// must not use the device nor throw. CPU: done at once.
+// Runs `work` on the host in the order of the current stream: another thread runs it after all that
+// is queued now and before what is queued later. `work` must neither use the device nor throw.
+// Asynchronous; on the CPU it runs at once.
 void run_on_host(const at::Device& device, std::function<void()> work);
 
 // CPU: copied at once. CUDA: a stream for each direction. `arena` outlives the transfer.
@@ -59,7 +60,7 @@ std::unique_ptr<Transfer> make_transfer(const at::Device& device, const HostAren
 std::unique_ptr<SideStream> make_side_stream(const at::Device& device);
 
 namespace cuda {
-// transfer_nocuda.cc answers in a build without CUDA.
+// The CUDA versions; transfer_nocuda.cc replaces them in a build without CUDA.
 std::unique_ptr<Transfer> make_transfer(const HostArena& arena);
 std::unique_ptr<SideStream> make_side_stream();
 void run_on_host(std::function<void()> work);

@@ -31,7 +31,7 @@ class StreamTransfer : public Transfer {
         to_host_(c10::cuda::getStreamFromPool()),
         to_device_(c10::cuda::getStreamFromPool()) {}
 
-  // The arena is unpinned after this: nothing may be on its way then.
+  // The arena is unpinned after this, so no copy may still run.
   ~StreamTransfer() override {
     cudaStreamSynchronize(to_host_.stream());
     cudaStreamSynchronize(to_device_.stream());

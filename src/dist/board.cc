@@ -16,11 +16,11 @@ std::optional<std::string> Board::find(const std::string& key) const {
   return store_->c10d->get_to_str(key);
 }
 
-std::string Board::tell_failure(const std::string& sentence) const {
+std::string Board::report_failure(const std::string& sentence) const {
   return store_->c10d->compareSet("failure", "", sentence);
 }
 
-void Board::tell_last_words(int64_t rank, const std::string& words) const {
+void Board::report_last_words(int64_t rank, const std::string& words) const {
   store_->c10d->set(key_of("last words", rank), words);
 }
 

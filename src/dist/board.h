@@ -1,5 +1,5 @@
-// What ranks of a job leave for each other in its store: the first failure, the last words of ranks
-// that stop, and each rank's pulse.
+// What ranks of a job leave for each other in its store: the first failure, the last messages of
+// ranks that stop, and each rank's heartbeat.
 #pragma once
 
 #include <cstdint>
@@ -11,23 +11,24 @@
 
 namespace trireme::dist {
 
-// Changes with every beat. Where the rank was: "step 3, backward, layer 17".
+// A heartbeat: `beat` changes each time, `where` is the place of the rank ("step 3, backward, layer
+// 17").
 struct Pulse {
   std::string beat, host, where;
 };
 
-// Every call asks the store: it throws where the store is gone, and may hang where the process that
-// holds it does.
+// Every call asks the store. It throws if the store is gone, and may hang if the process that holds
+// the store hangs.
 class Board {
  public:
   explicit Board(StorePtr store) : store_(std::move(store)) {}
 
-  // A sentence that names a rank and what became of it. The first that is told stays, and is what
-  // all get.
-  std::string tell_failure(const std::string& sentence) const;
+  // Reports a sentence that names a rank and what happened to it. Only the first report is kept;
+  // all callers get that one.
+  std::string report_failure(const std::string& sentence) const;
   std::optional<std::string> failure() const { return find("failure"); }
 
-  void tell_last_words(int64_t rank, const std::string& words) const;
+  void report_last_words(int64_t rank, const std::string& words) const;
   std::optional<std::string> last_words(int64_t rank) const;
 
   void beat(int64_t rank, const Pulse& pulse) const;
@@ -35,7 +36,7 @@ class Board {
 
   // A rank that has no more use for the store says so, without waiting for an answer.
   void leave(int64_t rank) const;
-  // Whether all of `ranks` have.
+  // Whether all of `ranks` have left.
   bool left(int64_t ranks) const;
 
  private:

@@ -11,7 +11,7 @@ std::vector<std::string> gather_texts(const std::string& mine, const Group& grou
   const at::Tensor length = at::empty({1}, at::kLong).fill_(std::ssize(mine));
   const at::Tensor lengths = at::empty({group.size()}, at::kLong);
   group.all_gather(lengths, length)->wait();
-  // Padded to the longest.
+  // Texts are padded to the longest.
   const int64_t most = lengths.max().item<int64_t>();
   const at::Tensor padded = at::zeros({1, most}, at::kByte);
   std::ranges::copy(mine, static_cast<char*>(padded.mutable_data_ptr()));

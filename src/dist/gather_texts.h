@@ -1,4 +1,4 @@
-// What each rank of a group has to say, told to all of them.
+// Gathers one text from each rank of a group, on all of them.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace trireme::dist {
 
-// In the order of ranks; all of the group call it.
+// The texts in the order of ranks. All ranks of the group call it.
 std::vector<std::string> gather_texts(const std::string& mine, const Group& group);
 
 }  // namespace trireme::dist

@@ -51,7 +51,7 @@ PendingPtr copied(const at::Tensor& out, const at::Tensor& in) {
   return std::make_unique<Done>();
 }
 
-// Parts of all ranks are summed, in their order, once they are there.
+// Sums the parts of all ranks, in the order of ranks, once they have arrived.
 class Summing : public Pending {
  public:
   Summing(PendingPtr exchange, at::Tensor parts, at::Tensor out)
@@ -66,7 +66,7 @@ class Summing : public Pending {
   at::Tensor parts_, out_;
 };
 
-// The result goes to the device once it is in host memory.
+// Copies the result to the device once it is in host memory.
 class Returning : public Pending {
  public:
   Returning(PendingPtr exchange, at::Tensor host, at::Tensor out)
@@ -118,7 +118,8 @@ c10::intrusive_ptr<c10d::Backend> connect(Backend backend,
   return gloo;
 }
 
-// Null: it has none. One for the CPU alone serves CUDA tensors too, by host memory.
+// The group's backend for `device`, or null. A backend for the CPU alone serves CUDA tensors too,
+// through host memory.
 c10::intrusive_ptr<c10d::Backend> backend_for(c10d::ProcessGroup& group, at::DeviceType device) {
   const auto devices = group.getDeviceTypes();
   for (const at::DeviceType type : {device, at::kCPU}) {
@@ -237,7 +238,8 @@ PendingPtr Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) co
       return impl_->c10d->_reduce_scatter_base(to, from);
     });
   }
-  // Gloo's own would send twice as much: an all_reduce of which all but a part is thrown away.
+  // Gloo's own reduce_scatter would send twice as much: it is an all_reduce of which all but a part
+  // is thrown away.
   const at::Tensor parts = at::empty(in.sizes(), in.options());
   PendingPtr exchange = start(layout::Collective::kReduceScatter, bytes, [&] {
     at::Tensor to = parts, from = in;
@@ -263,8 +265,8 @@ PendingPtr Group::all_to_all(const at::Tensor& out, const at::Tensor& in,
   });
 }
 
-// An all_to_all with nothing for the others: NCCL sends nothing to those either, in one coalesced
-// call, and Gloo's own send of CUDA tensors ends the process.
+// ring_shift is an all_to_all with empty parts for all ranks but the next. NCCL sends nothing for
+// those, in one coalesced call. Gloo's own send of CUDA tensors would end the process.
 PendingPtr Group::ring_shift(const at::Tensor& out, const at::Tensor& in) const {
   if (!impl_) return copied(out, in);
   if (through_host(in)) {

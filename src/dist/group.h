@@ -1,6 +1,5 @@
-// Ranks that exchange tensors with each other, and what they have exchanged. A group of one rank is
-// as real as others, and free: its collectives are copies where input and output differ, else
-// nothing.
+// Ranks that exchange tensors with each other, and what they have exchanged. In a group of one
+// rank, a collective is a copy if input and output differ, and otherwise a no-op.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,34 +21,34 @@ namespace trireme::dist {
 class Pending {
  public:
   virtual ~Pending() = default;
-  // Through Gloo: returns when the output is there. PeerFailure. Through NCCL: the current stream
-  // waits for it, and the host does not.
+  // Gloo: returns when the output is complete; may throw PeerFailure. NCCL: the current stream
+  // waits for the output, and the host does not.
   virtual void wait() = 0;
 };
 using PendingPtr = std::unique_ptr<Pending>;
 
 struct Timeouts {
-  std::chrono::milliseconds meeting;     // until all ranks of a group are there
-  std::chrono::milliseconds collective;  // until a collective ends that a rank has begun
+  std::chrono::milliseconds meeting;     // until all ranks of a group have connected
+  std::chrono::milliseconds collective;  // until a collective that a rank has begun ends
 };
 
-// What a group's tensors travel through. kGloo: host memory, where CUDA tensors are copied to and
-// from; their collectives end for the host. kNccl: from device to device; each rank has the current
-// device to itself.
+// What a group's tensors travel through. kGloo: host memory; CUDA tensors are copied there and
+// back, and the host waits for the end. kNccl: from device to device; no two ranks share a device.
 enum class Backend { kGloo, kNccl };
 
 class Group {
  public:
-  // Of one rank.
+  // A group of one rank.
   explicit Group(std::string name = "self");
-  // Of `ranks` (ascending, of the job), of which this process is `ranks[index]`. All of them
-  // construct it, and meet in the store under `name` and the first rank. One rank gets NCCL where
-  // it is asked for, for tests. PeerFailure: they do not all come in time.
+  // The group of `ranks` (ascending numbers in the job); this process is `ranks[index]`. All of
+  // them construct it, and find each other in the store under `name` and the first rank. A group of
+  // one rank uses NCCL only if `backend` says so (for tests). PeerFailure: a rank does not come in
+  // time.
   Group(std::string name, std::vector<int64_t> ranks, size_t index, const Store& store,
         const Timeouts& timeouts, Backend backend = Backend::kGloo);
-  // Of the process group that torch.distributed has registered in this process under c10d's `name`,
-  // which stays its owner: collectives are those of its backend for tensors on `device`. UserError:
-  // that is neither Gloo nor NCCL.
+  // Wraps the process group that torch.distributed has registered in this process under c10d's
+  // `name`, and that stays its owner. Collectives are those of its backend for tensors on `device`.
+  // UserError: that backend is neither Gloo nor NCCL.
   Group(const std::string& name, at::DeviceType device);
   ~Group();
   Group(Group&&) noexcept;
@@ -61,8 +60,9 @@ class Group {
   const std::vector<int64_t>& ranks() const { return ranks_; }
   Backend backend() const;
 
-  // All are asynchronous, called by all ranks of the group in the same order, and deterministic.
-  // Tensors are contiguous and live until wait() has returned; inputs do not change until then.
+  // All collectives are asynchronous and deterministic. All ranks of the group call them in the
+  // same order. Tensors are contiguous and live until wait() has returned; inputs do not change
+  // until then.
 
   // x becomes the sum over ranks. Adjoint of itself.
   [[nodiscard]] PendingPtr all_reduce(const at::Tensor& x) const;
@@ -75,8 +75,8 @@ class Group {
   [[nodiscard]] PendingPtr all_to_all(const at::Tensor& out, const at::Tensor& in,
                                       std::vector<int64_t> out_rows,
                                       std::vector<int64_t> in_rows) const;
-  // `in` of each rank becomes `out` of the next, and the last one's the first's; as large as
-  // theirs.
+  // `in` of each rank becomes `out` of the next rank; the next of the last rank is the first. `out`
+  // has the size of the previous rank's `in`.
   [[nodiscard]] PendingPtr ring_shift(const at::Tensor& out, const at::Tensor& in) const;
 
   // What went through one kind of collective so far.

@@ -10,15 +10,16 @@
 
 namespace trireme::dist {
 
-// All ranks of a job, through Gloo: for what they agree on, on the CPU.
+// The group of all ranks of a job, through Gloo, for CPU tensors: what the ranks must agree on.
 Group control_group(int64_t ranks, int64_t rank, const Store& store, const Timeouts& timeouts);
 
 class Mesh {
  public:
-  // Of one rank.
+  // A mesh of one rank.
   Mesh() = default;
-  // Of all ranks of `spec`, each of which constructs it with the same axes, whose groups the run
-  // uses, and the same backend for them. `control` is control_group()'s. PeerFailure: as Group's.
+  // The mesh of all ranks of `spec`. Each rank constructs it with the same axes (those whose groups
+  // the run uses) and the same backend. `control` comes from control_group(). PeerFailure: as for
+  // Group.
   Mesh(const config::MeshSpec& spec, Group control, const Store& store,
        std::span<const config::Axis> axes, const Timeouts& timeouts, Backend backend);
   // The same through Gloo.

@@ -1,5 +1,5 @@
-// NCCL, as far as c10d gives it; nccl_backend_nocuda.cc stands for it in a build without CUDA. For
-// group.cc alone: it brings c10d's headers.
+// NCCL through c10d; nccl_backend_nocuda.cc replaces it in a build without CUDA. Only group.cc
+// includes this header, which brings in c10d's headers.
 #pragma once
 
 #include <chrono>
@@ -8,10 +8,10 @@
 
 namespace trireme::dist {
 
-// Of `ranks` processes, each of which has its current CUDA device to itself. Connects at once, so
-// that no collective does. They run on a stream of the backend's; a work's wait() makes the current
-// stream wait for it. Who waits for a rank that is gone learns of it when `timeout` is over, on a
-// thread of c10d's that throws: std::terminate. shutdown() comes before the destructor.
+// The backend of `ranks` processes, no two of which share a CUDA device. It connects at once, so
+// that the first collective need not. Collectives run on a stream of the backend; a work's wait()
+// makes the current stream wait for it. If a rank is gone, a c10d thread throws when `timeout` is
+// over, which calls std::terminate. Call shutdown() before the destructor.
 c10::intrusive_ptr<c10d::Backend> nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
                                                int rank, int ranks,
                                                std::chrono::milliseconds timeout);

@@ -13,8 +13,8 @@ namespace trireme::dist {
 c10::intrusive_ptr<c10d::Backend> nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
                                                int rank, int ranks,
                                                std::chrono::milliseconds timeout) {
-  // Where an exchange and a kernel that fills the device become ready together, the exchange is
-  // first: behind it there would be none to lie under.
+  // High priority: if an exchange and a kernel that fills the device become ready together, the
+  // exchange starts first and overlaps with the kernel.
   auto options = c10d::ProcessGroupNCCL::Options::create(/*is_high_priority_stream=*/true);
   options->timeout = timeout;
   auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, ranks, options);

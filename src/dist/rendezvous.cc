@@ -15,7 +15,7 @@ bool port_taken(const std::string& cause) {
          cause.find("address already in use") != std::string::npos;
 }
 
-// c10d logs each attempt that fails with a backtrace, before the exception that we tell of.
+// c10d logs each failed attempt with a backtrace, before it throws the exception that we report.
 void only_log_fatal_errors() { FLAGS_caffe2_log_level = 3; }
 
 [[noreturn]] void explain(const config::Launch& launch, const std::string& cause,

@@ -12,12 +12,12 @@ namespace trireme::dist {
 struct Store;  // c10d's
 using StorePtr = std::shared_ptr<Store>;
 
-// The store of the job at the address of rank 0; keys of earlier starts are out of sight. Returns
-// when all ranks are there (or the launcher's agent answers for them). UserError: the port is
+// The store of the job at the address of rank 0; keys of earlier starts are not visible. Returns
+// when all ranks have connected (or the launcher's agent answers for them). UserError: the port is
 // taken, or after `timeout` rank 0 does not answer or ranks are missing.
 StorePtr connect(const config::Launch& launch, std::chrono::seconds timeout);
 
-// For ranks that are threads of this process.
+// A store for ranks that are threads of this process.
 StorePtr local_store();
 
 }  // namespace trireme::dist

@@ -43,7 +43,7 @@ inline std::vector<std::exception_ptr> try_ranks(const config::MeshSpec& spec,
   return errors;
 }
 
-// The same where nobody is to throw: rethrows the first rank's.
+// The same for a body that must not throw: rethrows the first rank's exception.
 inline void run_ranks(const config::MeshSpec& spec, std::span<const config::Axis> axes,
                       const std::function<void(const Mesh&)>& body) {
   for (const auto& error : try_ranks(spec, axes, std::chrono::seconds(60), body)) {

@@ -28,7 +28,7 @@ std::string last_seen(const Pulse& pulse) {
   return pulse.where.empty() ? "" : ", last seen at " + pulse.where;
 }
 
-// Asks again and again, until there is an answer or the time is over.
+// Repeats the question until there is an answer or the time is over.
 template <typename Ask>
 auto ask_until(Clock::time_point end, const Ask& ask) {
   auto answer = ask();
@@ -55,7 +55,7 @@ struct Watch::State {
         pace(at_pace),
         failed(std::move(on_failure)) {}
 
-  // Of the watch's thread.
+  // Called on the watch's thread only.
   void serve();
   std::optional<std::string> look();
   std::optional<std::string> look_at_board();
@@ -65,7 +65,7 @@ struct Watch::State {
                                             const std::vector<Pulse>& before) const;
   void see_others_leave() const;
 
-  // Of any thread; what is asked on the watch's is answered at once.
+  // Called on any thread. ask() answers directly on the watch's thread.
   std::string where();
   std::string name() const { return name_of(launch.rank, host); }
   bool holds_store() const { return launch.rank == 0 && !launch.agent_store; }
@@ -80,25 +80,25 @@ struct Watch::State {
   const Failed failed;
   const std::string host = host_name();
 
-  // The watch's thread alone has these.
+  // Only the watch's thread uses these.
   int64_t beats = 0, missed = 0;
-  Pulse next;  // of the next rank, as heard last
+  Pulse next;  // the last one read of the next rank
   std::thread::id thread;
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::function<std::string()> tells_where;
+  std::function<std::string()> location;
   std::string last_where = "start";
   std::function<void()> job;  // for the watch's thread, which alone talks to the store
   bool stopped = false;       // the rank ends, by itself or by the watch
   bool ending = false;        // the watch is about to end the process
-  bool done = false;          // nobody needs the thread
+  bool done = false;          // the thread is not needed any more
   bool finished = false;      // it has returned
 };
 
 std::string Watch::State::where() {
   const std::lock_guard lock(mutex);
-  return tells_where ? tells_where() : last_where;
+  return location ? location() : last_where;
 }
 
 std::string Watch::State::store_is_gone() const {
@@ -115,9 +115,9 @@ std::optional<std::string> Watch::State::look_at_board() {
   next = heard;
   if (missed < pace.missed_beats) return std::nullopt;
   const auto silence = std::chrono::duration_cast<std::chrono::seconds>(missed * pace.beat);
-  return board.tell_failure(fmt::format("{} gave no sign of life for {} s{}",
-                                        name_of(neighbour, heard.host), silence.count(),
-                                        last_seen(heard)));
+  return board.report_failure(fmt::format("{} gave no sign of life for {} s{}",
+                                          name_of(neighbour, heard.host), silence.count(),
+                                          last_seen(heard)));
 }
 
 std::optional<std::string> Watch::State::look() {
@@ -158,7 +158,7 @@ void Watch::State::serve() {
   changed.notify_all();
 }
 
-// nullopt: no answer, or none in time.
+// Asks the store on the watch's thread. nullopt: no answer, or none in time.
 template <typename T>
 std::optional<T> Watch::State::ask(std::chrono::milliseconds limit, std::function<T()> question) {
   const auto carefully = [question = std::move(question)]() -> std::optional<T> {
@@ -210,13 +210,13 @@ std::optional<std::string> Watch::State::who_is_missing(const std::vector<int64_
 }
 
 std::string Watch::State::culprit(const std::vector<int64_t>& group) const {
-  board.tell_last_words(launch.rank, "a collective failed");
+  board.report_last_words(launch.rank, "a collective failed");
   std::vector<Pulse> before;
   for (const int64_t rank : group) before.push_back(board.pulse(rank).value_or(Pulse{}));
   const auto look = [&] { return board.failure(); };
   if (const auto failure = ask_until(Clock::now() + pace.moment, look)) return *failure;
-  if (const auto missing = who_is_missing(group, before)) return board.tell_failure(*missing);
-  // All of the group have stopped: somebody's other group knows why.
+  if (const auto missing = who_is_missing(group, before)) return board.report_failure(*missing);
+  // All ranks of the group have stopped: a rank of another group knows why.
   return ask_until(Clock::now() + pace.moment, look).value_or("no rank says why");
 }
 
@@ -245,15 +245,15 @@ Watch::LocationScope::LocationScope(Watch* watch, std::function<std::string()> w
     : watch_(watch) {
   if (!watch_) return;
   const std::lock_guard lock(watch_->state_->mutex);
-  watch_->state_->tells_where = std::move(where);
+  watch_->state_->location = std::move(where);
 }
 
 Watch::LocationScope::~LocationScope() {
   if (!watch_) return;
   State& state = *watch_->state_;
   const std::lock_guard lock(state.mutex);
-  state.last_where = state.tells_where();
-  state.tells_where = nullptr;
+  state.last_where = state.location();
+  state.location = nullptr;
 }
 
 bool Watch::stop(const std::string& words) {
@@ -262,8 +262,8 @@ bool Watch::stop(const std::string& words) {
   return state
       ->ask<bool>(3 * state->pace.moment,
                   [state, words, sentence] {
-                    state->board.tell_failure(sentence);
-                    state->board.tell_last_words(state->launch.rank, words);
+                    state->board.report_failure(sentence);
+                    state->board.report_last_words(state->launch.rank, words);
                     return state->all_say(words);
                   })
       .value_or(false);

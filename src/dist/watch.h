@@ -1,12 +1,12 @@
-// How a rank learns that another has failed, and says that it has itself. Connections end with the
-// process that held them, and with them the collectives of those who wait for it (PeerFailure); the
-// watch says which rank it was, and why, and tells those who wait for nobody: who compute, or whose
-// collectives are a device's business.
+// How a rank learns that another has failed, and reports its own failure. When a process ends, its
+// connections close, and collectives that wait for it fail (PeerFailure). The watch reports which
+// rank it was, and why. It also informs ranks that are not waiting: those that compute, or whose
+// collectives run on a device.
 //
-// Each rank's watch, a thread of its own, leaves a pulse on the job's board (dist/board.h), looks
-// there for a failure, and follows the pulse of the next rank, the last rank's next being the
-// first: a run of ranks that are gone is seen by the one before it. Silence is counted in own
-// beats, so that a job that is suspended as a whole goes on when it is resumed.
+// Each rank's watch is a thread of its own. It writes heartbeats to the job's board (dist/board.h),
+// looks there for a failure, and follows the heartbeats of the next rank (the next of the last rank
+// is the first). So the rank before a run of failed ranks sees them. Silence is counted in the
+// watch's own beats, so that a job that is suspended as a whole continues when it is resumed.
 #pragma once
 
 #include <chrono>
@@ -21,21 +21,21 @@
 
 namespace trireme::dist {
 
-// Of this machine.
+// The name of this host.
 std::string host_name();
 
 struct Pace {
   std::chrono::milliseconds beat{1000};
-  std::chrono::milliseconds moment{3000};  // within which ranks that fail together have said so
-  int64_t missed_beats = 60;               // of the next rank: it is gone
+  std::chrono::milliseconds moment{3000};  // in which ranks that fail together report it
+  int64_t missed_beats = 60;               // after which the next rank counts as gone
 };
 
-// All functions return in bounded time (a few moments) and throw nothing, also when the store is
-// gone or hangs.
+// All functions return in bounded time (a few moments) and never throw, even if the store is gone
+// or hangs.
 class Watch {
  public:
   // `failed` is called at most once, on another thread, with the sentence of the first failure, if
-  // this rank has not stopped by itself within a moment of it. It is to end the process.
+  // this rank has not stopped by itself within a moment. It must end the process.
   using Failed = std::function<void(Watch& watch, const std::string& sentence)>;
   Watch(const config::Launch& launch, StorePtr store, const Pace& pace, Failed failed);
   ~Watch();
@@ -44,10 +44,11 @@ class Watch {
 
   // "rank 3 on gpu7".
   std::string name() const;
-  // What report_location()'s function says, or said last; "start" before.
+  // What the function of the current LocationScope returns, or of the last one; "start" before the
+  // first.
   std::string where() const;
 
-  // While the result lives, `where` says where this rank is, on any thread.
+  // While it lives, `where` gives the location of this rank. It is called on any thread.
   class LocationScope {
    public:
     LocationScope(Watch* watch, std::function<std::string()> where);
@@ -56,16 +57,17 @@ class Watch {
     LocationScope& operator=(const LocationScope&) = delete;
 
    private:
-    Watch* watch_;  // null: nobody wants to know
+    Watch* watch_;  // null: one rank, no watch
   };
 
-  // This rank ends by an error of its own. Returns whether all ranks say the same of themselves
-  // within a moment: a mistake that each of them finds.
+  // Reports that this rank ends by an error of its own. Returns whether all ranks report the same
+  // within a moment: then each of them has found the same mistake.
   bool stop(const std::string& words);
-  // This rank ends because a collective did: the sentence of the first failure. Where nobody tells
-  // one, it is who of the group has not stopped within a moment.
+  // Reports that this rank ends because a collective failed. Returns the sentence of the first
+  // failure; if there is none, the ranks of the group that have not stopped within a moment.
   std::string stop(const PeerFailure& failure);
-  // The process may go. Where it holds the store, waits a few moments for ranks that still read it.
+  // Call before the process ends. If it holds the store, waits a few moments for ranks that still
+  // read it.
   void leave();
 
  private:

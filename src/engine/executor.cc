@@ -52,11 +52,11 @@ std::unique_ptr<state::GradStore> make_grads(const layout::Model& model, const a
                                                std::move(overwritten), zero);
 }
 
-// This rank's part of one batch, and what every layer is told of it.
+// This rank's part of one batch, and the context that all layers share.
 struct Executor::Step : RankBatch {
   model::LayerContext context;
 
-  Step(const Executor& owner, const data::PackedBatch& batch, model::Lora lora)
+  Step(const Executor& owner, const data::PackedBatch& batch, model::LoraPass lora)
       : RankBatch(rank_batch(batch, owner.mesh_, owner.plan_.ring_order, owner.device_,
                              1.0 / std::sqrt(owner.model_.spec.head_dim))) {
     auto [cos, sin] = ops::rope_table(positions, owner.frequencies_);
@@ -88,13 +88,13 @@ void Executor::warn_of_imbalance(const Step& step) {
   log("ranks of the ring have unlike shares of attention: {}", step.uneven);
 }
 
-model::Lora Executor::lora(double dropout, uint64_t seed) const {
+model::LoraPass Executor::lora(double dropout, uint64_t seed) const {
   return {.scale = model_.adapters ? model_.adapters->lora.scale() : 1,
           .dropout = dropout,
           .seed = seed};
 }
 
-// Each rank has rows of its own of the whole; others' are zeros, and add nothing.
+// Each rank fills its own rows and leaves zeros in the others', so that the sum is the whole.
 at::Tensor Executor::real_logits(const data::PackedBatch& batch, const Step& step,
                                  const at::Tensor& x, const model::HeadParams& head) const {
   const int64_t tokens = std::ssize(batch.tokens);
@@ -141,7 +141,7 @@ at::Tensor Executor::forward_layers(const Step& step, bool save) {
   for (int64_t i = 0; i < model_.spec.layers; ++i) {
     phases_.at_layer(i);
     const state::Weights::Layer layer = weights_.layer(i);
-    // What a layer that is run again would keep now is kept then.
+    // A layer that will be recomputed keeps its intermediates in that later pass, not now.
     const plan::Keep keep = i < plan_.recomputed_layers() ? plan::Keep{} : plan_.keep[i];
     model::SavedLayer saved;
     x = layers_[i].forward(x, layer.params, step.context, keep, save ? &saved : nullptr);
@@ -194,7 +194,7 @@ LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
   const at::Tensor x = forward_layers(step, /*save=*/false);
   const state::Weights::Head head = weights_.head();
   if (logits != nullptr) *logits = real_logits(batch, step, x, head.params);
-  return {whole(model::head_loss(model_.spec, x, head.params, step.targets, plan_.tiles.loss)),
+  return {whole(model::head_loss(model_.spec, x, head.params, step.trained, plan_.tiles.loss)),
           batch.trained_tokens};
 }
 
@@ -218,7 +218,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
       head_grads = model::head_params(model_.spec, model_.layout, table, flat);
       head_grads.overwrite = grads.take_overwrite(model_.spec.tied ? embedding : head_block);
     }
-    result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.targets,
+    result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.trained,
                                        grad_scale, plan_.tiles.loss);
     x.reset();
     if (!model_.adapters) grads.finish(model_.layout.head());

@@ -1,5 +1,5 @@
 // Walks the layers forward and backward. It decides nothing: which intermediates are kept and
-// where, which layers are run again and how large a tile is come from the ExecutionPlan.
+// where, which layers are recomputed and how large a tile is come from the ExecutionPlan.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -39,8 +39,8 @@ std::unique_ptr<state::GradStore> make_grads(const layout::Model& model, const a
 class Executor {
  public:
   // All references outlive the executor. `arena` has the plan's host_bytes; waits until it is
-  // pinned. The ranks of the mesh's `sequence` groups compute each batch together, each some rows
-  // of it; all give the same batches, and have the same plan.
+  // pinned. The ranks of a `sequence` group of the mesh compute each batch together, and each
+  // computes some of its rows. All of them pass the same batches and have the same plan.
   Executor(const layout::Model& model, state::Weights& weights, const at::Device& device,
            plan::ExecutionPlan plan, device::HostArena& arena, device::Phases& phases,
            const dist::Mesh& mesh);
@@ -49,9 +49,9 @@ class Executor {
   // receives fp32 [T,V]: for comparisons, not for long sequences.
   LossSum forward(const data::PackedBatch& batch, at::Tensor* logits = nullptr);
 
-  // Forward and backward of loss_sum * grad_scale; gradients of what is trained, from this rank's
-  // rows, are added to `grads`, whose blocks are those of the model's trained layout. `seed`: of
-  // adapters' dropout.
+  // Forward and backward of loss_sum * grad_scale. Adds the gradients from this rank's rows to
+  // `grads`, whose blocks are those of the model's trained layout. `seed` is that of the adapters'
+  // dropout.
   LossSum forward_backward(const data::PackedBatch& batch, double grad_scale,
                            state::GradStore& grads, uint64_t seed = 0,
                            at::Tensor* logits = nullptr);
@@ -61,15 +61,15 @@ class Executor {
 
  private:
   struct Step;
-  // Logs the first batch for which ranks wait for each other in the ring.
+  // Warns of the first batch for which ranks wait for each other in the ring.
   void warn_of_imbalance(const Step& step);
-  model::Lora lora(double dropout, uint64_t seed) const;
+  model::LoraPass lora(double dropout, uint64_t seed) const;
   at::Tensor real_logits(const data::PackedBatch& batch, const Step& step, const at::Tensor& x,
                          const model::HeadParams& head) const;
   // The sum over the ranks that share the batch.
   at::Tensor whole(at::Tensor loss) const;
   model::LayerParams layer_grads(const Step& step, state::GradStore& grads, int64_t layer) const;
-  // `save`: for backward, into the store.
+  // `save`: puts what backward needs into the store.
   at::Tensor forward_layers(const Step& step, bool save);
   // Fills the store with what the layers [first, end) save, from the input of the first.
   void recompute(const Step& step, int64_t first, int64_t end);

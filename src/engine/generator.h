@@ -17,7 +17,7 @@ class Generator {
       : model_(model), weights_(weights), device_(device) {}
 
   // Continues `prompt` until a token of `stop` or `max_new_tokens`; returns the new tokens without
-  // the stop token. `on_token` (may be empty) sees each as it comes.
+  // the stop token. `on_token` (may be empty) is called with each token.
   std::vector<int64_t> generate(const std::vector<int64_t>& prompt, int64_t max_new_tokens,
                                 const std::vector<int64_t>& stop, const SamplingOptions& options,
                                 Rng& rng, const std::function<void(int64_t)>& on_token = {});

@@ -36,7 +36,7 @@ std::vector<int64_t> positions(const std::vector<int64_t>& starts, const Rows& r
   return list;
 }
 
-model::Targets trained_rows(const std::vector<int64_t>& targets, const at::Device& device) {
+model::TrainedRows trained_rows(const std::vector<int64_t>& targets, const at::Device& device) {
   std::vector<int64_t> rows, trained;
   for (int64_t i = 0; i < std::ssize(targets); ++i) {
     if (targets[i] < 0) continue;
@@ -57,7 +57,7 @@ RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh,
   RankBatch mine;
   mine.tokens = ops::to_device(of_rows(batch.tokens, share.rows), device);
   mine.positions = ops::to_device(positions(starts, share.rows), device);
-  mine.targets = trained_rows(of_rows(batch.targets, share.rows), device);
+  mine.trained = trained_rows(of_rows(batch.targets, share.rows), device);
   mine.attention = attention::of_ranks(starts, share, ring, ulysses, device, scale);
   mine.rows = std::move(share.rows);
   mine.uneven = std::move(share.ring.uneven);

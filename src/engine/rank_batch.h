@@ -19,12 +19,12 @@ struct RankBatch {
   layout::Rows rows;     // of the batch
   at::Tensor tokens;     // [S]
   at::Tensor positions;  // [S], from the beginning of each document
-  model::Targets targets;
+  model::TrainedRows trained;
   std::unique_ptr<attention::Attention> attention;
   std::string uneven;  // as layout::Dealt's
 };
 
-// Rows are layout::share()'s. All ranks of the mesh's `sequence` give the same batch.
+// The rows come from layout::share(). All ranks of the mesh's `sequence` group pass the same batch.
 // The mesh outlives the result.
 RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh,
                      config::RingOrder order, const at::Device& device, double scale);

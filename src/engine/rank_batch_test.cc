@@ -14,7 +14,7 @@ using config::MeshSpec;
 
 constexpr Axis kAxes[] = {Axis::kRing, Axis::kUlysses};
 
-// Of each row what it is in the whole batch.
+// What a row is in the whole batch.
 struct Row {
   int64_t token = -1, position = -1, target = -1;
   bool operator==(const Row&) const = default;
@@ -42,9 +42,9 @@ std::vector<Row> dealt(const data::PackedBatch& batch, const MeshSpec& spec) {
     const auto* positions = mine.positions.const_data_ptr<int64_t>();
     std::vector<Row> rows;
     for (int64_t i = 0; i < count; ++i) rows.push_back({tokens[i], positions[i], data::kIgnored});
-    const auto* trained = mine.targets.rows.const_data_ptr<int64_t>();
-    const auto* targets = mine.targets.targets.const_data_ptr<int64_t>();
-    for (int64_t i = 0; i < mine.targets.rows.numel(); ++i) rows[trained[i]].target = targets[i];
+    const auto* trained = mine.trained.rows.const_data_ptr<int64_t>();
+    const auto* targets = mine.trained.targets.const_data_ptr<int64_t>();
+    for (int64_t i = 0; i < mine.trained.rows.numel(); ++i) rows[trained[i]].target = targets[i];
     int64_t at = 0;
     for (const layout::Range& range : mine.rows) {
       for (int64_t i = range.first; i < range.end; ++i) all[i] = rows[at++];

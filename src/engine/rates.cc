@@ -22,10 +22,10 @@ namespace {
 
 using config::ModelSpec;
 
-// Seconds of one call, over calls that take about a third of a second together; of the first where
-// it takes more than a second, which no warming up shows in.
+// Seconds of one call: the mean over calls that take about a third of a second together. A first
+// call that takes more than a second is the result itself, since warming up is then negligible.
 double time_call(const device::Machine& machine, const std::function<void()>& call) {
-  device::synchronize(machine.device);  // what is under way is not the call's
+  device::synchronize(machine.device);  // earlier work is not the call's
   const Stopwatch first;
   call();
   device::synchronize(machine.device);

@@ -1,4 +1,4 @@
-// The rates of this device, measured: what plan/hardware.h has as numbers.
+// Measures the rates of this device (plan/hardware.h).
 #pragma once
 
 #include <cstdint>

@@ -36,7 +36,7 @@ struct Timeline {
       (exchange ? exchanges : computation).push_back({begin, begin + length});
     }
   }
-  // Of the exchange, what lies under computation.
+  // The part of the exchange that overlaps with computation.
   double hidden(const Stretch& exchange) const {
     double sum = 0;
     for (const Stretch& kernel : computation) {

@@ -6,14 +6,15 @@
 //   on disk                        what it means                     who repairs it
 //   folder                         nothing was going on              -
 //   folder, folder.tmp             body or removal did not finish    next publish removes .tmp
-//   folder.old, folder.tmp         between the two renames           recover_folder renames .old
-//   back folder, folder.old             removal did not finish            next publish removes .old
+//   folder.old, folder.tmp         between the two renames           recover_folder puts .old back
+//   folder, folder.old             removal did not finish            next publish removes .old
+#include "io/publish.h"
+
 #include <filesystem>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
-#include "io/hf_folder.h"
 #include "io/posix.h"
 
 namespace trireme::io {

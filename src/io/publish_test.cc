@@ -1,11 +1,13 @@
 // publish_folder under a file system that fails, or dies, at each of its operations in turn.
+#include "io/publish.h"
+
 #include <algorithm>
 #include <functional>
 #include <set>
 #include <utility>
 
-#include "io/hf_folder.h"
 #include "io/io_testing.h"
+#include "io/weight_files.h"
 
 namespace trireme::io {
 namespace {
@@ -123,8 +125,8 @@ std::string version_of(const std::string& folder) {
   const auto error = user_error([&] {
     versions.insert(read_text(folder + "/config.json"));
     versions.insert(read_text(folder + "/state/rank0"));
-    const Checkpoint checkpoint(folder);
-    const auto* w = checkpoint.find("w");
+    const WeightFiles weights(folder);
+    const auto* w = weights.find("w");
     versions.insert(text_of(w->file->bytes(*w->entry)));
   });
   return error.empty() && versions.size() == 1 ? *versions.begin() : "torn";

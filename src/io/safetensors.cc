@@ -9,7 +9,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "base/error.h"
 #include "io/posix.h"
@@ -45,8 +44,7 @@ const DTypeRow& row_of(DType dtype) {
   __builtin_unreachable();
 }
 
-constexpr size_t kPrefix = 8;          // the header's length
-constexpr int kMadvPopulateRead = 22;  // Linux 5.14; older C libraries do not name it
+constexpr size_t kPrefix = 8;  // the header's length
 
 size_t regular_file_size(const Fd& fd, const std::string& path) {
   struct stat status;
@@ -76,16 +74,6 @@ std::string_view header_text(std::span<const std::byte> file, const std::string&
          path, length, file.size() - kPrefix);
   }
   return text.substr(kPrefix, length);
-}
-
-std::pair<uintptr_t, uintptr_t> range_of(std::span<const std::byte> bytes) {
-  const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
-  return {begin, begin + bytes.size()};
-}
-
-uintptr_t page_size() {
-  static const auto size = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  return size;
 }
 
 }  // namespace
@@ -137,30 +125,6 @@ void SafetensorsFile::read(const TensorEntry& entry, std::span<std::byte> into) 
     into = into.subspan(static_cast<size_t>(count));
     at += static_cast<uint64_t>(count);
   }
-}
-
-void SafetensorsFile::will_need(const TensorEntry& entry) const {
-  if (entry.begin == entry.end) return;
-  const auto [begin, end] = range_of(bytes(entry));
-  const uintptr_t first = begin & ~(page_size() - 1);
-  void* start = reinterpret_cast<void*>(first);
-  // The first starts reading the whole range at once; the second waits for it and maps the pages,
-  // 64 KB at a fault otherwise. Both are advice: a kernel that does not know them reads when the
-  // bytes are touched.
-  ::madvise(start, end - first, MADV_WILLNEED);
-  if (::madvise(start, end - first, kMadvPopulateRead) == 0) return;
-  if (errno == EFAULT || errno == EHWPOISON) {
-    fail("{}: cannot read bytes {} to {}: the file was shortened meanwhile, or the disk fails",
-         path_, entry.begin, entry.end);
-  }
-}
-
-void SafetensorsFile::done_with(const TensorEntry& entry) const {
-  const auto [begin, end] = range_of(bytes(entry));
-  // Whole pages only: the neighbours on the first and last page may be in use.
-  const uintptr_t first = (begin + page_size() - 1) & ~(page_size() - 1);
-  const uintptr_t last = end & ~(page_size() - 1);
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 }  // namespace trireme::io

@@ -32,9 +32,9 @@ struct TensorEntry {
   uint64_t end = 0;
 };
 
-// A mapped file: reading touches only the pages asked for. Its names, shapes and ranges are
-// checked; a file that another process shortens later is not, read and will_need find
-// that, touching bytes() faults.
+// A mapped file: reading touches only the pages that are read. Names, shapes and ranges are checked
+// when it is opened. If another process shortens the file later, read() throws, and touching
+// bytes() faults.
 class SafetensorsFile {
  public:
   // Throws UserError for a file that cannot be read or whose header lies.
@@ -51,12 +51,6 @@ class SafetensorsFile {
   // as long (it reads and maps page by page). Throws UserError when the disk fails or the file has
   // become shorter.
   void read(const TensorEntry& entry, std::span<std::byte> into) const;
-  // Tells the kernel that these bytes are needed soon / no longer needed, so that loading a
-  // checkpoint neither waits page by page nor holds the file in this process's memory. will_need
-  // returns with the bytes in memory where the kernel can do that (Linux 5.14), and throws
-  // UserError when the disk fails or the file has become shorter.
-  void will_need(const TensorEntry& entry) const;
-  void done_with(const TensorEntry& entry) const;
 
  private:
   struct Unmap {

@@ -37,11 +37,11 @@ std::vector<std::vector<NamedShape>> fused_linears(const config::ModelSpec& spec
   return groups;
 }
 
-// Targets, sorted for many of them: an adapter of some layers' experts names thousands of linears
-// whole.
-class Targets {
+// The target modules of an adapter, indexed for fast look-up: an adapter of some layers' experts
+// names thousands of linears in full.
+class TargetModules {
  public:
-  explicit Targets(const std::vector<std::string>& targets) {
+  explicit TargetModules(const std::vector<std::string>& targets) {
     for (const std::string& target : targets) {
       if (target.starts_with("model.layers.")) {
         whole_.insert(target);
@@ -56,13 +56,13 @@ class Targets {
            std::ranges::any_of(ends_, [&](const auto& end) { return is_end(end, module); });
   }
 
-  // Forgets those that name this linear.
+  // Removes the targets that name this linear.
   void remove(const std::string& module) {
     whole_.erase(module);
     std::erase_if(ends_, [&](const std::string& end) { return is_end(end, module); });
   }
 
-  // One of them; "" when none is left.
+  // One of the targets; "" when none is left.
   std::string any() const {
     if (!ends_.empty()) return ends_.front();
     return whole_.empty() ? "" : *whole_.begin();
@@ -94,7 +94,7 @@ std::vector<std::string> resolve_targets(const config::ModelSpec& spec,
                                          const std::vector<std::string>& targets) {
   const std::vector<std::string> known = leaves(spec);
   if (std::ranges::find(targets, "all-linear") != targets.end()) return known;
-  Targets unused(targets);
+  TargetModules unused(targets);
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
     for (const std::string& module : layer_linears(spec, layer)) unused.remove(module);
   }
@@ -106,8 +106,8 @@ std::vector<std::string> resolve_targets(const config::ModelSpec& spec,
 
 // The adapters of one fused matrix: all A, then B part by part (the experts' gates, then their
 // ups).
-void add_adapters(const std::vector<NamedShape>& linears, const Targets& targets, int64_t rank,
-                  std::vector<NamedShape>& list) {
+void add_adapters(const std::vector<NamedShape>& linears, const TargetModules& targets,
+                  int64_t rank, std::vector<NamedShape>& list) {
   std::vector<const NamedShape*> chosen;
   std::vector<std::string> parts;
   for (const NamedShape& linear : linears) {
@@ -155,7 +155,7 @@ Adapters make_adapters(const config::ModelSpec& spec, const config::LoraSpec& lo
   if (lora.rank < 1) fail("lora_r {}: the rank of adapters must be at least 1", lora.rank);
   Adapters adapters{lora, {}};
   adapters.lora.target_modules = resolve_targets(spec, lora.target_modules);
-  const Targets targets(adapters.lora.target_modules);
+  const TargetModules targets(adapters.lora.target_modules);
   adapters.layout.blocks.emplace_back();  // the embedding has none
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
     std::vector<NamedShape> list;

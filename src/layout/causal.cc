@@ -8,13 +8,13 @@ namespace {
 
 int64_t triangle(int64_t rows) { return rows * (rows + 1) / 2; }
 
-// The document with the position.
+// The document that contains the position.
 Range document_of(const std::vector<int64_t>& starts, int64_t position) {
   const auto next = std::ranges::upper_bound(starts, position);
   return {*std::prev(next), *next};
 }
 
-// Among the rows, those with positions of `span`.
+// The rows whose positions lie in `span`, counted within `rows`.
 Range within(const Rows& rows, Range span) {
   Range found{-1, -1};
   int64_t at = 0;
@@ -29,7 +29,8 @@ Range within(const Rows& rows, Range span) {
   return found;
 }
 
-// Behind the last one. RanksOnHost with the same keys are one call of a kernel.
+// Adds a rectangle at the end. Adjacent ones with the same keys become one, which is one kernel
+// call.
 void append(std::vector<Rectangle>& list, const Rectangle& next) {
   if (!list.empty() && list.back().q.end == next.q.first && list.back().k == next.k) {
     list.back().q.end = next.q.end;
@@ -47,7 +48,7 @@ CausalArea::CausalArea(const std::vector<int64_t>& starts) : starts_(starts), su
 }
 
 int64_t CausalArea::before(int64_t position) const {
-  // Where documents without tokens begin at the position too, the last of them.
+  // The last document that begins at the position or before: empty documents may begin there too.
   const auto document = std::prev(std::ranges::upper_bound(starts_, position)) - starts_.begin();
   return sums_[document] + triangle(position - starts_[document]);
 }

@@ -1,7 +1,8 @@
 // Which queries see which keys when ranks hold some rows of packed documents each. A query sees the
-// keys of its document up to itself. Of a rank's own rows, every run of a document that no other
-// rank's rows interrupt is a causal square; all else that a range of queries sees lies before it,
-// in the document that the range begins within, and is one rectangle, wherever the keys are cut.
+// keys of its document up to itself. In a rank's own rows, every run of a document that no other
+// rank's rows interrupt is a causal square. All other keys that a range of queries sees lie before
+// the range, in the document in which it begins. They form one rectangle, wherever the keys are
+// cut.
 #pragma once
 
 #include <vector>
@@ -19,17 +20,17 @@ class CausalArea {
   int64_t of(const Rows& rows) const;
 
  private:
-  // Of all rows before `position`.
+  // The area of all rows before `position`.
   int64_t before(int64_t position) const;
   const std::vector<int64_t>& starts_;
   std::vector<int64_t> sums_;  // of the documents before each
 };
 
-// Offsets 0, ..., size(rows) among a rank's rows of its causal squares: one list for all of them,
-// as packed documents are.
+// The bounds 0, ..., size(rows) of a rank's causal squares among its rows: one list, as for packed
+// documents.
 std::vector<int64_t> causal_starts(const std::vector<int64_t>& starts, const Rows& rows);
 
-// Every query sees every key. Rows are counted among the rows of their rank.
+// A block in which every query sees every key. Rows are counted within their rank.
 struct Rectangle {
   Range q;
   Range k;

@@ -13,7 +13,7 @@ HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t b
   const int64_t run = std::gcd(queries, of_key);
   HeadGroups groups{of_key / run, queries / run, queries, 1};
   for (int64_t size = 2; size <= queries; ++size) {
-    // Whole runs, or parts of one.
+    // A group is several whole runs or a part of one.
     const bool fits = queries % size == 0 && (size % run == 0 || run % size == 0);
     const int64_t bytes = size * bytes_of_a_head;
     if (fits && bytes <= most_bytes && (bytes <= kBusyBytes || size <= run)) groups.group = size;
@@ -26,9 +26,10 @@ int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_
   if (ranks == 1) return 0;
   const int64_t head = rows * head_dim * bytes_of_a_number;
   const HeadGroups of = head_groups(heads, kv_heads, ranks, head, kHeadGroupBytes);
-  // Backward: a group's output, its gradient and queries, the next group's on their way (sent and
-  // received), the gradient of queries, sent and received. Keys and values, their gradients (fp32
-  // where they are sums), sent and received.
+  // Backward holds, per group: output, its gradient and queries; the same of the next group, sent
+  // and received; the gradient of queries, sent and received. For all groups it holds keys and
+  // values, their gradients (fp32 where they are sums), and one of the two pairs on its way (sent
+  // and received).
   const int64_t of_group = of.count() > 1 ? 3 + 6 + 2 : 6 + 2;
   const int64_t sums = of.shares_keys() ? 4 / bytes_of_a_number : 1;
   return head * (of_group * of.group + (2 + 2 * sums + 4) * of.keys);

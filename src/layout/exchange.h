@@ -25,7 +25,7 @@ struct HeadGroups {
 //
 // A group is the largest number of heads with
 //     heads * bytes_of_a_head <= kBusyBytes,
-// so that the exchange of one group lies under the attention of another. It is at least a run,
+// so that the exchange of one group overlaps with the attention of another. It is at least a run,
 // since the keys' gradients would become sums over groups otherwise. It has no more than
 // `most_bytes`, but at least one head.
 HeadGroups head_groups(int64_t heads, int64_t kv_heads, int64_t ranks, int64_t bytes_of_a_head,
@@ -45,14 +45,14 @@ int64_t exchange_bytes(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_
 inline constexpr int64_t kForwardBlocks = 4, kBackwardBlocks = 2;
 
 // Bytes per row that a ring's forward holds beside the results, with numbers of `element` bytes:
-// keys and values twice; blocks; the sum, in fp32 and what it began as.
+// keys and values twice, the blocks, the fp32 sum and its first term.
 constexpr int64_t ring_forward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
   const int64_t sum = element == 4 ? 0 : (4 + element) * q_dim;
   return element * (2 * 2 * kv_dim + kForwardBlocks * q_dim) + sum;
 }
-// The same of its backward, with gradients of keys and values: a block's, and twice those that
-// travel, in fp32. What the sum of the queries' gradients began as is gone before the kernels use
-// memory of their own.
+// The same for its backward, with gradients of keys and values: one block's, and two fp32 copies
+// that travel. The first term of the queries' gradient is released before the kernels use memory of
+// their own.
 constexpr int64_t ring_backward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
   return element * (3 * 2 * kv_dim + kBackwardBlocks * q_dim) + 4 * (q_dim + 2 * 2 * kv_dim);
 }

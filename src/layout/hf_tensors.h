@@ -1,5 +1,5 @@
 // The tensors of a decoder under their Hugging Face names, in the order that fused matrices want.
-// llama, qwen2, qwen3 and qwen3_moe differ in what ModelSpec says (biases, q/k norm, experts), not
+// llama, qwen2, qwen3 and qwen3_moe differ in biases, q/k norm and experts (all in ModelSpec), not
 // in names.
 #pragma once
 

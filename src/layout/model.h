@@ -1,5 +1,5 @@
-// What a model is, and what of it is trained: sizes, tensors in blocks, adapters. No tensor of it
-// exists here.
+// What a model is, and which part of it is trained: sizes, tensors in blocks, adapters. It holds
+// descriptions only, no tensors.
 #pragma once
 
 #include <optional>

@@ -13,8 +13,8 @@
 
 namespace trireme::layout {
 
-// The part of a whole tensor that a rank has: of dimension `dim`, from `first` on, as many as its
-// shape says, of `whole`. The default is all of the tensor.
+// The part of a whole tensor that a rank has: indices from `first` on in dimension `dim`, as many
+// as the part's shape says. The default is all of the tensor.
 struct Slice {
   int64_t dim = 0;
   int64_t first = 0;
@@ -52,8 +52,8 @@ struct ModelLayout {
 
 ModelLayout make_layout(const config::ModelSpec& spec);
 
-// A block of these tensors, in this order but those that decay first; each begins at a multiple of
-// 64 elements unless it joins the one before.
+// A block of these tensors: first those with weight decay, otherwise in this order. Each begins at
+// a multiple of 64 elements unless it joins the one before.
 BlockLayout place(std::vector<NamedShape> tensors);
 
 }  // namespace trireme::layout

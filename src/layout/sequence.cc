@@ -13,10 +13,11 @@
 namespace trireme::layout {
 namespace {
 
-// Each chunk is a kernel call a step at most, and one more token that a rank may have.
+// A limit on a rank's chunks: each costs at most one kernel call a step, and may give the rank one
+// more token.
 constexpr int64_t kMostChunks = 32;
 
-// Behind the rows, which end where it begins or before.
+// Appends a range, which begins where the rows end or later.
 void append(Rows& rows, Range range) {
   if (range.size() == 0) return;
   if (!rows.empty() && rows.back().end == range.first) {
@@ -50,8 +51,9 @@ std::vector<Rows> zigzag(int64_t tokens, int64_t ranks) {
   return rows;
 }
 
-// Chunks from the largest area to the smallest, each to the rank that has least so far among those
-// that have not got `each` yet (longest processing time first, with as many for all).
+// Deals chunks from the largest area to the smallest. Each goes to the rank with the least area so
+// far among those with fewer than `each` chunks (longest processing time first, with equal
+// numbers).
 std::vector<Rows> by_area(const CausalArea& area, int64_t tokens, int64_t ranks, int64_t each) {
   const std::vector<Range> chunks = chunks_of(tokens, ranks * each);
   std::vector<int64_t> order(chunks.size());

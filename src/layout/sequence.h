@@ -11,8 +11,8 @@
 
 namespace trireme::layout {
 
-// Bounds 0, ..., `tokens` of `parts` runs of neighbours, of which the longest has at most one token
-// more than the shortest.
+// Bounds 0, ..., `tokens` of `parts` contiguous runs; the longest has at most one token more than
+// the shortest.
 std::vector<int64_t> even_cut(int64_t tokens, int64_t parts);
 
 // [first, end)
@@ -24,26 +24,28 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-// A rank's rows of the sequence: flat positions, ascending; ranges are not empty and do not touch.
+// A rank's rows of the sequence, as ascending ranges of flat positions. No range is empty, and none
+// touches the next.
 using Rows = std::vector<Range>;
 
 int64_t size(const Rows& rows);
-// Of a rank's own rows, counted from 0, those of `part`.
+// The rows that `part` selects when a rank's rows are counted from 0.
 Rows slice(const Rows& rows, Range part);
-// Those at positions before `end`, which are the first.
+// The rows at positions before `end`.
 Rows before(const Rows& rows, int64_t end);
 
 struct Dealt {
-  std::vector<Rows> rows;  // of each rank; as many as others' up to one a chunk
-  // kBalanced: why the largest area of a rank is more than kEven times the mean; empty: it is not.
+  std::vector<Rows> rows;  // per rank; numbers of rows differ by at most one a chunk
+  // With kBalanced: why the largest area of a rank is more than kEven times the mean. Empty if it
+  // is not.
   std::string uneven;
 };
 constexpr double kEven = 1.05;
 
-// A pure function of its arguments: every rank deals alike.
+// A pure function of its arguments, so that every rank gets the same result.
 Dealt deal(const std::vector<int64_t>& starts, int64_t ranks, config::RingOrder order);
 
-// One of `size` ranks.
+// The place of one rank among `size`.
 struct Seat {
   int64_t index = 0;
   int64_t size = 1;

@@ -1,4 +1,5 @@
-// How flat buffers are dealt to ranks that hold the same model: equal shards in the order of ranks.
+// How flat buffers are divided among ranks that hold the same model: equal shards in the order of
+// ranks.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +9,8 @@ namespace trireme::layout {
 // A rank's elements [first, first + count) of a buffer.
 struct Shard {
   int64_t first = 0;
-  int64_t count = 0;  // none, or less than `size`, in the last shards
-  int64_t size = 0;   // of every rank's shard, with what lies beyond the buffer's end
+  int64_t count = 0;  // 0 or less than `size` in the last shards
+  int64_t size = 0;   // of every rank's shard, with padding beyond the buffer's end
 };
 
 // What of a model's state is sharded: by the stages of Rajbhandari et al. 2020, "ZeRO". Stage 1:

@@ -126,7 +126,7 @@ void AdapterFolder::find_tensors() {
 }
 
 // Which of the two parameters this is: its inputs are as wide as the model or as an expert. Where
-// those are the same, the inner one is gate_up_proj, and a single one is told by target_parameters.
+// those are the same, the inner one is gate_up_proj, and target_parameters identifies a single one.
 void AdapterFolder::add_parameter(const std::string& name, const std::string& module) {
   static constexpr std::string_view kBase = ".base_layer";
   const bool inner = module.ends_with(kBase);
@@ -208,7 +208,8 @@ void AdapterFolder::check_shapes() const {
   }
 }
 
-// Whether gate and up have ranks of their own: B is zero where one would read the other's.
+// Whether gate and up have ranks of their own: then B is zero where one would read the other's
+// ranks.
 bool AdapterFolder::gate_and_up_apart() const {
   const int64_t r = config_.lora.rank;
   if (gate_up_.empty() || gate_up_rank() != 2 * r) return false;
@@ -222,8 +223,8 @@ bool AdapterFolder::gate_and_up_apart() const {
   return true;
 }
 
-// Adapters here have one rank: where gate and up share an A of another, all take the larger, with
-// zeros behind, and an alpha that leaves the scale as it was.
+// All adapters here have the same rank. If gate and up share an A of a larger rank, all take that
+// rank, padded with zeros, and alpha grows so that the scale stays the same.
 void AdapterFolder::settle_rank() {
   apart_ = gate_and_up_apart();
   if (gate_up_.empty() || apart_ || gate_up_rank() <= config_.lora.rank) return;
@@ -250,7 +251,7 @@ void AdapterFolder::load_gate_up(const Parameter& parameter, LinearAdapter adapt
   config::LoraSpec own = config_.lora;
   own.rank = gate_up_rank();
   own.alpha = config_.gate_up_alpha.value_or(own.alpha);
-  // PEFT with use_rslora scales a doubled rank by sqrt(2) more: kept, in B.
+  // PEFT with use_rslora scales a doubled rank by sqrt(2) more. B keeps that factor.
   const double factor = own.scale() / config_.lora.scale();
   if (std::abs(factor - 1) > 1e-12) b = b * factor;
   const int64_t r = adapters_.lora.rank, rank = apart_ ? r : a.size(1);

@@ -10,14 +10,14 @@
 //               columns of B belong to (rank, expert), the expert last.
 //
 // Gate and up with adapters of their own are, as parameters, one of rank R = 2r: their A one below
-// the other, their B block-diagonal; rank_pattern and alpha_pattern then say R and a scale that
-// comes out the same. One of any other kind (trained under transformers 5) is two adapters that
+// the other, their B block-diagonal; rank_pattern and alpha_pattern then hold R and an alpha that
+// gives the same scale. One of any other kind (trained under transformers 5) is two adapters that
 // share A, exactly.
 //
-// What PEFT 0.21.2 with transformers 5.17 makes of `modules` (tests/python/test_lora.py): right
+// How PEFT 0.21.2 with transformers 5.17 reads `modules` (tests/python/test_lora.py): correctly
 // with gate, up and down adapted, or down alone. With gate and up but not down it warns and leaves
 // them out, one of gate and up alone it refuses, and with use_rslora its scale of gate and up is
-// sqrt(2) too large. It reads `parameters` rightly in all these cases.
+// sqrt(2) too large. It reads `parameters` correctly in all these cases.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -30,8 +30,8 @@
 #include "config/choices.h"
 #include "config/model_spec.h"
 #include "config/peft_config.h"
-#include "io/hf_folder.h"
 #include "io/safetensors.h"
+#include "io/weight_files.h"
 #include "layout/adapters.h"
 #include "model/linear.h"
 
@@ -83,8 +83,8 @@ class AdapterFolder {
   layout::Adapters adapters_;
 };
 
-// --expert_adapters without auto, which is modules where PEFT reads them rightly under transformers
-// 4 and 5, and where no expert is adapted.
+// Resolves --expert_adapters auto. It becomes modules where PEFT reads those correctly under
+// transformers 4 and 5, and where no expert is adapted; otherwise parameters.
 config::ExpertAdapters resolve_expert_adapters(config::ExpertAdapters option,
                                                const config::ModelSpec& spec,
                                                const layout::Adapters& adapters);
@@ -105,11 +105,11 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
                                               const std::vector<at::Tensor>& blocks,
                                               config::ExpertAdapters kind);
 
-// The model's tensors W + scale B A, each in the dtype that the checkpoint has it in, from a sum in
-// fp32; read, added to and written one at a time. `blocks`: fp32, of the adapters' layout, on the
+// The model's tensors W + scale B A, each in the dtype of its weight file, from a sum in fp32. They
+// are read, added to and written one at a time. `blocks`: fp32, of the adapters' layout, on the
 // host. All arguments must outlive the result.
 std::vector<io::TensorSource> merged_sources(const layout::ModelLayout& layout,
-                                             const io::Checkpoint& checkpoint,
+                                             const io::WeightFiles& files,
                                              const layout::Adapters& adapters,
                                              const std::vector<at::Tensor>& blocks);
 

@@ -13,9 +13,10 @@ namespace trireme::model {
 namespace {
 
 // Views of one flat block.
-class Viewer {
+class AdapterViews {
  public:
-  Viewer(const layout::BlockLayout& block, const at::Tensor& flat) : block_(block), flat_(flat) {}
+  AdapterViews(const layout::BlockLayout& block, const at::Tensor& flat)
+      : block_(block), flat_(flat) {}
 
   // The adapter of the linears `prefix + leaf`, whose fused matrix has `rows` outputs each.
   // experts > 0: `prefix` is that of expert 0, and views have a first dimension E.
@@ -43,7 +44,8 @@ class Viewer {
     return found == block_.params.end() ? nullptr : &*found;
   }
 
-  // `rows` rows as wide as the tensor's, from where it begins; of each expert.
+  // A view of `rows` rows as wide as the tensor, from its beginning on; with experts, such rows of
+  // each.
   at::Tensor view(const layout::ParamInfo& first, int64_t rows, int64_t experts) const {
     const int64_t width = first.shape[1];
     const int64_t count = std::max<int64_t>(experts, 1) * rows * width;
@@ -59,7 +61,7 @@ class Viewer {
 
 LayerAdapters layer_adapters(const config::ModelSpec& spec, const layout::Adapters& adapters,
                              int64_t layer, const at::Tensor& flat) {
-  const Viewer view(adapters.layout.blocks[layout::ModelLayout::layer(layer)], flat);
+  const AdapterViews view(adapters.layout.blocks[layout::ModelLayout::layer(layer)], flat);
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
   LayerAdapters result;

@@ -23,7 +23,7 @@ struct LayerAdapters {
 LayerAdapters layer_adapters(const config::ModelSpec& spec, const layout::Adapters& adapters,
                              int64_t layer, const at::Tensor& flat);
 
-// Puts them beside the layer's weights, or their gradients beside the weights'.
+// Puts the adapters beside the layer's weights, or their gradients beside the weights' gradients.
 void attach(LayerParams& params, const LayerAdapters& adapters);
 
 // PEFT's start: A uniform in +-1/sqrt(in) (kaiming_uniform_ with a = sqrt(5)), B zero. `blocks` of

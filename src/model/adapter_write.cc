@@ -231,7 +231,7 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
 }
 
 std::vector<io::TensorSource> merged_sources(const layout::ModelLayout& layout,
-                                             const io::Checkpoint& checkpoint,
+                                             const io::WeightFiles& files,
                                              const layout::Adapters& adapters,
                                              const std::vector<at::Tensor>& blocks) {
   const auto staging = std::make_shared<at::Tensor>();
@@ -246,16 +246,16 @@ std::vector<io::TensorSource> merged_sources(const layout::ModelLayout& layout,
       const bool adapted = a != found.end() && info.name.ends_with(".weight");
       const layout::ParamInfo* a_info = adapted ? a->second : nullptr;
       const layout::ParamInfo* b_info = adapted ? found.at(module + ".lora_B.weight") : nullptr;
-      auto bytes = [=, &info, &checkpoint, &flat = blocks[block], scale = adapters.lora.scale()] {
+      auto bytes = [=, &info, &files, &flat = blocks[block], scale = adapters.lora.scale()] {
         *staging = at::Tensor();  // before the next is read: nothing is held twice
-        at::Tensor weight = read_param(checkpoint, info);
+        at::Tensor weight = read_param(files, info);
         *staging = a_info == nullptr ? weight
                                      : merged(weight, param_view(flat, *a_info),
                                               param_view(flat, *b_info), scale);
         return std::span(static_cast<const std::byte*>(staging->const_data_ptr()),
                          staging->nbytes());
       };
-      list.push_back({info.name, stored_dtype(checkpoint, info), info.shape, std::move(bytes)});
+      list.push_back({info.name, stored_dtype(files, info), info.shape, std::move(bytes)});
     }
   }
   return list;

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include "model/moe.h"
 #include "ops/heads.h"
 #include "ops/rms_norm.h"
 
@@ -25,7 +26,7 @@ at::Tensor values(const config::ModelSpec& spec, const at::Tensor& qkv) {
 }
 
 at::Tensor residual_projection(const at::Tensor& x, const at::Tensor& attended, const Linear& o,
-                               const Lora& lora) {
+                               const LoraPass& lora) {
   at::Tensor h = at::empty(x.sizes(), x.options());
   linear_add(o, h, x, attended.flatten(1), lora);
   return h;
@@ -94,7 +95,7 @@ at::Tensor DecoderLayer::forward(const at::Tensor& x, const LayerParams& w,
 at::Tensor DecoderLayer::backward(at::Tensor dy, const LayerParams& w, LayerParams& g,
                                   const LayerContext& shared, SavedLayer saved) const {
   const LayerContext context = own(shared);
-  const Lora lora_o = context.pass.lora.of(Matrix::kO);
+  const LoraPass lora_o = context.pass.lora.of(Matrix::kO);
   // Attention first, where it is recomputed: h needs its output.
   if (!saved.attention.out.defined()) {
     if (!saved.qkv.defined()) saved.qkv = project(saved.x, w, context);

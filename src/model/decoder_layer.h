@@ -5,9 +5,9 @@
 //   o  = attention(q,k,v)            h = x + o Wo^T
 //   n2 = rmsnorm(h)                  y = h + mlp(n2)
 //
-// Saved for backward at the least: x [S,C], and for experts the routing (a recomputed top-k could
-// flip). Keep says which further intermediates stay; the others are recomputed by the same kernels
-// on the same tiles, so that both ways give the same bits. Normed inputs always are.
+// Backward needs at least x [S,C] and for experts the routing (a recomputed top-k could flip). Keep
+// says which further intermediates stay; the others are recomputed by the same kernels on the same
+// tiles, so that both ways give the same bits. Normed inputs are always recomputed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +23,7 @@
 
 namespace trireme::model {
 
-// What is the same for every layer of one batch.
+// What all layers of one batch share.
 struct LayerContext {
   attention::Attention* attention = nullptr;
   at::Tensor cos, sin;  // [S, D/2] fp32, of each token's position
@@ -43,8 +43,8 @@ class DecoderLayer {
  public:
   DecoderLayer(const config::ModelSpec& spec, int64_t index) : spec_(&spec), index_(index) {}
 
-  // x [S,C] -> y [S,C]. saved == nullptr: nothing is kept (evaluation, generation). Where `saved`
-  // has the routing of an earlier pass, experts are chosen by it.
+  // x [S,C] -> y [S,C]. saved == nullptr: nothing is kept (evaluation, generation). If `saved` has
+  // the routing of an earlier pass, the same experts are chosen again.
   at::Tensor forward(const at::Tensor& x, const LayerParams& weights, const LayerContext& context,
                      plan::Keep keep, SavedLayer* saved) const;
 

@@ -10,14 +10,14 @@
 namespace trireme::model {
 
 // Which rows of x are trained on and their targets, both int64 [N] on the device.
-struct Targets {
+struct TrainedRows {
   at::Tensor rows;
   at::Tensor targets;
 };
 
 // Sum of the losses (fp32, 0-dim).
 at::Tensor head_loss(const config::ModelSpec& spec, const at::Tensor& x, const HeadParams& weights,
-                     const Targets& targets, int64_t tile);
+                     const TrainedRows& trained, int64_t tile);
 
 struct HeadBackward {
   at::Tensor loss;  // fp32, 0-dim sum
@@ -26,7 +26,7 @@ struct HeadBackward {
 // Gradients are added to `grads` where it is defined.
 HeadBackward head_loss_backward(const config::ModelSpec& spec, const at::Tensor& x,
                                 const HeadParams& weights, HeadParams& grads,
-                                const Targets& targets, double grad_scale, int64_t tile);
+                                const TrainedRows& trained, double grad_scale, int64_t tile);
 
 // fp32 logits [S,V] of all rows: for comparisons and generation, not for long sequences.
 at::Tensor head_logits(const config::ModelSpec& spec, const at::Tensor& x,

@@ -14,19 +14,20 @@ namespace {
 using layout::Range;
 
 // The positions of x's rows.
-layout::Rows positions(const Lora& lora, const at::Tensor& x) {
+layout::Rows positions(const LoraPass& lora, const at::Tensor& x) {
   const Range rows{lora.first_row, lora.first_row + x.size(0)};
   return lora.rows == nullptr ? layout::Rows{rows} : layout::slice(*lora.rows, rows);
 }
 
-uint64_t mask_seed(const Lora& lora, int64_t first, const at::Tensor& x) {
+uint64_t mask_seed(const LoraPass& lora, int64_t first, const at::Tensor& x) {
   return ops::dropout_seed(lora.seed, first * x.size(1));
 }
 
 uint64_t mixed(uint64_t seed, uint64_t index) { return Rng(seed + index).next(); }
 
-// Experts' rows are sorted: theirs is one mask, that of as many rows from the tile's first on.
-Lora of_experts(Lora lora) {
+// Experts' rows are sorted by expert. They share one mask: that of as many rows, counted from the
+// tile's first.
+LoraPass of_experts(LoraPass lora) {
   if (lora.rows == nullptr) return lora;
   const layout::Rows first = layout::slice(*lora.rows, {lora.first_row, lora.first_row + 1});
   lora.first_row = first.empty() ? 0 : first.front().first;
@@ -35,7 +36,7 @@ Lora of_experts(Lora lora) {
 }
 
 // What the adapter reads: x, with dropout in training.
-at::Tensor dropped(const at::Tensor& x, const Lora& lora) {
+at::Tensor dropped(const at::Tensor& x, const LoraPass& lora) {
   if (lora.dropout == 0 || x.size(0) == 0) return x;
   std::vector<at::Tensor> parts;
   int64_t at = 0;
@@ -47,8 +48,8 @@ at::Tensor dropped(const at::Tensor& x, const Lora& lora) {
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
-// Its adjoint, added to dx.
-void add_dropped(const at::Tensor& dx, const at::Tensor& du, const Lora& lora) {
+// The adjoint of dropped(), added to dx.
+void add_dropped(const at::Tensor& dx, const at::Tensor& du, const LoraPass& lora) {
   int64_t at = 0;
   for (const Range& range : positions(lora, dx)) {
     at::Tensor to = dx.narrow(0, at, range.size());
@@ -62,33 +63,33 @@ at::Tensor outputs(const LinearAdapter::Part& part, const at::Tensor& y) {
   return y.narrow(1, part.first_row, part.rows);
 }
 
-at::Tensor ranks(const LinearAdapter::Part& part, const at::Tensor& t) {
+at::Tensor rank_slice(const LinearAdapter::Part& part, const at::Tensor& t) {
   return t.narrow(1, part.first_rank, part.b.size(-1));
 }
 
 void add_adapter(const LinearAdapter& adapter, at::Tensor y, const at::Tensor& x,
-                 const Lora& lora) {
+                 const LoraPass& lora) {
   if (!adapter.present()) return;
   const at::Tensor t = ops::linear(dropped(x, lora), adapter.a);
   for (const auto& part : adapter.parts) {
-    ops::add_product(outputs(part, y), ranks(part, t), part.b.t(), lora.scale);
+    ops::add_product(outputs(part, y), rank_slice(part, t), part.b.t(), lora.scale);
   }
 }
 
 // The gradient at A's outputs: scale * dy B, part by part.
-at::Tensor narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy, const Lora& lora) {
+at::Tensor narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy, const LoraPass& lora) {
   at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
   for (const auto& part : adapter.parts) {
-    ops::product(ranks(part, dt), outputs(part, dy), part.b, lora.scale);
+    ops::product(rank_slice(part, dt), outputs(part, dy), part.b, lora.scale);
   }
   return dt;
 }
 
 at::Tensor grouped_narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy,
-                               const at::Tensor& ends, const Lora& lora) {
+                               const at::Tensor& ends, const LoraPass& lora) {
   at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
   for (const auto& part : adapter.parts) {
-    ranks(part, dt).copy_(
+    rank_slice(part, dt).copy_(
         ops::grouped_linear_backward(outputs(part, dy), part.b, ends).mul_(lora.scale));
   }
   return dt;
@@ -96,20 +97,20 @@ at::Tensor grouped_narrow_grad(const LinearAdapter& adapter, const at::Tensor& d
 
 }  // namespace
 
-Lora Lora::of_layer(int64_t layer) const {
-  Lora lora = *this;
+LoraPass LoraPass::of_layer(int64_t layer) const {
+  LoraPass lora = *this;
   lora.seed = mixed(seed, static_cast<uint64_t>(layer));
   return lora;
 }
 
-Lora Lora::of(Matrix matrix, int64_t first) const {
-  Lora lora = *this;
+LoraPass LoraPass::of(Matrix matrix, int64_t first) const {
+  LoraPass lora = *this;
   lora.seed = mixed(seed, static_cast<uint64_t>(matrix));
   lora.first_row += first;
   return lora;
 }
 
-at::Tensor linear(const Linear& layer, const at::Tensor& x, const Lora& lora, at::Tensor out) {
+at::Tensor linear(const Linear& layer, const at::Tensor& x, const LoraPass& lora, at::Tensor out) {
   if (!out.defined()) out = at::empty({x.size(0), layer.weight.size(0)}, x.options());
   ops::linear_out(out, x, layer.weight, layer.bias);
   add_adapter(layer.adapter, out, x, lora);
@@ -117,12 +118,12 @@ at::Tensor linear(const Linear& layer, const at::Tensor& x, const Lora& lora, at
 }
 
 void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, const at::Tensor& x,
-                const Lora& lora) {
+                const LoraPass& lora) {
   ops::linear_add(out, base, x, layer.weight, layer.bias);
   add_adapter(layer.adapter, out, x, lora);
 }
 
-InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lora& lora) {
+InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const LoraPass& lora) {
   InputGrad grad{ops::matmul(dy, layer.weight), {}};
   if (!layer.adapter.present()) return grad;
   grad.narrow = narrow_grad(layer.adapter, dy, lora);
@@ -135,7 +136,7 @@ InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lor
 }
 
 void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                         const at::Tensor& x, const at::Tensor& narrow, const Lora& lora) {
+                         const at::Tensor& x, const at::Tensor& narrow, const LoraPass& lora) {
   if (grads.weight.defined()) {
     ops::accumulate_weight_grad(grads.weight, dy, x, 1, std::exchange(grads.overwrite, false));
   }
@@ -144,32 +145,32 @@ void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& d
   const at::Tensor input = dropped(x, lora), t = ops::linear(input, layer.adapter.a);
   for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
     const auto& part = layer.adapter.parts[i];
-    ops::accumulate_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), ranks(part, t),
+    ops::accumulate_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), rank_slice(part, t),
                                 lora.scale);
   }
   ops::accumulate_weight_grad(grads.adapter.a, narrow, input);
 }
 
 at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                           const at::Tensor& x, const Lora& lora) {
+                           const at::Tensor& x, const LoraPass& lora) {
   InputGrad grad = linear_input_grad(layer, dy, lora);
   linear_weight_grads(layer, grads, dy, x, grad.narrow, lora);
   return std::move(grad.dx);
 }
 
 at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Tensor& ends,
-                          const Lora& lora) {
+                          const LoraPass& lora) {
   at::Tensor y = ops::grouped_linear(x, layer.weight, ends);
   if (!layer.adapter.present()) return y;
   const at::Tensor t = ops::grouped_linear(dropped(x, of_experts(lora)), layer.adapter.a, ends);
   for (const auto& part : layer.adapter.parts) {
-    outputs(part, y).add_(ops::grouped_linear(ranks(part, t), part.b, ends), lora.scale);
+    outputs(part, y).add_(ops::grouped_linear(rank_slice(part, t), part.b, ends), lora.scale);
   }
   return y;
 }
 
 InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at::Tensor& ends,
-                             const Lora& lora) {
+                             const LoraPass& lora) {
   InputGrad grad{ops::grouped_linear_backward(dy, layer.weight, ends), {}};
   if (!layer.adapter.present()) return grad;
   grad.narrow = grouped_narrow_grad(layer.adapter, dy, ends, lora);
@@ -184,21 +185,22 @@ InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at
 
 void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
                           const at::Tensor& x, const at::Tensor& narrow, const at::Tensor& ends,
-                          const Lora& lora) {
+                          const LoraPass& lora) {
   if (grads.weight.defined()) ops::accumulate_grouped_weight_grad(grads.weight, dy, x, ends);
   if (!grads.adapter.present()) return;
   const at::Tensor input = dropped(x, of_experts(lora));
   const at::Tensor t = ops::grouped_linear(input, layer.adapter.a, ends);
   for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
     const auto& part = layer.adapter.parts[i];
-    ops::accumulate_grouped_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), ranks(part, t),
-                                        ends, lora.scale);
+    ops::accumulate_grouped_weight_grad(grads.adapter.parts[i].b, outputs(part, dy),
+                                        rank_slice(part, t), ends, lora.scale);
   }
   ops::accumulate_grouped_weight_grad(grads.adapter.a, narrow, input, ends);
 }
 
 at::Tensor grouped_linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                                   const at::Tensor& x, const at::Tensor& ends, const Lora& lora) {
+                                   const at::Tensor& x, const at::Tensor& ends,
+                                   const LoraPass& lora) {
   InputGrad grad = grouped_input_grad(layer, dy, ends, lora);
   grouped_weight_grads(layer, grads, dy, x, grad.narrow, ends, lora);
   return std::move(grad.dx);

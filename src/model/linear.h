@@ -17,7 +17,8 @@
 
 namespace trireme::model {
 
-// Views of a flat block of weights or gradients. No parts: nothing is adapted.
+// The adapter of one matrix, as views of a flat block of weights or gradients. Without parts there
+// is no adapter.
 struct LinearAdapter {
   struct Part {
     int64_t first_row = 0;   // of the fused matrix's outputs
@@ -36,35 +37,36 @@ struct Linear {
   at::Tensor bias;    // [out]; undefined without
   LinearAdapter adapter;
 
-  // Of gradients: the weight's holds nothing yet, and the first product overwrites it.
+  // In gradients: the weight's gradient holds nothing yet, and the first product overwrites it.
   bool overwrite = false;
-  // Of gradients: whether the layer's input is needed to compute them.
+  // In gradients: whether the layer's input is needed to compute them.
   bool trained() const { return weight.defined() || adapter.present(); }
 };
 
 // The matrices of a layer, each with a dropout mask of its own. The parts of a fused one share it.
 enum class Matrix : uint64_t { kQkv, kO, kGateUp, kDown };
 
-// How adapters are applied in this pass; narrowed to a layer, and to a matrix and a tile's first
-// row of this rank's.
-struct Lora {
+// How adapters are applied in this pass. of_layer() narrows it to a layer, and of() to a matrix and
+// to the tile that begins at `first_row` of this rank's rows.
+struct LoraPass {
   double scale = 1;
   double dropout = 0;  // 0 in evaluation
   uint64_t seed = 0;   // of the dropout's mask
-  // This rank's rows of the sequence, whose positions give each its mask, however they are cut (but
-  // for those of experts, which are sorted); nullptr: all. Of them, the first of a tile.
+  // This rank's rows of the sequence; nullptr: all. A row's mask depends on its position alone,
+  // however the sequence is cut (except for experts, whose rows are sorted).
   const layout::Rows* rows = nullptr;
-  int64_t first_row = 0;
+  int64_t first_row = 0;  // of the tile, among this rank's rows
 
-  Lora of_layer(int64_t layer) const;
-  Lora of(Matrix matrix, int64_t first_row = 0) const;
+  LoraPass of_layer(int64_t layer) const;
+  LoraPass of(Matrix matrix, int64_t first_row = 0) const;
 };
 
 // x [N,in] -> [N,out], or into `out` (rows may be strided).
-at::Tensor linear(const Linear& layer, const at::Tensor& x, const Lora& lora, at::Tensor out = {});
+at::Tensor linear(const Linear& layer, const at::Tensor& x, const LoraPass& lora,
+                  at::Tensor out = {});
 // out = base + the same; out may be base.
 void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, const at::Tensor& x,
-                const Lora& lora);
+                const LoraPass& lora);
 
 // The gradient at a layer's input [N,in], and that at the outputs of an adapter's A [N, parts r]
 // (undefined without), which the adapter's own gradients need again.
@@ -74,23 +76,24 @@ struct InputGrad {
 };
 
 // dy [N,out] -> dx [N,in].
-InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lora& lora);
+InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const LoraPass& lora);
 // Gradients of what is trained are added to `grads`; x is not read (and may be undefined) when
 // grads.trained() is false. `narrow`: of linear_input_grad.
 void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                         const at::Tensor& x, const at::Tensor& narrow, const Lora& lora);
-// Both.
+                         const at::Tensor& x, const at::Tensor& narrow, const LoraPass& lora);
+// linear_input_grad and linear_weight_grads together; returns dx.
 at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                           const at::Tensor& x, const Lora& lora);
+                           const at::Tensor& x, const LoraPass& lora);
 // The same for rows grouped by expert, which end at `ends` (ops/grouped.h).
 at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Tensor& ends,
-                          const Lora& lora);
+                          const LoraPass& lora);
 InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at::Tensor& ends,
-                             const Lora& lora);
+                             const LoraPass& lora);
 void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& dy,
                           const at::Tensor& x, const at::Tensor& narrow, const at::Tensor& ends,
-                          const Lora& lora);
+                          const LoraPass& lora);
 at::Tensor grouped_linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,
-                                   const at::Tensor& x, const at::Tensor& ends, const Lora& lora);
+                                   const at::Tensor& x, const at::Tensor& ends,
+                                   const LoraPass& lora);
 
 }  // namespace trireme::model

@@ -30,8 +30,8 @@ at::Tensor mlp_forward(const config::ModelSpec& spec, const at::Tensor& h, const
 at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
                         const LayerParams& w, LayerParams& g, const Pass& pass, SavedMlp saved) {
   for_each_tile(h.size(0), pass.tiles.rows, [&](int64_t first, int64_t rows) {
-    const Lora lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
-    const Lora lora_down = pass.lora.of(Matrix::kDown, first);
+    const LoraPass lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
+    const LoraPass lora_down = pass.lora.of(Matrix::kDown, first);
     const at::Tensor tile = h.narrow(0, first, rows);
     at::Tensor grad = dy.narrow(0, first, rows);
     at::Tensor normed;
@@ -40,7 +40,7 @@ at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::
     }
     at::Tensor gate_up = saved.gate_up.defined() ? saved.gate_up.narrow(0, first, rows)
                                                  : linear(w.gate_up, normed, lora_gate_up);
-    // The activations are made again on the way, where the down projection is trained.
+    // swiglu_backward recomputes the activations where the down projection is trained.
     InputGrad dactivated = linear_input_grad(w.down, grad, lora_down);
     at::Tensor activated;
     const at::Tensor dgate_up =

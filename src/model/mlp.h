@@ -14,10 +14,10 @@
 
 namespace trireme::model {
 
-// What a pass over a layer's rows needs beside weights.
+// What a pass over a layer's rows needs beside the weights.
 struct Pass {
   plan::Tiles tiles;
-  Lora lora;
+  LoraPass lora;
 };
 
 // body(first row, rows) for each tile of `rows` rows.
@@ -37,13 +37,6 @@ at::Tensor mlp_forward(const config::ModelSpec& spec, const at::Tensor& h,
                        const LayerParams& weights, const Pass& pass, bool keep, SavedMlp* saved);
 // dy [S,C] -> dh (residual included), in dy's storage.
 at::Tensor mlp_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
-                        const LayerParams& weights, LayerParams& grads, const Pass& pass,
-                        SavedMlp saved);
-
-// The same for a layer of experts. Where `saved` has a routing already, it is followed.
-at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h,
-                       const LayerParams& weights, const Pass& pass, bool keep, SavedMlp* saved);
-at::Tensor moe_backward(const config::ModelSpec& spec, at::Tensor dy, const at::Tensor& h,
                         const LayerParams& weights, LayerParams& grads, const Pass& pass,
                         SavedMlp saved);
 

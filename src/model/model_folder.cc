@@ -10,8 +10,8 @@
 namespace trireme::model {
 
 ModelFolder::ModelFolder(const std::string& folder)
-    : layout::Model(config::read_model_spec(folder)), path(folder), checkpoint(folder) {
-  check_checkpoint(spec, layout, checkpoint);
+    : layout::Model(config::read_model_spec(folder)), path(folder), weights(folder) {
+  check_weights(spec, layout, weights);
 }
 
 ModelFolder::ModelFolder(const config::FileOptions& files, const config::LoraOptions& options)

@@ -12,7 +12,7 @@
 
 #include "config/model_spec.h"
 #include "config/run_config.h"
-#include "io/hf_folder.h"
+#include "io/weight_files.h"
 #include "layout/model.h"
 #include "model/adapter_io.h"
 
@@ -28,14 +28,15 @@ struct ModelFolder : layout::Model {
   ModelFolder& operator=(const ModelFolder&) = delete;
 
   std::string path;
-  io::Checkpoint checkpoint;
+  io::WeightFiles weights;
   std::unique_ptr<AdapterFolder> adapter;  // what the adapters are read from
 
-  // Fills blocks of adapters->layout, on any device: from the adapter's folder, or for a start.
+  // Fills blocks of adapters->layout, on any device: from the adapter's folder, or with PEFT's
+  // initial values.
   void load_adapters(uint64_t seed, std::vector<at::Tensor>& blocks) const;
 };
 
-// Every id of the tokenizer has a row in the embedding. UserError otherwise.
+// Checks that every id of the tokenizer has a row in the embedding. UserError otherwise.
 void check_vocabulary(const ModelFolder& model, int64_t tokenizer_size,
                       const std::string& tokenizer_folder);
 

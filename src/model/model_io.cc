@@ -59,16 +59,16 @@ std::optional<FusedExpert> fused_expert(const std::string& name) {
 
 // Where a tensor's bytes are: a whole entry, or a slice of a fused one.
 struct Source {
-  const io::Checkpoint::Located* located = nullptr;
+  const io::WeightFiles::Located* located = nullptr;
   int64_t first = 0;  // elements into the entry
   std::string name;   // of the entry
 };
 
-Source find_source(const io::Checkpoint& checkpoint, const layout::ParamInfo& info) {
-  if (const auto* located = checkpoint.find(info.name)) return {located, 0, info.name};
+Source find_source(const io::WeightFiles& files, const layout::ParamInfo& info) {
+  if (const auto* located = files.find(info.name)) return {located, 0, info.name};
   const auto fused = fused_expert(info.name);
   if (!fused) return {};
-  const auto* located = checkpoint.find(fused->name);
+  const auto* located = files.find(fused->name);
   if (located == nullptr) return {};
   const int64_t stride = fused->pair ? 2 * info.numel : info.numel;
   return {located, fused->expert * stride + (fused->second ? info.numel : 0), fused->name};
@@ -112,17 +112,17 @@ bool harmless(const config::ModelSpec& spec, const std::string& name) {
 
 }  // namespace
 
-void check_checkpoint(const config::ModelSpec& spec, const layout::ModelLayout& layout,
-                      const io::Checkpoint& checkpoint) {
+void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& layout,
+                   const io::WeightFiles& files) {
   std::set<std::string> used;
   for (const layout::BlockLayout& block : layout.blocks) {
     for (const layout::ParamInfo& info : block.params) {
-      const Source source = find_source(checkpoint, info);
+      const Source source = find_source(files, info);
       if (source.located == nullptr) {
         fail(
             "{}: tensor {} {} is missing: config.json and the weights do not belong together, or a "
             "shard was not downloaded",
-            checkpoint.folder(), info.name, shape_text(info.shape));
+            files.folder(), info.name, shape_text(info.shape));
       }
       const auto& entry = *source.located->entry;
       const auto expected = expected_shape(info, source, spec.moe ? spec.moe->experts : 0);
@@ -134,7 +134,7 @@ void check_checkpoint(const config::ModelSpec& spec, const layout::ModelLayout& 
       used.insert(source.name);
     }
   }
-  for (const auto& [name, located] : checkpoint.tensors()) {
+  for (const auto& [name, located] : files.tensors()) {
     if (!used.contains(name) && !harmless(spec, name)) {
       fail(
           "{}: tensor {} is not one of a {} model: refused, since leaving it out would change the "
@@ -144,11 +144,10 @@ void check_checkpoint(const config::ModelSpec& spec, const layout::ModelLayout& 
   }
 }
 
-void load_block(const layout::BlockLayout& block, const io::Checkpoint& checkpoint,
-                at::Tensor& flat) {
+void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, at::Tensor& flat) {
   at::Tensor staging = at::empty({0}, at::kByte);
   for (const layout::ParamInfo& info : block.params) {
-    const Source source = find_source(checkpoint, info);
+    const Source source = find_source(files, info);
     const io::SafetensorsFile& file = *source.located->file;
     const at::ScalarType type = scalar_type(source.located->entry->dtype, info.name);
     const io::TensorEntry slice = slice_of(source, info);
@@ -169,15 +168,15 @@ at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& e
   return tensor;
 }
 
-at::Tensor read_param(const io::Checkpoint& checkpoint, const layout::ParamInfo& info) {
-  const Source source = find_source(checkpoint, info);
+at::Tensor read_param(const io::WeightFiles& files, const layout::ParamInfo& info) {
+  const Source source = find_source(files, info);
   io::TensorEntry slice = slice_of(source, info);
   slice.shape = info.shape;
   return read_tensor(*source.located->file, slice);
 }
 
-io::DType stored_dtype(const io::Checkpoint& checkpoint, const layout::ParamInfo& info) {
-  return find_source(checkpoint, info).located->entry->dtype;
+io::DType stored_dtype(const io::WeightFiles& files, const layout::ParamInfo& info) {
+  return find_source(files, info).located->entry->dtype;
 }
 
 BlockSource held_blocks(const std::vector<at::Tensor>& blocks) {

@@ -1,5 +1,5 @@
-// Between Hugging Face checkpoints and flat blocks: reading any dtype and either expert layout,
-// writing back.
+// Between Hugging Face weight files and flat blocks: reads any dtype and either expert layout, and
+// writes them back.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,31 +9,30 @@
 #include <vector>
 
 #include "config/model_spec.h"
-#include "io/hf_folder.h"
+#include "io/weight_files.h"
 #include "layout/parameters.h"
 
 namespace trireme::model {
 
-// Every tensor of the layout is in the checkpoint with its shape, and no unknown one is. UserError
-// that names tensor, found and expected otherwise. Reads headers only: call before allocating
-// anything.
-void check_checkpoint(const config::ModelSpec& spec, const layout::ModelLayout& layout,
-                      const io::Checkpoint& checkpoint);
+// Checks that the files have every tensor of the layout with its shape, and no unknown one.
+// UserError names the tensor, and what was found and expected. Reads headers only: call before
+// allocating anything.
+void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& layout,
+                   const io::WeightFiles& files);
 
 // Fills a block (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
-void load_block(const layout::BlockLayout& block, const io::Checkpoint& checkpoint,
-                at::Tensor& flat);
+void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, at::Tensor& flat);
 
 // One tensor of a safetensors file, as stored, on the host. UserError unless F32, BF16 or F16.
 at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry);
 
-// One tensor of the layout from a checkpoint that check_checkpoint took, as stored, on the host.
-at::Tensor read_param(const io::Checkpoint& checkpoint, const layout::ParamInfo& info);
-io::DType stored_dtype(const io::Checkpoint& checkpoint, const layout::ParamInfo& info);
+// One tensor of the layout, as stored, on the host. check_weights has accepted the files.
+at::Tensor read_param(const io::WeightFiles& files, const layout::ParamInfo& info);
+io::DType stored_dtype(const io::WeightFiles& files, const layout::ParamInfo& info);
 
 // A block's flat buffer, fp32 or bf16, on any device; asked for once a block, ascending.
 using BlockSource = std::function<at::Tensor(int64_t block)>;
-// Of blocks that are all there; they outlive it.
+// The source of blocks that all exist already; they outlive it.
 BlockSource held_blocks(const std::vector<at::Tensor>& blocks);
 
 // The model's tensors as files want them, in the layout's order, converted to `dtype` when their

@@ -1,9 +1,7 @@
-// Mixture of SwiGLU experts as transformers' Qwen3MoeSparseMoeBlock: softmax over all experts in
-// fp32, top-k, optionally renormalised, weighted sum of the chosen experts. Pairs (token, expert)
-// are sorted by expert, so that each expert's rows are one slice.
+#include "model/moe.h"
+
 #include <ATen/ops/empty.h>
 
-#include "model/mlp.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
@@ -44,8 +42,8 @@ void add_router_backward(at::Tensor& dnormed, const at::Tensor& normed, const at
 at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const at::Tensor& normed,
                          at::Tensor gate_up, const LayerParams& w, LayerParams& g,
                          const ops::Routing& routing, const Pass& pass, int64_t first) {
-  const Lora lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
-  const Lora lora_down = pass.lora.of(Matrix::kDown, first);
+  const LoraPass lora_gate_up = pass.lora.of(Matrix::kGateUp, first);
+  const LoraPass lora_down = pass.lora.of(Matrix::kDown, first);
   at::Tensor rows;
   if (g.expert_gate_up.trained() || !gate_up.defined()) {
     rows = ops::gather_rows(normed, routing.tokens);
@@ -53,9 +51,9 @@ at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const
   if (!gate_up.defined()) {
     gate_up = grouped_linear(w.expert_gate_up, rows, routing.ends, lora_gate_up);
   }
-  // With dy of each row not yet multiplied by its routing weight: the product with the activations
-  // is then the weight's gradient, and the experts' outputs need not be kept. The down projection's
-  // own gradients are of the weighted activations instead.
+  // dy is not multiplied by the routing weights here. The gradient at the activations times the
+  // activations is then the routing weight's gradient, and the experts' outputs need not be kept.
+  // The down projection's own gradients use the weighted activations instead.
   ops::RowWeights weights{ops::row_weights(routing), {}};
   weights.dweight = at::empty(weights.weight.sizes(), weights.weight.options());
   at::Tensor dout = ops::gather_rows(dy, routing.tokens), activated;
@@ -84,7 +82,7 @@ at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const
 at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h, const LayerParams& w,
                        const Pass& pass, bool keep, SavedMlp* saved) {
   at::Tensor y = at::empty(h.sizes(), h.options());
-  // A second forward pass: its experts are those of the first.
+  // A recomputed forward pass takes the experts of the first pass.
   const bool routed = saved != nullptr && !saved->routing.empty();
   if (saved != nullptr) saved->expert_gate_up.clear();
   for_each_tile(h.size(0), pass.tiles.rows, [&](int64_t first, int64_t count) {

@@ -9,9 +9,10 @@ namespace {
 
 // Finds a block's tensors by the end of their name and views them, or several neighbours as one
 // matrix.
-class Viewer {
+class TensorViews {
  public:
-  Viewer(const layout::BlockLayout& block, const at::Tensor& flat) : block_(block), flat_(flat) {}
+  TensorViews(const layout::BlockLayout& block, const at::Tensor& flat)
+      : block_(block), flat_(flat) {}
 
   at::Tensor one(const std::string& suffix) const { return joined(suffix, 1); }
 
@@ -61,7 +62,7 @@ void mark_overwrite(LayerParams& grads) {
 
 LayerParams layer_params(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                          int64_t layer, const at::Tensor& flat) {
-  const Viewer view(layout.blocks[layout::ModelLayout::layer(layer)], flat);
+  const TensorViews view(layout.blocks[layout::ModelLayout::layer(layer)], flat);
   LayerParams p;
   p.input_norm = view.one("input_layernorm.weight");
   p.qkv.weight = view.joined("q_proj.weight", 3);
@@ -89,10 +90,10 @@ LayerParams layer_params(const config::ModelSpec& spec, const layout::ModelLayou
 
 HeadParams head_params(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                        const at::Tensor& embed_flat, const at::Tensor& head_flat) {
-  const Viewer head(layout.blocks.back(), head_flat);
+  const TensorViews head(layout.blocks.back(), head_flat);
   if (!spec.tied) return {head.one("norm.weight"), head.one("lm_head.weight"), false};
   return {head.one("norm.weight"),
-          Viewer(layout.blocks.front(), embed_flat).one("embed_tokens.weight"), false};
+          TensorViews(layout.blocks.front(), embed_flat).one("embed_tokens.weight"), false};
 }
 
 }  // namespace trireme::model

@@ -19,8 +19,8 @@ at::Tensor param_view(const at::Tensor& flat, const layout::ParamInfo& info);
 // optimizer passes over whole buffers.
 void zero_gaps(const layout::BlockLayout& block, int64_t end, const at::Tensor& flat);
 
-// A layer's tensors as the kernels read them; views of one flat buffer (weights or gradients).
-// Undefined where absent; of gradients, where frozen.
+// A layer's tensors as the kernels read them; views of one flat buffer (weights or gradients). A
+// tensor is undefined where the layer has none and, in gradients, where the weight is frozen.
 struct LayerParams {
   at::Tensor input_norm;      // [C]
   Linear qkv;                 // [(H+2K)D, C]
@@ -33,7 +33,8 @@ struct LayerParams {
   Linear expert_gate_up;      // [E, 2F, C]
   Linear expert_down;         // [E, C, F]
 };
-// Says of a dense layer's gradients that its matrices hold nothing yet.
+// Marks the matrices of a dense layer's gradients as empty, so that the first product overwrites
+// them.
 void mark_overwrite(LayerParams& grads);
 
 LayerParams layer_params(const config::ModelSpec& spec, const layout::ModelLayout& layout,
@@ -42,7 +43,7 @@ LayerParams layer_params(const config::ModelSpec& spec, const layout::ModelLayou
 struct HeadParams {
   at::Tensor norm;         // [C]
   at::Tensor head;         // [V, C]; the embedding's when tied
-  bool overwrite = false;  // of gradients: the head's holds nothing yet, and is overwritten
+  bool overwrite = false;  // in gradients: the head's holds nothing yet
 };
 HeadParams head_params(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                        const at::Tensor& embed_flat, const at::Tensor& head_flat);

@@ -21,8 +21,9 @@ struct AdamWStep {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;
-  int64_t step = 1;  // of this update, from 1: bias correction
-  // Of stochastic rounding: this update's of this buffer, and its position of element 0.
+  int64_t step = 1;  // number of this update, from 1: for bias correction
+  // For stochastic rounding: the seed of this update and buffer, and the position of the buffer's
+  // element 0.
   uint64_t seed = 0;
   int64_t first = 0;
 };
@@ -32,7 +33,7 @@ at::ScalarType moment_type(MomentFormat format);
 // First and second moments of a flat buffer of n elements.
 struct Moments {
   at::Tensor first, second;  // [n] fp32, bf16 or uint8
-  // Of uint8: [ceil(n / 256)] fp32.
+  // For uint8, the scales of blocks: [ceil(n / 256)] fp32.
   at::Tensor first_absmax = {}, second_absmax = {};
 };
 Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& device);

@@ -15,8 +15,8 @@ struct Repeats {
   int calls = 10;  // in a run, so that the host stays ahead
 };
 
-// The medians of the runs, in milliseconds a call. The bodies take turns: what is compared meets
-// the same clock rates, which fall within the first second of load.
+// The medians of the runs, in milliseconds a call. The bodies take turns, so that all of them run
+// at the same clock rates, which fall within the first second of load.
 inline std::vector<double> milliseconds(const std::vector<std::function<void()>>& bodies,
                                         const Repeats& repeats = {}) {
   const c10::impl::VirtualGuardImpl guard(at::kCUDA);

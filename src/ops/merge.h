@@ -1,5 +1,5 @@
-// Attention over keys that come in parts: what all of them give, from what each part gave. Each
-// call passes once over what it adds to, however many parts there are.
+// Attention over keys that come in parts: the result for all keys from the results of the parts.
+// Each call passes once over the sum, however many parts there are.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,7 +9,7 @@
 
 namespace trireme::ops {
 
-// Of the rows first, ..., first + n - 1: what these queries saw of some keys, or gradients.
+// What the queries of rows first, ..., first + n - 1 saw of some keys; or gradients of these rows.
 struct AttentionPart {
   at::Tensor out;  // [n,H,D]
   at::Tensor lse;  // [H,n] fp32: the logarithm of the sum of exponentials; undefined: gradients

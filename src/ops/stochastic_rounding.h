@@ -1,9 +1,9 @@
 // Stochastic rounding of fp32 to bf16 (Gupta et al. 2015, "Deep Learning with Limited Numerical
 // Precision"): up with the probability that the value's distance to the lower neighbour has of the
 // gap, so that the mean is the value, and updates far below half a unit in the last place count in
-// the mean where rounding to nearest loses them all. 16 random bits are added to the 16 that go.
-// A number's bits are a function of the stream and its position alone: the same on CPU and CUDA, in
-// any order and number of threads, and in a run that goes on from a checkpoint.
+// the mean where rounding to nearest loses them all. 16 random bits are added to the 16 that go. A
+// number's bits are a function of the stream and its position alone: the same on CPU and CUDA, in
+// any order and number of threads, and in a run that continues from a checkpoint.
 #pragma once
 
 #include "ops/counter_bits.h"

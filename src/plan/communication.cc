@@ -55,7 +55,7 @@ class Prediction {
     add(Axis::kShards, collective, r_.sharding.shard(block.numel).size * element * (ranks_ - 1));
   }
 
-  // What is leased in a pass, in the executor's order.
+  // The blocks that a pass leases, in the executor's order.
   void weights() {
     if (!r_.sharding.weights()) return;
     const int64_t head = layout_.head();
@@ -124,8 +124,8 @@ class Prediction {
     to_rows(of.keys, 2);
   }
 
-  // Keys and values of a group of heads visit every rank of the ring, and in backward their
-  // gradients come home.
+  // Keys and values of a group of heads visit every rank of the ring. In backward their gradients
+  // return to their own rank.
   void go_round(const layout::HeadGroups& of, int64_t forwards) {
     const int64_t ranks = r_.mesh.ring;
     if (ranks == 1) return;
@@ -155,7 +155,7 @@ class Prediction {
     }
   }
 
-  // The norm of the gradients, and updated weights for those who have them whole.
+  // The norm of the gradients, and the updated weights where ranks have them whole.
   void update() {
     if (!r_.sharding.states()) return;
     const bool adapters = r_.model->adapters.has_value();
@@ -174,7 +174,7 @@ class Prediction {
   int64_t each_;
   VisitOrder visits_;
   layout::CommunicationTable table_;
-  std::vector<layout::Rows> dealt_;  // of the micro-batch at hand, to the ring
+  std::vector<layout::Rows> dealt_;  // the ring's rows of the current micro-batch
 };
 
 }  // namespace

@@ -9,7 +9,7 @@
 
 namespace trireme::plan {
 
-// Where something is between its making and its use.
+// Where a tensor is between its computation and its use.
 enum class Residence { kDevice, kHost, kRecompute };
 
 // Intermediates of a layer that are kept for backward beyond the least saved set.
@@ -22,7 +22,7 @@ struct Keep {
   static Keep all() { return {true, true, true, true, true}; }
 };
 
-// Where what one layer saves is. Routing is never recomputed: a top-k could flip.
+// Where the saved tensors of one layer are. Routing is never recomputed: a top-k could flip.
 struct SavedResidence {
   Residence input = Residence::kDevice;      // x [S,C]
   Residence attention = Residence::kDevice;  // o [S,H,D] and lse [H,S], where the layer keeps them
@@ -40,20 +40,20 @@ struct ExecutionPlan {
   std::vector<Keep> keep;  // per layer
   Tiles tiles;
   std::vector<SavedResidence> saved;  // per layer
-  // First layers of the segments, ascending from 0. Backward recomputes the layers of a segment
-  // from the input of the first before it goes through them; not those of the last segment, with
-  // which it begins. {0}: no layer is recomputed as a whole.
+  // First layers of the segments, ascending from 0: their inputs are the activation checkpoints.
+  // Backward recomputes the layers of a segment from that input before it goes through them. It
+  // begins with the last segment, which is not recomputed. {0}: no layer is recomputed as a whole.
   std::vector<int64_t> segments = {0};
   int64_t host_bytes = 0;  // of the arena
   config::RingOrder ring_order = config::RingOrder::kBalanced;
 
-  // Layers [0, recomputed_layers()) run forward a second time in backward.
+  // Backward recomputes the forward pass of layers [0, recomputed_layers()).
   int64_t recomputed_layers() const { return segments.back(); }
 };
 
-// Tokens that a batch of one document is computed with on CUDA: `tokens` rounded up by at most a
-// sixteenth. Attention's plans (tens of milliseconds each) and the allocator's blocks are then of a
-// few shapes, whatever the lengths of the documents.
+// The length to which a batch of one document is padded on CUDA: `tokens` rounded up by at most a
+// sixteenth. There are then only a few shapes of attention plans (tens of milliseconds each) and of
+// the allocator's blocks, whatever the lengths of the documents.
 int64_t bucket(int64_t tokens);
 
 }  // namespace trireme::plan

@@ -1,5 +1,5 @@
-// What a plan knows of the machine: numbers that somebody else has measured or looked up. Nothing
-// in this folder asks a device, or loads a library.
+// What a plan knows of the hardware: numbers that were measured or looked up elsewhere. Nothing in
+// this folder queries a device or loads a library.
 #pragma once
 
 namespace trireme::plan {

@@ -19,19 +19,20 @@ namespace {
 
 using config::OptimizerOffload;
 
-// What the libraries allocate for themselves once they are used: packing buffers, workspaces.
+// Bytes that libraries allocate for themselves at their first use: packing buffers, workspaces.
 constexpr int64_t kLibraries = 32 << 20;
 
 const char* residence_name(Residence where) {
   return where == Residence::kDevice ? "device" : "host";
 }
 
-// Beside weights of less precision.
+// Whether there are master weights: only beside weights of less precision.
 bool has_masters(const MemoryRequest& request) {
   return request.master_weights && request.activations.format != NumberFormat::kFloat32;
 }
 
-// AdamW is on the host, and so are gradients that it is not given at once.
+// Whether AdamW runs on the host, and whether gradients are there: not if backward passes them to
+// it at once.
 bool updates_on_host(const MemoryRequest& request) {
   return request.optimizer && request.update == OptimizerOffload::kCpu;
 }
@@ -39,7 +40,8 @@ bool grads_on_host(const MemoryRequest& request) {
   return updates_on_host(request) && !request.fused;
 }
 
-// Over a layout's blocks: of this rank's shards, or of buffers that shards can be cut from.
+// Sums of elements over a layout's blocks: of this rank's shards, or of buffers that shards can be
+// cut from.
 int64_t shard_elements(const layout::ModelLayout& layout, const layout::Sharding& sharding) {
   int64_t sum = 0;
   for (const auto& block : layout.blocks) sum += sharding.shard(block.numel).size;
@@ -74,7 +76,7 @@ Gradients gradients(const MemoryRequest& request) {
   return elements;
 }
 
-// Of the base's blocks on this rank, whatever visits it aside.
+// Elements of the base's blocks [first, end) that this rank holds, without visiting weights.
 int64_t weight_elements(const MemoryRequest& request, int64_t first, int64_t end) {
   const auto& blocks = request.activations.model->layout.blocks;
   int64_t sum = 0;
@@ -130,7 +132,7 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
             stream_device_bytes(master, request.moments));
 }
 
-// What does not depend on how activations are kept.
+// Adds the rows that do not depend on how activations are kept.
 MemoryTable fixed_rows(const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
   MemoryTable table;
@@ -164,7 +166,7 @@ void add_activation_rows(MemoryTable& table, const ActivationRequest& r,
             plan.host, Residence::kHost);
 }
 
-// What activations may take: bytes on the device, and the request with what the host has left.
+// Bytes that activations may take on the device, and the request with the host memory that is left.
 struct Room {
   int64_t device;
   ActivationRequest activations;

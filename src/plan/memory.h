@@ -1,5 +1,5 @@
-// Memory as a table, before anything is allocated: what a run will hold, and which intermediates
-// are kept for backward because there is room.
+// The memory plan: a table of what a run will hold, made before anything is allocated. It decides
+// which intermediates are kept for backward because there is room.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +49,7 @@ class MemoryTable {
   void add(RowKind kind, std::string what, int64_t bytes, Residence where = Residence::kDevice);
   int64_t total(Residence where = Residence::kDevice) const;
   const std::vector<MemoryRow>& rows() const { return rows_; }
-  // A line a row and the sums of device and host, each beside its budget.
+  // One line for each row, then the sums of device and host, each with its budget.
   std::string text(int64_t device_budget, int64_t host_budget) const;
   config::Json json() const;
 
@@ -59,7 +59,7 @@ class MemoryTable {
 
 struct MemoryRequest {
   ActivationRequest activations;
-  bool optimizer = true;       // and not only gradients
+  bool optimizer = true;       // false: gradients only
   bool master_weights = true;  // beside bf16 weights that are trained
   MomentFormat moments = MomentFormat::kFloat32;
   config::OptimizerOffload update = config::OptimizerOffload::kNone;
@@ -76,17 +76,17 @@ struct MemoryPlan {
   MemoryTable table;
   ActivationPlan activations;
   int64_t optimizer_arena = 0;  // bytes of the optimizer's state on the host
-  int64_t gradients_arena = 0;  // of gradients there, and of what AdamW there takes and gives
-  int64_t layers_arena = 0;     // of the layers' weights
+  int64_t gradients_arena = 0;  // bytes of gradients on the host, and of AdamW's pieces there
+  int64_t layers_arena = 0;     // bytes of the layers' weights on the host
 
   std::string text() const { return table.text(request.budget, request.activations.host_room); }
 };
 
-// What to do so that a run fits `budget` bytes, as the end of an error's line.
+// The end of an error's line: which option makes the run fit `budget` bytes.
 std::string what_fits(MemoryRequest request, int64_t budget);
 
-// Throws UserError when a sum passes its budget, after logging the table; it names the longest
-// batch that would fit.
+// Throws UserError when a sum exceeds its budget, after logging the table. The error names the
+// longest batch that would fit.
 MemoryPlan plan_memory(const MemoryRequest& request);
 
 }  // namespace trireme::plan

@@ -1,5 +1,5 @@
-// Bytes of what an optimizer keeps of the weights, and of what moves between it and the device:
-// arithmetic on a layout and on formats of numbers.
+// Bytes of the optimizer's state, and of what moves between it and the device: arithmetic on a
+// layout and on number formats.
 #pragma once
 
 #include <cstddef>
@@ -29,13 +29,14 @@ int64_t state_moment_bytes(const layout::ModelLayout& layout, MomentFormat forma
 int64_t state_arena_bytes(const layout::ModelLayout& layout, bool master, MomentFormat format,
                           const layout::Sharding& sharding = {});
 
-// State on the host that is updated on the device passes through two pieces of device memory of so
-// many elements: 192 MiB of fp32 master and moments, 4 ms of the link.
+// The elements of a piece of --offload_optimizer stream: state passes through two such pieces of
+// device memory. One is 192 MiB of fp32 masters and moments, or 4 ms of the link.
 inline constexpr int64_t kStreamPiece = int64_t{16} << 20;
 int64_t stream_device_bytes(bool master, MomentFormat moments);
 
-// AdamW on the host takes gradients and gives weights in pieces of so many elements, 1.2 ms of the
-// link and 3.7 ms of AdamW on 16 cores, through so many slots: one comes, one is updated, one goes.
+// AdamW on the host takes gradients and returns weights in pieces of kHostPiece elements (1.2 ms of
+// the link, 3.7 ms of AdamW on 16 cores). There are kHostSlots slots: one arrives, one is updated,
+// one returns.
 inline constexpr int64_t kHostPiece = int64_t{16} << 20;
 inline constexpr int64_t kHostSlots = 3;
 // Bytes of the arena of these slots; `grads`: gradients come from the device and pass through too.

@@ -11,8 +11,8 @@
 
 namespace trireme::plan {
 
-// Buffers that blocks pass through in turn: two for layers, one for the embedding and the head, or
-// one for each where they are wanted at once.
+// Buffers that blocks pass through in turn: two for layers, and one for the embedding and the head,
+// or one for each of those if they are wanted at once.
 struct BlockBuffers {
   static constexpr size_t kLayers = 2;  // the first ones
   // `apart`: the embedding and the head have one each.
@@ -27,17 +27,16 @@ struct BlockBuffers {
   int64_t head_;
 };
 
-// Which blocks are brought into their buffers when blocks are wanted one after the other: a layer's
-// comes while the one before it is at work. What is brought is predicted and carried out by this
-// one class.
+// Which blocks are fetched into their buffers when blocks are wanted one after the other. A layer's
+// block is fetched while the previous layer computes. Prediction and execution both use this class.
 class VisitOrder {
  public:
   explicit VisitOrder(const BlockBuffers& buffers)
       : buffers_(buffers), there_(buffers.sizes.size(), -1) {}
-  // To bring now, in this order: the block where it is not there, and the layer that is next if the
-  // order goes on as it did.
+  // The blocks to fetch now, in this order: the wanted block unless it is there, and the next layer
+  // if the order continues as before.
   std::vector<int64_t> want(int64_t block);
-  // Nothing is there any more.
+  // Marks all buffers as empty.
   void forget() { there_.assign(there_.size(), -1); }
 
  private:
@@ -49,7 +48,7 @@ class VisitOrder {
 // Elements of the largest block of a layer.
 int64_t widest_layer(const layout::ModelLayout& layout);
 
-// Elements of the device that visiting weights take. `tied`: the embedding is wanted beside the
+// Elements of device memory that visiting weights take. `tied`: the embedding is wanted beside the
 // head. `layers_on_host`: the layers' weights come from host memory.
 int64_t visiting_elements(const layout::ModelLayout& layout, bool tied, bool layers_on_host,
                           const layout::Sharding& sharding);

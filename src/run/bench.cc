@@ -52,8 +52,8 @@ double median(std::vector<double> values) {
 }
 
 // The first step builds plans and grows pools, the second settles them; those after are timed, all
-// of them when there are no more than two. Whatever makes the host wait in a timed step throws, but
-// where ranks share a device: what they exchange goes through host memory.
+// of them when there are no more than two. An operation that makes the host wait in a timed step
+// throws, unless ranks share a device: their exchanges go through host memory.
 struct Timing {
   std::vector<double> seconds, losses;
   int64_t driver_calls = 0;  // of the allocator, after the second step
@@ -106,9 +106,9 @@ Json rates_json(const plan::Rates& rates) {
           {"link", rates.link}};
 }
 
-// What an optimizer's state on the host costs at least: by copies (of it there and back, or of
-// gradients there and weights back), and by AdamW there (measured for fp32 state on 16 cores, where
-// memory is the bound).
+// The least cost of optimizer state on the host: seconds of copies (the state to the device and
+// back, or gradients to the host and weights back) and of AdamW on the host (a rate measured for
+// fp32 state on 16 cores, where memory is the bound).
 Json host_optimizer_json(const layout::Model& model, const plan::MemoryPlan& plan,
                          const plan::Rates& rates) {
   const auto parameters = static_cast<double>(model.trained_layout().numel());
@@ -119,8 +119,8 @@ Json host_optimizer_json(const layout::Model& model, const plan::MemoryPlan& pla
           {"host_adamw_seconds", rates.host_adamw * parameters}};
 }
 
-// The bound with everything kept, and that of what the plan keeps; both with and without the
-// optimizer's memory volume.
+// The bound if everything were kept, and the bound with what the plan keeps; the latter also with
+// the optimizer's memory accesses.
 Json bound_json(const config::RunConfig& run, const layout::Model& model,
                 const device::Machine& machine, const plan::MemoryPlan& plan,
                 const std::vector<int64_t>& documents, int64_t trained, double seconds) {
@@ -209,7 +209,7 @@ Json tiles_json(const plan::ExecutionPlan& plan) {
           {"layers_recomputed", plan.recomputed_layers()}};
 }
 
-// Of this rank, in a step: what was counted beside what arithmetic says.
+// This rank's communication volume in a step: counted and predicted.
 Json communication_json(const layout::CommunicationTable& counted,
                         const plan::CommunicationRequest& request, const dist::Mesh& mesh) {
   const layout::CommunicationTable predicted = plan::predict_communication(request);
@@ -286,7 +286,7 @@ Json bench_steps(const config::RunConfig& run, const layout::Model& model,
         profile_json(device::profile(machine, [&] { step->run(batches, run.learning_rate); }));
   }
   if (!run.timeline.empty()) {
-    // Of one rank; the others take the same step.
+    // Only the first rank writes its timeline; the others take the same step.
     const auto one_step = [&] { step->run(batches, run.learning_rate); };
     ranks.first() ? device::write_timeline(machine, run.timeline, one_step) : one_step();
   }

@@ -1,5 +1,5 @@
-// trireme dump: one forward and backward through the training path on given documents, to a
-// safetensors file. Parity tests stand on it.
+// trireme dump: one forward and backward through the training path on given documents, written to a
+// safetensors file. Parity tests use it.
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 

@@ -8,6 +8,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "io/publish.h"
+#include "io/tokenizer_files.h"
+#include "io/weight_files.h"
 #include "model/adapter_io.h"
 #include "model/model_folder.h"
 #include "run/prepare.h"
@@ -28,8 +31,8 @@ config::RunConfig parse(cli::Arguments arguments) {
   return run;
 }
 
-// The result takes the place of the whole folder: nothing else may be in it, and nothing that is
-// read.
+// The result replaces the whole folder, so the folder may hold neither other files nor anything
+// that is read.
 void check_target(const config::RunConfig& run) {
   const std::string& path = run.output_dir;
   for (const auto& [what, source] :
@@ -70,12 +73,12 @@ void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
       [&](const std::string& temporary) {
         io::write_shards(
             files, temporary,
-            model::merged_sources(model.layout, model.checkpoint, *model.adapters, blocks));
+            model::merged_sources(model.layout, model.weights, *model.adapters, blocks));
         io::copy_tokenizer_files(files, model.path, temporary);
         if (!run.tokenizer.empty()) io::copy_tokenizer_files(files, run.tokenizer, temporary);
         io::write_text(files, temporary + "/config.json", model.spec.raw.dump(2) + "\n");
       },
-      model.checkpoint.total_bytes());
+      model.weights.total_bytes());
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& mod
   }
   if (machine.device.is_cuda()) {
     log("attention: {}", attention::kernel_names(/*cuda=*/true, machine.dtype));
-    // As the executor pads them.
+    // Padded as the executor does.
     batch.tokens = plan::bucket(batch.tokens);
     batch.longest = plan::bucket(batch.longest);
   }
@@ -100,11 +100,11 @@ std::unique_ptr<state::Weights> load_weights(const config::RunConfig& run,
   const auto scope = phases.enter("load");
   const Stopwatch clock;
   auto weights = std::make_unique<state::Weights>(model, machine, homes, zero);
-  weights->load(model.checkpoint);
+  weights->load(model.weights);
   device::synchronize(machine.device);
   const double passed = clock.seconds();
-  const double bytes = static_cast<double>(model.checkpoint.total_bytes());
-  log("read {} in {} ({:.2f} GB/s)", format_bytes(model.checkpoint.total_bytes()),
+  const double bytes = static_cast<double>(model.weights.total_bytes());
+  log("read {} in {} ({:.2f} GB/s)", format_bytes(model.weights.total_bytes()),
       format_duration(passed), bytes / 1e9 / passed);
   if (model.adapters) {
     weights->fill_adapters([&](std::vector<at::Tensor>& blocks) {

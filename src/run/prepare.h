@@ -1,4 +1,4 @@
-// Steps that several verbs begin with.
+// Steps with which several verbs begin.
 #pragma once
 
 #include <memory>
@@ -18,13 +18,13 @@ namespace trireme::run {
 // The sizes of --model, or of bench's --shape.
 config::ModelSpec model_spec(const config::RunConfig& run);
 
-// A memory plan for batches of which each rank has its rows; training: with gradients, and
-// optimizer state if asked for.
+// A memory plan for batches of which each rank has its rows. training: with gradients and, if
+// `optimizer`, the optimizer's state.
 plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& model,
                           const device::Machine& machine, data::BatchSize batch, bool training,
                           bool optimizer, const dist::Mesh& mesh = {});
 
-// Allocates the weights and reads the checkpoint and the adapter into them; logs the time.
+// Allocates the weights, reads the model's files and the adapter into them, and logs the time.
 std::unique_ptr<state::Weights> load_weights(const config::RunConfig& run,
                                              const model::ModelFolder& model,
                                              const device::Machine& machine,

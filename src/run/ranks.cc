@@ -38,7 +38,7 @@ config::MeshSpec mesh_of(const config::RunConfig& run, const config::Launch& lau
   return config::fill_mesh({.ring = degrees.ring, .ulysses = degrees.ulysses}, launch.ranks);
 }
 
-// Without destructors: they would wait for what is pending with ranks that are gone.
+// Ends the process without destructors: they would wait for collectives with ranks that are gone.
 [[noreturn]] void end_process(int status, dist::Watch& watch) {
   watch.leave();
   std::fflush(nullptr);
@@ -59,7 +59,7 @@ cli::Ending for_another(const dist::Watch& watch, const std::string& why) {
   } catch (...) {
     cli::Ending ending = cli::ending_of(error);
     const bool alike = watch.stop(ending.words);
-    if (alike && !first) end_process(ending.status, watch);  // the first says it for all
+    if (alike && !first) end_process(ending.status, watch);  // the first rank prints it for all
     if (!alike) {
       ending.words = fmt::format("{} failed at {}: {}", watch.name(), watch.where(), ending.words);
     }
@@ -136,7 +136,7 @@ void meet(const config::RunConfig& run, config::Verb verb, const config::Launch&
   ranks.mesh = {spec, std::move(control), *ranks.store, kUsedAxes, timeouts, backend_of(places)};
 }
 
-// Nobody ends well before all have.
+// No rank may exit with success before all have finished.
 void wait_for_all(const dist::Group& control) {
   control.all_reduce(at::zeros({1}, at::kLong))->wait();
 }
@@ -146,7 +146,7 @@ void wait_for_all(const dist::Group& control) {
 int run_on_ranks(const config::RunConfig& run, config::Verb verb,
                  const std::function<int(const Ranks&)>& body) {
   const config::Launch launch = config::read_launch();
-  mesh_of(run, launch);  // before anybody is waited for
+  mesh_of(run, launch);  // checks the degrees before waiting for other ranks
   if (launch.ranks == 1) return body({});
   only_warn(launch.rank != 0);
   Ranks ranks;
@@ -180,7 +180,7 @@ device::Machine prepare_machine(const config::RunConfig& run, const Ranks& ranks
   const dist::Group& group = ranks.mesh.control();
   const at::Tensor mine = at::empty({1, 3}, at::kLong),
                    all = at::empty({group.size(), 3}, at::kLong);
-  // All to be maximal: what is held, and what is had, negative.
+  // One maximum over ranks for all three: budgets are negated, since their minimum is wanted.
   auto* numbers = mine.mutable_data_ptr<int64_t>();
   numbers[0] = -machine.budget, numbers[1] = -machine.host_budget, numbers[2] = machine.program;
   group.all_gather(all, mine)->wait();

@@ -1,4 +1,4 @@
-// The ranks of a run: how it was launched, the mesh that it gave, and how it ends on all of them.
+// The ranks of a run: how they are launched and form a mesh, and how the run ends on all of them.
 #pragma once
 
 #include <functional>
@@ -13,32 +13,32 @@
 namespace trireme::run {
 
 struct Ranks {
-  dist::StorePtr store;                // of rank 0's process are all others' connections
+  dist::StorePtr store;                // rank 0's process holds it; the others are connected to it
   std::unique_ptr<dist::Watch> watch;  // none: one rank
   dist::Mesh mesh;
   device::RanksOnHost on_host;
 
   bool first() const { return mesh.rank() == 0; }
-  // While the result lives, `where` ("step 3, backward, layer 17") says where this rank is, in
-  // messages of its failure and of others'. Called on any thread.
+  // While the result lives, `where` gives the location of this rank ("step 3, backward, layer 17")
+  // for messages of its failure and of others'. It is called on any thread.
   [[nodiscard]] dist::Watch::LocationScope report_location(
       std::function<std::string()> where) const {
     return {watch.get(), std::move(where)};
   }
 };
 
-// Finds the other ranks, if a launcher started some, sees that all were told the same, and runs
-// `body` on each; from here on only the first logs. Returns the body's status when all ranks have
-// ended well. An error of one ends all of them, in bounded time, with the process: it prints the
-// line, and the others who it was. UserError: the degrees do not divide the ranks, or they do not
-// meet.
+// Finds the other ranks, if a launcher started some, checks that their options match, and runs
+// `body` on each. From here on only the first rank logs. Returns the body's status when all ranks
+// have succeeded. An error on one rank ends the processes of all, in bounded time: that rank prints
+// the error, and the others print which rank it was. UserError: the degrees do not divide the
+// ranks, or a rank does not connect.
 int run_on_ranks(const config::RunConfig& run, config::Verb verb,
                  const std::function<int(const Ranks&)>& body);
 
-// How many ranks the launcher started. From here on only the first logs.
+// How many ranks the launcher started. From here on only the first rank logs.
 int64_t launched_ranks();
 
-// The machine as every rank can plan with it: the least that any of them has.
+// The machine with which every rank can plan: the least memory that any of them has.
 device::Machine prepare_machine(const config::RunConfig& run, const Ranks& ranks);
 
 }  // namespace trireme::run

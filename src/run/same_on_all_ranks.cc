@@ -39,7 +39,8 @@ void add_file(Hash& hash, const std::filesystem::path& path) {
   }
 }
 
-// Weights are many: of all but JSON only names and sizes. Other kinds of files are nothing to us.
+// Describes a folder by names and sizes of its files and the content of its JSON files: weights are
+// too large to read. Other kinds of files are ignored.
 std::string folder_text(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -55,7 +56,7 @@ std::string folder_text(const std::filesystem::path& folder) {
   return fmt::format("a folder of {} files with hash {}", files.size(), hash.text());
 }
 
-// What cannot be read is the business of whoever needs it.
+// Describes a file or folder. Unreadable files are reported by their reader, not here.
 std::string content_text(const std::string& path) {
   std::error_code error;
   if (path.empty()) return "none";
@@ -69,7 +70,7 @@ std::string content_text(const std::string& path) {
 }
 
 // {"--max_length": "2048", "--model": "a folder of ..."}
-Json told(const config::RunConfig& run, config::Verb verb) {
+Json values_to_match(const config::RunConfig& run, config::Verb verb) {
   Json json = Json::object();
   for (const config::Option& option : config::schema()) {
     if ((option.verbs & verb) == 0 || option.must_match == MustMatch::kNothing) continue;
@@ -86,12 +87,12 @@ std::string ranks_text(const std::vector<int64_t>& ranks) {
   return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(ranks, ", "));
 }
 
-// "--max_length is 2048 on rank 0 and 512 on ranks 1, 2"; "" where all are alike.
-std::string difference(const std::string& name, const std::vector<Json>& told,
+// "--max_length is 2048 on rank 0 and 512 on ranks 1, 2"; "" if all values are equal.
+std::string difference(const std::string& name, const std::vector<Json>& values,
                        const std::vector<int64_t>& ranks) {
   std::map<std::string, std::vector<int64_t>> by_value;
-  for (size_t i = 0; i < told.size(); ++i) {
-    by_value[told[i].value(name, "unknown")].push_back(ranks[i]);
+  for (size_t i = 0; i < values.size(); ++i) {
+    by_value[values[i].value(name, "unknown")].push_back(ranks[i]);
   }
   if (by_value.size() == 1) return "";
   std::vector<std::pair<std::vector<int64_t>, std::string>> parts;
@@ -108,7 +109,7 @@ std::string difference(const std::string& name, const std::vector<Json>& told,
 
 void check_same_on_all_ranks(const config::RunConfig& run, config::Verb verb,
                              const dist::Group& group) {
-  const Json mine = told(run, verb);
+  const Json mine = values_to_match(run, verb);
   std::vector<Json> all;
   for (const std::string& text :
        dist::gather_texts(mine.dump(-1, ' ', true, Json::error_handler_t::replace), group)) {

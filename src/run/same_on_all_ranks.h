@@ -1,4 +1,4 @@
-// Whether the ranks of a run were told the same.
+// Checks that all ranks of a run have the same options.
 #pragma once
 
 #include "config/schema.h"
@@ -6,9 +6,8 @@
 
 namespace trireme::run {
 
-// Every rank of the group calls it. UserError, the same on all of them, that names an option, its
-// values or the files behind it, and the ranks: where they differ in what a run must have alike
-// (config::MustMatch).
+// Every rank of the group calls it. If an option differs that must match (config::MustMatch), all
+// ranks throw the same UserError: it names the option, its values or files, and the ranks.
 void check_same_on_all_ranks(const config::RunConfig& run, config::Verb verb,
                              const dist::Group& group);
 

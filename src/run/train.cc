@@ -35,7 +35,8 @@ config::RunConfig parse(cli::Arguments arguments) {
   return run;
 }
 
-// Sets the options that --deepspeed decides and says what becomes of each key; nullopt without it.
+// Sets the options that --deepspeed decides and logs what becomes of each key; nullopt without
+// --deepspeed.
 std::optional<deepspeed::DeepSpeed> apply_deepspeed(config::RunConfig& run, int64_t ranks) {
   if (run.deepspeed.empty()) return std::nullopt;
   deepspeed::DeepSpeed deepspeed =
@@ -114,7 +115,7 @@ train::TrainingResult train(const config::RunConfig& run, const model::ModelFold
                             const device::Machine& machine, const plan::MemoryPlan& plan,
                             const train::TrainingSamples& samples, train::OutputFolder& output,
                             device::Phases& phases, const Ranks& ranks) {
-  state::HostMemory host(plan, machine.device);  // pinned beside the reading
+  state::HostMemory host(plan, machine.device);  // pinned while the model is read
   const state::Zero zero(ranks.mesh, run.zero_stage);
   const auto weights =
       load_weights(run, model, machine, host.homes(plan, machine, /*training=*/true), phases, zero);

@@ -26,8 +26,8 @@ std::vector<at::Tensor*> on_host(model::SavedLayer& saved, const plan::SavedResi
   return list;
 }
 
-// As it lies in memory, whatever the order of its dimensions: kernels then see the strides again
-// that they saw without the detour.
+// The tensor itself if it is dense in any order of its dimensions, so that kernels later see the
+// same strides.
 at::Tensor dense(const at::Tensor& tensor) {
   return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
 }
@@ -44,8 +44,8 @@ ActivationStore::ActivationStore(std::vector<plan::SavedResidence> places, const
       entries_(places_.size()) {}
 
 void ActivationStore::begin() {
-  // After a step that ended by an exception copies may be under way, and their ends must not be
-  // released before.
+  // After a step that ended with an exception, copies may still run. Their sources and targets must
+  // not be released before they end.
   for (Entry& entry : entries_) {
     if (entry.arrival) entry.arrival->wait();
     entry = {};
@@ -97,7 +97,7 @@ void ActivationStore::prefetch(int64_t layer) {
   // On the device, on its way in, or on its way out: get() takes what is still here.
   if (entry.slots.empty() || entry.arrival) return;
   for (const at::Tensor& slot : entry.slots) {
-    // Memory of the compute stream: the copy comes after all that had it before.
+    // This is memory of the compute stream: the copy runs after all earlier uses of it.
     const at::Tensor to =
         at::empty_strided(slot.sizes(), slot.strides(), slot.options().device(device_));
     entry.copies.push_back({slot, to});
@@ -109,7 +109,7 @@ void ActivationStore::restore(int64_t layer) {
   Entry& entry = entries_[layer];
   prefetch(layer);
   entry.arrival->wait();
-  const bool left = leaving_ == layer;  // the last that left has not been released: no way back
+  const bool left = leaving_ == layer;  // its device tensors are still there
   const std::vector<at::Tensor*> tensors = on_host(entry.saved, places_[layer]);
   TRIREME_CHECK(tensors.size() == entry.copies.size());
   for (size_t i = 0; i < tensors.size(); ++i) {

@@ -1,10 +1,10 @@
-// Where what backward needs of each layer is between its forward and its backward: on the device,
-// on the host, or nowhere because it is computed again.
+// Holds what backward needs of each layer between its forward and its backward: on the device or in
+// host memory. What is recomputed is not stored.
 //
-// Tensors of the host leave while the next layer computes and come back while the layer before (in
-// the order of backward) computes. No more than one layer is on its way in either direction, beside
-// the one that computes: the device holds two layers' worth of what is on the host, which the plan
-// counts as workspace.
+// Tensors go to the host while the next layer computes, and come back while the layer before them
+// in the order of backward computes. At most one layer is on its way in either direction, beside
+// the one that computes. The device therefore holds two layers' worth of what is on the host, which
+// the plan counts as workspace.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,23 +22,24 @@ namespace trireme::state {
 
 class ActivationStore {
  public:
-  // places: of each layer. `arena` outlives the store and has room for the layers on the host.
+  // `places` has an entry for each layer. `arena` outlives the store and has room for the layers on
+  // the host.
   ActivationStore(std::vector<plan::SavedResidence> places, const at::Device& device,
                   device::HostArena& arena, std::unique_ptr<device::Transfer> transfer);
 
-  // Forgets everything: before a forward pass.
+  // Drops everything. Call before a forward pass.
   void begin();
-  // Takes what a layer's forward saved, each tensor to its place; what is computed again is
-  // dropped. Asynchronous: the device's copy of what goes to the host is released, in the order of
-  // the compute stream, when the next layer is put.
+  // Takes what a layer's forward saved and puts each tensor in its place; what will be recomputed
+  // is dropped. Asynchronous: the device's copy of a tensor that goes to the host is released, in
+  // the order of the compute stream, when the next layer is put.
   void put(int64_t layer, model::SavedLayer saved);
   // The same, but everything stays on the device.
   void hold(int64_t layer, model::SavedLayer saved);
-  // Starts to bring a layer's tensors back, so that get() need not wait for them; nothing for a
-  // layer that is on the device, and for -1. No layer but the next that get() takes.
+  // Starts to copy a layer's tensors back, so that get() need not wait for them. Does nothing for
+  // -1 and for a layer on the device. The layer must be the next that get() takes.
   void prefetch(int64_t layer);
-  // The layer's tensors on the device, and out of the store. Asynchronous: the compute stream waits
-  // for them, the host does not.
+  // Returns the layer's tensors, on the device, and removes them from the store. Asynchronous: the
+  // compute stream waits for them, the host does not.
   model::SavedLayer get(int64_t layer);
 
   // The most bytes that one step has had on the host.

@@ -14,7 +14,8 @@ namespace trireme::state {
 
 class FusedGrads : public GradStream {
  public:
-  // As GradStream's. `optimizer`, whose step has begun before the first pass, outlives this.
+  // Parameters as for GradStream. The optimizer's step must begin before the first pass;
+  // `optimizer` outlives this.
   FusedGrads(const layout::ModelLayout& layout, bool tied, const at::Device& device,
              std::vector<bool> overwritten, AdamW& optimizer, const Zero& zero = {})
       : GradStream(layout, tied, device, std::move(overwritten), zero), optimizer_(optimizer) {}

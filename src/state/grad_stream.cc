@@ -35,7 +35,7 @@ void GradStream::ready(int64_t block) {
   buffer.overwrite = overwritten_[block] && !holds(block);
   buffer.arrival = side_->run([&] {
     const at::Tensor all = flat(buffer, block), mine = zero_.mine(all);
-    // The sum of ranks counts what is there already once.
+    // An earlier sum must be counted once, not once for each rank.
     const bool whole = zero_.ranks == 1, ours = zero_.states() || zero_.index == 0;
     if (!holds(block) || !whole) clear_accumulator(layout_.blocks[block], buffer.overwrite, all);
     if (holds(block) && ours) fetch(block, mine);

@@ -16,27 +16,28 @@ namespace trireme::state {
 
 class GradStream : public GradStore {
  public:
-  // overwritten: as ResidentGrads'. tied: the embedding's gradient grows from the head's backward
-  // to the end.
+  // overwritten: as for ResidentGrads. tied: the embedding's gradient is added to from the head's
+  // backward to the end.
   GradStream(const layout::ModelLayout& layout, bool tied, const at::Device& device,
              std::vector<bool> overwritten, const Zero& zero);
 
-  // Of blocks in the order of backward: the next one's buffer is readied beside this one's, unless
-  // what was in it is still on its way through the ranks.
+  // Call it for blocks in the order of backward. It also prepares the buffer of the next block,
+  // unless the gradient in that buffer is still being summed over ranks.
   at::Tensor accumulator(int64_t block) override;
   bool take_overwrite(int64_t block) override;
-  // Sums them over ranks and passes them on, beside the backward of the blocks after it.
+  // Sums the block's gradients over ranks and passes them to take(), beside the backward of the
+  // next blocks.
   void finish(int64_t block) override;
   void clear() override;
   void begin_pass(bool) override {}
 
  protected:
-  // What the compute stream is given from now on comes after all that was finished.
+  // Work that is queued on the compute stream from now on runs after all finished blocks.
   void settle();
 
-  // Of a block's shard of the sum over ranks, asynchronously in the order of the current stream,
-  // which may overwrite `mine` afterwards: whether earlier passes left something of it, to bring
-  // that, and what becomes of the sum.
+  // What a subclass does with this rank's shard of a block's sum, `mine`. holds(): whether earlier
+  // passes have left a sum. fetch(): copies it into `mine`. take(): stores or consumes the new sum.
+  // All are asynchronous in the order of the current stream, which may overwrite `mine` afterwards.
   virtual bool holds(int64_t) const { return false; }
   virtual void fetch(int64_t, const at::Tensor&) {}
   virtual void take(int64_t block, const at::Tensor& mine) = 0;
@@ -44,17 +45,17 @@ class GradStream : public GradStore {
  private:
   struct Buffer {
     at::Tensor memory;
-    int64_t block = -1;                        // whose gradient is in it
-    bool overwrite = false;                    // its matrices hold nothing yet
-    int64_t summed = -1;                       // whose gradient is being summed over ranks in it
-    dist::PendingPtr pending;                  // of that
+    int64_t block = -1;        // the block whose gradient is in it
+    bool overwrite = false;    // its matrices hold nothing yet
+    int64_t summed = -1;       // the block whose gradient is summed over ranks in it
+    dist::PendingPtr pending;  // of that sum
     std::unique_ptr<device::Arrival> arrival;  // of what fills or empties it
   };
   Buffer& buffer_of(int64_t block) { return buffers_[sizes_.of(block)]; }
   at::Tensor flat(const Buffer& buffer, int64_t block) const;  // [padded]
   // Begins to fill the block's buffer, which is free.
   void ready(int64_t block);
-  // Takes the sum that is in it, if one is.
+  // Waits for the sum in the buffer, if there is one, and passes it to take().
   void take_sum(Buffer& buffer);
 
   const layout::ModelLayout& layout_;
@@ -69,7 +70,7 @@ class GradStream : public GradStore {
 // summed (ZeRO-2 and 3).
 class ShardedGrads : public GradStream {
  public:
-  // As GradStream's.
+  // Parameters as for GradStream.
   ShardedGrads(const layout::ModelLayout& layout, bool tied, const at::Device& device,
                std::vector<bool> overwritten, const Zero& zero);
   void clear() override;

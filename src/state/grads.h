@@ -19,31 +19,32 @@ class GradStore {
   virtual ~GradStore() = default;
   // The block's fp32 accumulator, flat; backward adds to it.
   virtual at::Tensor accumulator(int64_t block) = 0;
-  // Whether the block's matrices hold nothing yet, so that backward must overwrite them; said once.
+  // Whether the block's matrices hold nothing yet, so that backward must overwrite them. True only
+  // for the first call.
   virtual bool take_overwrite(int64_t block) = 0;
-  // A pass has added all that it adds to the block.
+  // Call when a pass has added all its gradients to the block.
   virtual void finish(int64_t block) = 0;
-  // Forgets all gradients; a step begins.
+  // Drops all gradients. Call at the beginning of a step.
   virtual void clear() = 0;
-  // A pass begins, the last of its step or not.
+  // Call at the beginning of each pass. `last`: it is the last one of its step.
   virtual void begin_pass(bool last) = 0;
-  // fp32 blocks of this rank's shards, summed over ranks, once all have arrived; none where the
-  // optimizer has had them.
+  // Waits for, and returns, fp32 blocks of this rank's shards, summed over ranks. Empty if the
+  // optimizer has consumed them already.
   virtual std::vector<at::Tensor>& sums() = 0;
   // After the last pass of a step that the optimizer has begun: updates what it has not updated
   // yet, and returns the norm before clipping.
   virtual at::Tensor update(AdamW& optimizer);
 };
 
-// Readies a block's accumulator, [numel] or padded, for a pass: zero but for what backward
-// overwrites, as ResidentGrads's `overwritten` says.
+// Prepares a block's accumulator, [numel] or padded, for a pass: zeroes all but what backward
+// overwrites. `overwritten` is as for ResidentGrads.
 void clear_accumulator(const layout::BlockLayout& block, bool overwritten, const at::Tensor& flat);
 
 // Every rank has whole gradients of its own, which are summed over ranks in the last pass.
 class ResidentGrads : public GradStore {
  public:
-  // overwritten: of each block, whether backward writes all of its decayed part with products: it
-  // is then not zeroed, which would be one pass over the memory more.
+  // overwritten: for each block, whether backward writes all of its decayed part with products.
+  // That part is then not zeroed, which saves one pass over the memory.
   ResidentGrads(const layout::ModelLayout& layout, const at::Device& device,
                 std::vector<bool> overwritten, const Zero& zero = {});
   at::Tensor accumulator(int64_t block) override;

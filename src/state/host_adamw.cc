@@ -39,7 +39,7 @@ void HostAdamW::update_piece(const AdamWState& state, const at::Tensor& weight,
                              const at::Tensor& grad, const ops::AdamWStep& step,
                              const at::Tensor& divisor) {
   Slot& slot = slots_[turn_++ % plan::kHostSlots];
-  if (slot.arrival) slot.arrival->wait();  // what was there has gone
+  if (slot.arrival) slot.arrival->wait();  // its last content was copied out
   const at::Tensor here = slot.weight.narrow(0, 0, weight.numel());
   const at::Tensor change = slot.grad.defined() ? slot.grad.narrow(0, 0, grad.numel()) : grad;
   std::vector<device::Copy> copies = {{divisor, slot.divisor}};

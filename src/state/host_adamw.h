@@ -1,7 +1,7 @@
 // AdamW on the host for weights of the device, in a thread of its own beside the device's work.
 // Gradients come through pinned memory piece by piece and new weights go back through it: while one
-// piece is updated, the gradients of the next come and the weights of the one before go. The
-// arithmetic is the device's, bit for bit.
+// piece is updated, the gradients of the next arrive and the weights of the previous one return.
+// The arithmetic is the device's, bit for bit.
 #pragma once
 
 #include <array>
@@ -22,8 +22,8 @@ class HostAdamW : public RemoteAdamW {
   // gradients are on the device and pass through it too.
   HostAdamW(const at::Device& device, device::HostArena& arena, at::ScalarType weights, bool grads);
 
-  // The state is on the host, and without `grads` the gradient too; neither may be touched before
-  // settle() and what the current stream was given until then is done.
+  // The state is on the host; so is the gradient without `grads`. Neither may be touched until
+  // settle() was called and the current stream has done what was queued until then.
   void update(const AdamWState& state, const at::Tensor& weight, const at::Tensor& grad,
               const ops::AdamWStep& step, const at::Tensor& divisor) override;
   void settle() override;

@@ -14,8 +14,8 @@ namespace trireme::state {
 
 class HostGrads : public GradStream {
  public:
-  // As GradStream's. `arena` has room for plan::host_grads_bytes() and outlives this; waits until
-  // it is pinned.
+  // Parameters as for GradStream. `arena` has room for plan::host_grads_bytes() and outlives this.
+  // Waits until it is pinned.
   HostGrads(const layout::ModelLayout& layout, bool tied, const at::Device& device,
             std::vector<bool> overwritten, device::HostArena& arena, const Zero& zero = {});
 
@@ -31,8 +31,8 @@ class HostGrads : public GradStream {
  private:
   std::unique_ptr<device::Transfer> transfer_;
   std::vector<at::Tensor> blocks_;  // shards, on the host
-  // Of each block's shard, taken on the device: the norm then has the bits of gradients that stay
-  // there. 0-dim fp64; undefined: the block has no gradient yet.
+  // The sum of squares of each block's shard, computed on the device, so that the norm has the same
+  // bits as for gradients that stay there. 0-dim fp64; undefined if the block has no gradient yet.
   std::vector<at::Tensor> squares_;
 };
 

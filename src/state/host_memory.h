@@ -8,10 +8,10 @@
 
 namespace trireme::state {
 
-// What is copied to and from the device is pinned, which begins at once.
+// Memory that is copied to or from the device is pinned; the constructor starts that.
 struct HostMemory {
   device::HostArena activations, optimizer, gradients, layers;
-  // Where the weights of such a run are; `training`: with masters.
+  // The homes of the weights of such a run; `training`: with master weights.
   WeightHomes homes(const plan::MemoryPlan& plan, const device::Machine& machine, bool training);
   HostMemory(const plan::MemoryPlan& plan, const at::Device& device);
 };

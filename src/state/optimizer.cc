@@ -15,7 +15,8 @@ namespace {
 
 using config::OptimizerOffload;
 
-// What gradients are divided by: torch.nn.utils.clip_grad_norm_'s (norm + 1e-6) / max, at least 1.
+// The divisor of the gradients: (norm + 1e-6) / max as in torch.nn.utils.clip_grad_norm_, at least
+// 1.
 at::Tensor clip_divisor(const at::Tensor& norm, double max_norm) {
   if (max_norm <= 0) return at::ones({}, norm.options().dtype(at::kFloat));
   return ((norm + 1e-6) / max_norm).clamp_min(1.0).to(at::kFloat);

@@ -43,38 +43,38 @@ config::OptimizerOffload optimizer_offload(const config::MemoryOptions& options,
                                            const device::Machine& machine);
 // Whether gradients are on the host, where the optimizer is.
 bool host_grads(const config::MemoryOptions& options, const device::Machine& machine);
-// Where fp32 master weights of what is trained are; nullopt: there are none, or the weights are
-// fp32 themselves. `state`: the arena of what is on the host.
+// Where the fp32 master weights are. nullopt: there are none, or the weights are fp32 themselves.
+// `state` is the arena for master weights on the host.
 std::optional<MasterHome> master_home(bool master_weights, config::OptimizerOffload offload,
                                       const device::Machine& machine, device::HostArena& state);
 
 // The sum of squares of each gradient; undefined for an empty one.
 std::vector<at::Tensor> squares_of(const std::vector<at::Tensor>& grads);
 
-// Adam moments beside the weights, of this rank's shards: a function of the step's number, the seed
-// and what it was given.
+// Adam moments of this rank's shards of the weights. The result depends only on the step's number,
+// the seed and the gradients.
 class AdamW {
  public:
   // All references outlive this.
   AdamW(const layout::ModelLayout& layout, ResidentParams& params, const at::Device& device,
         AdamWOptions options, OptimizerArenas arenas = {}, const Zero& zero = {});
 
-  // A step begins.
+  // Call at the beginning of each step.
   void begin(double learning_rate);
   // Clips the gradients (fp32 shards of the layout's blocks, summed over ranks; they are consumed)
   // to the global norm and updates master and compute weights in one pass; bf16 weights without a
-  // master are rounded stochastically. `squares` are the sums of those of each block, 0-dim fp64 on
-  // the device, undefined of an empty one. Returns the norm before clipping: as they are, so that
-  // nothing waits for it. Asynchronous: what the current stream is given afterwards comes after the
-  // update. The bits do not depend on where state and gradients are.
+  // master are rounded stochastically. `squares` are the sums of squares of each block, 0-dim fp64
+  // on the device, undefined for an empty block. Returns the norm before clipping, as such a
+  // tensor, so that the host need not wait. Asynchronous: work that is queued on the current stream
+  // afterwards runs after the update. The bits do not depend on where state and gradients are.
   at::Tensor step(const std::vector<at::Tensor>& grads, const std::vector<at::Tensor>& squares);
 
-  // The same as a whole step.
+  // The same as a whole step: begin(), the sums of squares, and the update.
   at::Tensor step(const std::vector<at::Tensor>& grads, double learning_rate);
 
-  // The same in parts, for gradients that are gone before the last is known: update() of each block
-  // once, end(), which returns the norm. Then they are clipped by the global norm of the step
-  // before (in the first one by their block's), or always by their block's.
+  // The same in parts, for gradients that are released before the last one is known: call update()
+  // once for each block, then end(), which returns the norm. Gradients are clipped by the global
+  // norm of the previous step (in the first step by their block's), or always by their block's.
   void update(size_t block, const at::Tensor& grad);
   at::Tensor end();
 
@@ -99,7 +99,7 @@ class AdamW {
   int64_t steps_ = 0;
   double learning_rate_ = 0;
   std::vector<Part> parts_;
-  std::unique_ptr<RemoteAdamW> remote_;  // of state that is on the host
+  std::unique_ptr<RemoteAdamW> remote_;  // for state on the host
   at::Tensor squares_, norm_;            // of this step so far, of the step before: 0-dim fp64
 };
 

@@ -60,7 +60,7 @@ void ParamStream::Slot::wait() {
 
 void ParamStream::fetch(int64_t block) {
   Slot& slot = slots_[buffers_.of(block)];
-  slot.wait();  // for a layer that came and was not asked for after all
+  slot.wait();  // for a layer that was fetched but not leased
   at::Tensor home = homes_[block];
   if (on_host(block)) {
     const at::Tensor room = zero_.weights() ? slot.shard : slot.memory;

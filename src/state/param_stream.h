@@ -1,6 +1,6 @@
-// Weights that a rank does not have on its device, or not whole, and that visit it block by block:
-// from host memory, from the other ranks' shards (ZeRO-3), or both. A layer's come while the one
-// before it, in the order in which they are asked for, is at work.
+// Weights that a rank does not hold, or not as a whole, on its device. They visit it block by
+// block: from host memory, from the other ranks' shards (ZeRO-3), or both. A layer's weights arrive
+// while the previous layer, in the order of the leases, computes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,22 +18,22 @@ namespace trireme::state {
 
 class ParamStream : public ParamStore {
  public:
-  // `homes`: what this rank has of each block, of layers in slots of `arena` (nullptr: all on the
-  // device); what is there and whole stays. tied: the embedding is wanted
-  // beside the head. References outlive this.
+  // `homes`: what this rank has of each block. Those of layers are slots of `arena`, or on the
+  // device if it is null. Whole blocks on the device stay there. tied: the embedding is wanted
+  // together with the head. References outlive this.
   ParamStream(const layout::ModelLayout& layout, bool tied, const std::vector<at::Tensor>& homes,
               const at::Device& device, device::HostArena* arena, const Zero& zero);
 
-  // Starts to bring the layer that is next if the order goes on as it did; at most one lease of a
-  // layer at a time. Asynchronous. Waits, once, until the arena is pinned.
+  // Also starts to fetch the next layer, if the order continues as before. At most one layer may be
+  // leased at a time. Asynchronous, but the first call waits until the arena is pinned.
   Lease lease(int64_t block) override;
-  // The homes have changed.
+  // Call after the homes have changed: blocks are fetched again.
   void forget();
 
  private:
   struct Slot {
     at::Tensor memory;  // whole
-    at::Tensor shard;   // of a home on the host, on its way to the others
+    at::Tensor shard;   // device copy of a home on the host, on its way to the other ranks
     std::vector<device::Copy> copies;
     std::unique_ptr<device::Arrival> arrival;
     dist::PendingPtr gathering;

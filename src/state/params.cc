@@ -12,8 +12,8 @@
 namespace trireme::state {
 namespace {
 
-// x, of host memory a copy: of an arena a part may not be pinned yet, and the driver refuses to
-// copy between the device and memory that is pinned only partly.
+// Returns x, or a copy if it is in host memory: a part of an arena may not be pinned yet, and the
+// driver refuses to copy between the device and partly pinned memory.
 at::Tensor own_memory(const at::Tensor& x) { return x.is_cpu() ? x.clone() : x; }
 
 at::TensorOptions on(const at::Device& device, at::ScalarType dtype) {
@@ -42,8 +42,7 @@ ResidentParams::ResidentParams(const layout::ModelLayout& layout, at::ScalarType
     compute_.push_back(zero.weights() ? weights : zero.mine(weights));
     master_.push_back(apart ? memory(master->arena, shard, on(master->device, at::kFloat))
                             : compute_.back());
-    // The rest is load()'s to fill: a pass over the whole would cost as much as reading a
-    // checkpoint that the system has cached.
+    // load() fills the rest. Zeroing all of it would cost as much as reading cached files.
     if (!zero.states()) model::zero_gaps(block, block.numel, master_.back());
   }
 }
@@ -53,14 +52,14 @@ Lease ResidentParams::lease(int64_t block) {
   return Lease(whole_[block].narrow(0, 0, layout_.blocks[block].numel));
 }
 
-void ResidentParams::load(const io::Checkpoint& checkpoint) {
+void ResidentParams::load(const io::WeightFiles& files) {
   for (int64_t b = 0; b <= layout_.head(); ++b) {
     if (zero_.states()) {
       at::Tensor whole = at::zeros({layout_.blocks[b].numel}, at::kFloat);
-      model::load_block(layout_.blocks[b], checkpoint, whole);
+      model::load_block(layout_.blocks[b], files, whole);
       fill(b, whole);
     } else {
-      model::load_block(layout_.blocks[b], checkpoint, master_[b]);
+      model::load_block(layout_.blocks[b], files, master_[b]);
       if (!compute_[b].is_same(master_[b])) compute_[b].copy_(own_memory(master_[b]));
     }
   }
@@ -91,7 +90,7 @@ void ResidentParams::gather() {
 }
 
 at::Tensor ResidentParams::whole(int64_t block) const {
-  const at::Tensor& mine = master_[block];  // masters may be on the host, the group is the device's
+  const at::Tensor& mine = master_[block];  // masters may be on the host
   return zero_.whole(zero_.states() ? mine.to(device_) : mine, layout_.blocks[block].numel);
 }
 

@@ -1,4 +1,4 @@
-// Where weights are. The executor leases a block's weights; it does not know whether they are
+// The weights of a rank. The executor leases a block's weights; it does not know whether they are
 // resident, sharded or offloaded.
 #pragma once
 
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "device/host_arena.h"
-#include "io/hf_folder.h"
+#include "io/weight_files.h"
 #include "layout/parameters.h"
 #include "state/zero.h"
 
@@ -37,7 +37,7 @@ struct MasterHome {
   device::HostArena* arena = nullptr;  // slots of it, where given
 };
 
-// Of a model's weights; without any, all are on the device and have no masters.
+// The homes of a model's weights. By default, all are on the device and have no master weights.
 struct WeightHomes {
   std::optional<MasterHome> master;     // of what is trained
   device::HostArena* layers = nullptr;  // of the base's layers, where they are not on the device
@@ -47,27 +47,28 @@ struct WeightHomes {
 // the optimizer passes over whole buffers.
 class ResidentParams : public ParamStore {
  public:
-  // With `homes.master` there are fp32 master weights where those would not be equal to the
-  // weights. `zero.mesh` outlives this.
+  // With `homes.master` there are fp32 master weights, unless the weights are fp32 on the same
+  // device. `zero.mesh` outlives this.
   ResidentParams(const layout::ModelLayout& layout, at::ScalarType dtype, const at::Device& device,
                  WeightHomes homes, const Zero& zero = {});
-  // Of a block that this rank has whole.
+  // The block must be one that this rank has whole.
   Lease lease(int64_t block) override;
 
   // Reads every tensor, one at a time.
-  void load(const io::Checkpoint& checkpoint);
+  void load(const io::WeightFiles& files);
   // Sets a block from [numel] of any dtype, on any device.
   void fill(int64_t block, const at::Tensor& whole);
 
-  // Of this rank's shards. What the optimizer updates, fp32 or, without a master copy, of the
-  // weights' dtype.
+  // This rank's shards of what the optimizer updates: fp32 master weights or, without a master
+  // copy, the weights themselves.
   std::vector<at::Tensor>& master() { return master_; }
-  // What is made of it for forward and backward: the same tensors as master() where no other copy
-  // is needed.
+  // This rank's shards as forward and backward read them: the same tensors as master() where no
+  // other copy is needed.
   std::vector<at::Tensor>& compute() { return compute_; }
-  // Shards have been updated: every rank gets those of the others, where it has blocks whole.
+  // Call after the shards have been updated. Where this rank has whole blocks, they get the other
+  // ranks' shards.
   void gather();
-  // What the optimizer updates of a block, [numel]. All ranks call it together.
+  // The whole block [numel] of what the optimizer updates. All ranks call it together.
   at::Tensor whole(int64_t block) const;
 
  private:

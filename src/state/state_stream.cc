@@ -43,7 +43,7 @@ void StateStream::update(const AdamWState& state, const at::Tensor& weight, cons
 }
 
 void StateStream::fetch(Slot& slot, const AdamWState& piece, int64_t count) {
-  if (slot.arrival) slot.arrival->wait();  // what was there has gone
+  if (slot.arrival) slot.arrival->wait();  // its last content was copied out
   const AdamWState here = slot.state.narrow(0, count);
   const ops::Moments &from = piece.moments, &to = here.moments;
   slot.copies.clear();

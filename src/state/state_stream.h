@@ -1,6 +1,6 @@
 // Optimizer state that lives in pinned host memory and passes through the device piece by piece:
-// while one piece is updated, the next comes and the one before goes. The arithmetic is the
-// device's, bit for bit that of state which stays there.
+// while one piece is updated, the next arrives and the previous one returns. The arithmetic is the
+// device's, with the same bits as for state that stays there.
 #pragma once
 
 #include <array>

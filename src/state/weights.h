@@ -20,22 +20,22 @@ namespace trireme::state {
 
 class Weights {
  public:
-  // Allocates. What is trained (the adapters, or the model where it has none) gets its
-  // masters; a frozen base has none. Adapters are small: with ZeRO-3 too every rank has them whole.
-  // `model` and the mesh of `zero` outlive this.
+  // Allocates the weights. The trained ones (the adapters, or the model without adapters) get
+  // master weights; a frozen base has none. Adapters are small: every rank has them whole, even
+  // with ZeRO-3. `model` and the mesh of `zero` outlive this.
   Weights(const layout::Model& model, const device::Machine& machine, const WeightHomes& homes,
           const Zero& zero = {});
 
-  // Fills the base from a checkpoint, or with random numbers: norms 1, biases 0, the rest normal
-  // with deviation 0.02.
-  void load(const io::Checkpoint& checkpoint) { base_.load(checkpoint); }
+  // Fills the base from files, or with random numbers: norms 1, biases 0, the rest normal with
+  // deviation 0.02.
+  void load(const io::WeightFiles& files) { base_.load(files); }
   void randomise(uint64_t seed);
   // Fills the adapters; `write` fills blocks of their layout.
   void fill_adapters(const std::function<void(std::vector<at::Tensor>&)>& write);
 
   // What the optimizer updates and checkpoints are written from.
   ResidentParams& trained() { return adapters_ ? *adapters_ : base_; }
-  // The optimizer has updated them.
+  // Call after the optimizer has updated them.
   void updated();
 
   // A layer's weights, adapters beside them, for as long as the lease lives.

@@ -14,22 +14,22 @@ namespace trireme::state {
 // Flat buffers have padded() elements; what lies beyond the block's is zero.
 class Zero : public layout::Sharding {
  public:
-  // Of one rank.
+  // Sharding over one rank: nothing is sharded.
   Zero();
-  // Over the mesh's `shards`; `mesh` outlives this.
+  // Sharding over the mesh's `shards` group; `mesh` outlives this.
   Zero(const dist::Mesh& mesh, int64_t stage);
 
   // The elements of `flat` [padded] that are this rank's shard, [size]; a view.
   at::Tensor mine(const at::Tensor& flat) const;
-  // mine(flat) becomes the sum over ranks, the rest of `flat` undefined; all of it where state is
-  // not sharded. Asynchronous.
+  // mine(flat) becomes the sum over ranks and the rest of `flat` undefined; if state is not
+  // sharded, all of `flat` becomes the sum. Asynchronous.
   [[nodiscard]] dist::PendingPtr reduce(const at::Tensor& flat) const;
-  // Every rank's `shard` [size] -> flat [padded], where state is sharded; the shard may be
+  // Gathers every rank's `shard` [size] into flat [padded]. State must be sharded; the shard may be
   // mine(flat). Asynchronous.
   [[nodiscard]] dist::PendingPtr gather(const at::Tensor& flat, const at::Tensor& shard) const;
-  // The block [numel] of every rank's `shard`; the shard itself where state is not sharded.
+  // The block [numel] that the ranks' shards form; `shard` itself if state is not sharded.
   at::Tensor whole(const at::Tensor& shard, int64_t numel) const;
-  // x summed over the ranks' shards, once where state is not sharded.
+  // The sum of x over the ranks' shards; x itself if state is not sharded.
   at::Tensor sum(at::Tensor x) const;
 
  private:

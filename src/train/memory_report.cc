@@ -22,8 +22,8 @@ std::string phase_line(const device::Phases::Peak& peak, bool cuda) {
                      format_bytes(peak.device), format_bytes(peak.reserved), host);
 }
 
-// libtorch's allocators say what they were asked for in their own words: "Tried to allocate 2.00
-// GiB", "you tried to allocate 8589934592 bytes".
+// libtorch's allocators report the requested size in their own words: "Tried to allocate 2.00 GiB",
+// "you tried to allocate 8589934592 bytes".
 std::optional<std::string> asked(const std::string& what) {
   static const std::regex pattern("ried to allocate ([0-9.]+) ?([KMGT]iB|bytes)");
   std::smatch match;
@@ -36,10 +36,10 @@ std::optional<std::string> asked(const std::string& what) {
                                 const device::Machine& machine, const std::string& wanted) {
   log("{}", memory_report(plan, phases, machine));
   const bool cuda = machine.device.is_cuda();
-  // What the work held is freed by now: its peak tells.
+  // The work's memory is freed by now, so its peak is used.
   const device::Phases::Peak peak = phases.total();
   const int64_t there = cuda ? peak.reserved + machine.program : peak.host;
-  // A twentieth less: what was there did not do, or not in the pieces that were asked for.
+  // A twentieth less: the memory was not enough, or not in pieces of the requested sizes.
   const int64_t budget = std::min(there, plan.table.total()) / 20 * 19;
   fail("out of memory on the {} in {}: {} more was asked for beside {}: {}",
        cuda ? "device" : "host", phases.where(), wanted, format_bytes(there),
@@ -52,7 +52,7 @@ std::string memory_report(const plan::MemoryPlan& plan, const device::Phases& ph
                           const device::Machine& machine) {
   const bool cuda = machine.device.is_cuda();
   const device::Phases::Peak total = phases.total();
-  // On the CPU what is on the host is the same process's.
+  // On the CPU, what is planned for the host is part of the same process's peak.
   const int64_t peak = total.bytes(machine.device);
   const int64_t planned =
       plan.table.total() + (cuda ? 0 : plan.table.total(plan::Residence::kHost));

@@ -1,5 +1,5 @@
-// Memory as it was, beside its plan: after a step and at the end of a run, and when it was not
-// enough.
+// Reports the memory that a run used beside its plan: after a step, at the end, and when memory was
+// not enough.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,7 @@
 
 namespace trireme::train {
 
-// The plan's table, the peak of each phase, and what the device holds beside tensors; lines.
+// Lines with the plan's table, the peak of each phase, and what the device holds beside tensors.
 std::string memory_report(const plan::MemoryPlan& plan, const device::Phases& phases,
                           const device::Machine& machine);
 
@@ -20,8 +20,8 @@ std::string memory_report(const plan::MemoryPlan& plan, const device::Phases& ph
 config::Json peaks_json(const device::Phases& phases);
 
 // Runs `work`. An allocation in it that fails, on the device or on the host, is logged with the
-// memory report and becomes a UserError of one line: phase, layer, what was asked, and an option
-// with which the plan fits what there is.
+// memory report and becomes a UserError of one line: phase, layer, the bytes that were requested,
+// and an option with which the plan fits the memory that there is.
 void explain_out_of_memory(const plan::MemoryPlan& plan, const device::Phases& phases,
                            const device::Machine& machine, const std::function<void()>& work);
 

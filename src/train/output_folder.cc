@@ -5,6 +5,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "io/publish.h"
+#include "io/tokenizer_files.h"
+#include "io/weight_files.h"
 #include "model/adapter_io.h"
 
 namespace trireme::train {
@@ -102,7 +105,7 @@ void OutputFolder::check_target() const {
   }
 }
 
-// Nothing that this run reads may be what it replaces.
+// This run must not replace what it reads.
 void OutputFolder::check_not_read() const {
   std::error_code error;
   for (const auto& [what, source] : {std::pair("model", model_.path),

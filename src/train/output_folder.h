@@ -23,7 +23,7 @@
 
 namespace trireme::train {
 
-// Whether a file or folder of this name is what a run of this program writes.
+// Whether a run of this program writes files or folders of this name.
 bool written_by_a_run(const std::string& name);
 
 // Whether the path `inner` is `outer` or lies in it.
@@ -36,7 +36,7 @@ void publish_adapter(io::FileSystem& files, const std::string& folder,
                      const model::ModelFolder& model, const std::vector<at::Tensor>& blocks,
                      config::ExpertAdapters expert_adapters, const std::string& tokenizer);
 
-// Says what PEFT will not make of such a folder, if anything.
+// Warns if PEFT cannot read such a folder correctly.
 void warn_of_peft(const model::ModelFolder& model, config::ExpertAdapters expert_adapters);
 
 class OutputFolder {
@@ -52,10 +52,9 @@ class OutputFolder {
   std::string metrics_path() const { return path_ + "/metrics.jsonl"; }
   void write_run(const config::Json& run);
 
-  // `weights`: of the model's trained_layout(); files are in the model's own dtype, adapters in
-  // fp32. A failure (UserError)
-  // leaves earlier ones untouched. save_checkpoint removes the oldest beyond save_total_limit,
-  // after the new one is there; returns its path.
+  // `weights` are blocks of the model's trained_layout(). Files are in the model's own dtype,
+  // adapters in fp32. A failure (UserError) leaves earlier ones untouched. save_checkpoint removes
+  // the oldest beyond save_total_limit, after the new one is there; returns its path.
   std::string save_checkpoint(int64_t step, const model::BlockSource& weights);
   void save_best(const model::BlockSource& weights);
 

@@ -1,5 +1,5 @@
-// What people and machines see of a run: a progress line on a terminal, plain lines elsewhere, and
-// metrics.jsonl.
+// The log of a run: a progress line on a terminal, plain lines elsewhere, and metrics.jsonl for
+// programs.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace trireme::train {
 
-// Over the steps since the last report.
+// Values over the steps since the last report.
 struct StepReport {
   int64_t step = 0;  // steps done
   double epoch = 0;
@@ -32,13 +32,13 @@ struct EvalReport {
 
 class RunLog {
  public:
-  // total_steps: for the time that is left. metrics_path "": says nothing, of ranks other than the
-  // first.
+  // total_steps: for the remaining time. metrics_path "": logs nothing (ranks other than the
+  // first).
   RunLog(std::string metrics_path, int64_t total_steps);
 
   void step(const StepReport& report);
   void evaluation(const EvalReport& report);
-  // A line that stays.
+  // Prints a line that the progress line does not overwrite.
   void line(const std::string& text);
 
  private:

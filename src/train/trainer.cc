@@ -93,7 +93,7 @@ TrainStep::Outcome TrainStep::run(const data::StepBatches& batches, double learn
   grads_->clear();
   Outcome outcome;
   for (const data::PackedBatch& batch : batches.mine) {
-    // Of the micro-batch's number in the run, whichever rank has it.
+    // The seed depends on the micro-batch's number in the run, not on the rank that computes it.
     const int64_t number = passes_++ * rank_.ranks + rank_.index;
     const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(number)).next();
     grads_->begin_pass(&batch == &batches.mine.back());
@@ -131,7 +131,7 @@ TrainingResult Trainer::run() {
   if (result_.interrupted_by != 0) return result_;
   if (window_trained_ > 0) report();
   if (evaluated_at_ != result_.steps) evaluate();
-  // Without validation samples the last is the result.
+  // Without validation samples the last weights are the result.
   if (!result_.loss_best) save_best();
   if (mesh_.rank() == 0) output_.finish();
   return result_;
@@ -159,10 +159,10 @@ void Trainer::save_checkpoint(const char* why) {
 }
 
 void Trainer::train_epoch(int64_t epoch) {
-  const data::Epoch plan = data::training_epoch(samples_.train, run_, run_, epoch, rank_);
-  const int64_t steps = plan.steps();
+  const data::Epoch epoch_batches = data::training_epoch(samples_.train, run_, run_, epoch, rank_);
+  const int64_t steps = epoch_batches.steps();
   for (int64_t i = 0; i < steps && !stopped_; ++i) {
-    train_step(plan.batches(i));
+    train_step(epoch_batches.batches(i));
     epoch_ = static_cast<double>(epoch) + static_cast<double>(i + 1) / static_cast<double>(steps);
     after_step(i + 1, steps);
   }
@@ -226,12 +226,12 @@ void Trainer::report() {
 void Trainer::evaluate() {
   if (samples_.validation.empty()) return;
   const Stopwatch clock;
-  const data::Epoch plan =
+  const data::Epoch epoch_batches =
       data::evaluation_epoch(samples_.validation, run_, run_.eval_batch_size, rank_);
   at::Tensor sum = at::zeros({}, at::TensorOptions(at::kFloat).device(machine_.device));
   int64_t tokens = 0;
-  for (int64_t i = 0; i < plan.steps(); ++i) {
-    const data::StepBatches batches = plan.batches(i);
+  for (int64_t i = 0; i < epoch_batches.steps(); ++i) {
+    const data::StepBatches batches = epoch_batches.batches(i);
     for (const data::PackedBatch& batch : batches.mine) {
       sum.add_(step_.executor().forward(batch).sum);
     }

@@ -42,14 +42,14 @@ struct TrainingResult {
 int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples,
                       data::DataRank rank);
 
-// Of the ranks that share sequences, which one's micro-batches this rank computes.
+// Which micro-batches this rank computes. Ranks that share sequences compute the same ones.
 data::DataRank data_rank(const dist::Mesh& mesh);
 
-// UserError where --optimizer_in_backward cannot be.
+// UserError if --optimizer_in_backward is combined with gradient accumulation.
 void check_optimizer_in_backward(const config::RunConfig& run);
 
-// One optimizer step on micro-batches: gradients of sum of losses / trained tokens of all of them,
-// on all ranks, clipped, AdamW.
+// One optimizer step on micro-batches: gradients of the sum of losses over all ranks, divided by
+// all their trained tokens; clipping; AdamW.
 class TrainStep {
  public:
   // `weights` are sharded as `zero` says. All references outlive the step.
@@ -89,14 +89,14 @@ class Trainer {
   TrainingResult run();
 
  private:
-  // Calls `write` on the first rank, with what is trained; all ranks call it together.
+  // Calls `write` on the first rank, with the trained weights. All ranks call it together.
   void save(const std::function<void(const model::BlockSource&)>& write);
   void save_best();
   void save_checkpoint(const char* why);
   void train_epoch(int64_t epoch);
   void train_step(const data::StepBatches& batches);
   void after_step(int64_t done, int64_t steps_in_epoch);
-  // `sum` of all ranks / tokens; UserError when it is not finite.
+  // The sum of `sum` over all ranks, divided by `tokens`. UserError if it is not finite.
   double checked_loss(const at::Tensor& sum, int64_t tokens) const;
   // The signal that any rank was sent, the same on all; 0: none.
   int agreed_interrupt() const;

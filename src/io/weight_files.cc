@@ -1,10 +1,11 @@
+#include "io/weight_files.h"
+
 #include <algorithm>
 #include <filesystem>
 #include <set>
 
 #include "base/error.h"
 #include "config/json.h"
-#include "io/hf_folder.h"
 #include "io/posix.h"
 
 namespace trireme::io {
@@ -87,7 +88,7 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
 
 }  // namespace
 
-Checkpoint::Checkpoint(const std::string& folder) : folder_(folder) {
+WeightFiles::WeightFiles(const std::string& folder) : folder_(folder) {
   check_model_folder(folder);
   if (kind_of(join(folder, kSingle)) == Kind::kFile) {
     files_.emplace_back(join(folder, kSingle));
@@ -102,7 +103,7 @@ Checkpoint::Checkpoint(const std::string& folder) : folder_(folder) {
   check_index(weight_map);
 }
 
-void Checkpoint::open_shards(const WeightMap& weight_map) {
+void WeightFiles::open_shards(const WeightMap& weight_map) {
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
   for (const std::string& shard : shards) {
@@ -114,7 +115,7 @@ void Checkpoint::open_shards(const WeightMap& weight_map) {
   for (const std::string& shard : shards) files_.emplace_back(join(folder_, shard));
 }
 
-void Checkpoint::add_tensors(const SafetensorsFile& file) {
+void WeightFiles::add_tensors(const SafetensorsFile& file) {
   for (const auto& [name, entry] : file.entries()) {
     const auto [at, added] = tensors_.emplace(name, Located{&file, &entry});
     if (!added) {
@@ -124,7 +125,7 @@ void Checkpoint::add_tensors(const SafetensorsFile& file) {
   }
 }
 
-void Checkpoint::check_index(const WeightMap& weight_map) const {
+void WeightFiles::check_index(const WeightMap& weight_map) const {
   for (const auto& [name, shard] : weight_map) {
     const Located* located = find(name);
     if (located == nullptr || located->file->path() != join(folder_, shard)) {
@@ -140,12 +141,12 @@ void Checkpoint::check_index(const WeightMap& weight_map) const {
   }
 }
 
-const Checkpoint::Located* Checkpoint::find(const std::string& name) const {
+const WeightFiles::Located* WeightFiles::find(const std::string& name) const {
   const auto at = tensors_.find(name);
   return at == tensors_.end() ? nullptr : &at->second;
 }
 
-int64_t Checkpoint::total_bytes() const {
+int64_t WeightFiles::total_bytes() const {
   uint64_t total = 0;
   for (const auto& [name, located] : tensors_) total += located.entry->end - located.entry->begin;
   return static_cast<int64_t>(total);

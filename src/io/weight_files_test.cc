@@ -1,7 +1,8 @@
-#include "io/hf_folder.h"
+#include "io/weight_files.h"
 
 #include "config/json.h"
 #include "io/io_testing.h"
+#include "io/tokenizer_files.h"
 
 namespace trireme::io {
 namespace {
@@ -9,7 +10,7 @@ namespace {
 constexpr const char* kIndex = "model.safetensors.index.json";
 
 std::string open_error(const std::string& folder) {
-  return user_error([&] { Checkpoint checkpoint(folder); });
+  return user_error([&] { WeightFiles files(folder); });
 }
 
 // A folder with config.json and two shards: a in the first, b and c in the second.
@@ -31,25 +32,25 @@ class Sharded : public testing::Test {
 };
 
 TEST_F(Sharded, FindsTensorsAcrossShards) {
-  const Checkpoint checkpoint(folder_.path());
-  EXPECT_EQ(checkpoint.tensors().size(), 3U);
-  EXPECT_EQ(checkpoint.total_bytes(), 4);
-  EXPECT_EQ(checkpoint.folder(), folder_.path());
-  const auto* b = checkpoint.find("b");
+  const WeightFiles files(folder_.path());
+  EXPECT_EQ(files.tensors().size(), 3U);
+  EXPECT_EQ(files.total_bytes(), 4);
+  EXPECT_EQ(files.folder(), folder_.path());
+  const auto* b = files.find("b");
   ASSERT_NE(b, nullptr);
   EXPECT_EQ(b->file->path(), folder_ / "two.safetensors");
   EXPECT_EQ(text_of(b->file->bytes(*b->entry)), "BB");
-  EXPECT_EQ(checkpoint.find("d"), nullptr);
+  EXPECT_EQ(files.find("d"), nullptr);
 }
 
 TEST_F(Sharded, ASingleFileWinsOverAnIndex) {
   write_safetensors(posix(), folder_ / "model.safetensors", {byte_tensor("single", "S")});
-  EXPECT_EQ(Checkpoint(folder_.path()).tensors().count("single"), 1U);
+  EXPECT_EQ(WeightFiles(folder_.path()).tensors().count("single"), 1U);
 }
 
-TEST_F(Sharded, MovingACheckpointKeepsItsPointers) {
-  Checkpoint first(folder_.path());
-  const Checkpoint second(std::move(first));
+TEST_F(Sharded, MovingKeepsItsPointers) {
+  WeightFiles first(folder_.path());
+  const WeightFiles second(std::move(first));
   const auto* a = second.find("a");
   EXPECT_EQ(text_of(a->file->bytes(*a->entry)), "A");
 }
@@ -130,10 +131,10 @@ TEST(HfFolder, ShardsRoundTripUnderHuggingFaceNames) {
   EXPECT_EQ(index["weight_map"]["a"], "model-00001-of-00003.safetensors");
   EXPECT_EQ(index["weight_map"]["big"], "model-00002-of-00003.safetensors");
   EXPECT_EQ(index["weight_map"]["c"], "model-00003-of-00003.safetensors");
-  const Checkpoint checkpoint(folder.path());
-  ASSERT_EQ(checkpoint.tensors().size(), tensors.size());
+  const WeightFiles files(folder.path());
+  ASSERT_EQ(files.tensors().size(), tensors.size());
   for (const TensorSource& tensor : tensors) {
-    const auto* found = checkpoint.find(tensor.name);
+    const auto* found = files.find(tensor.name);
     EXPECT_EQ(text_of(found->file->bytes(*found->entry)), text_of(tensor.bytes()));
   }
 }

@@ -2,8 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "io/hf_folder.h"
-#include "io/posix.h"
+#include "io/weight_files.h"
 
 namespace trireme::io {
 namespace {
@@ -54,25 +53,6 @@ void write_shards(FileSystem& files, const std::string& folder,
   const nlohmann::json index = {{"metadata", {{"total_size", total}}},
                                 {"weight_map", std::move(weight_map)}};
   write_text(files, join(folder, "model.safetensors.index.json"), index.dump(2) + "\n");
-}
-
-std::span<const std::string_view> tokenizer_files() {
-  static constexpr std::string_view kNames[] = {"tokenizer.json",
-                                                "tokenizer_config.json",
-                                                "special_tokens_map.json",
-                                                "vocab.json",
-                                                "merges.txt",
-                                                "added_tokens.json",
-                                                "chat_template.jinja",
-                                                "generation_config.json"};
-  return kNames;
-}
-
-void copy_tokenizer_files(FileSystem& files, const std::string& from, const std::string& to) {
-  for (const std::string_view file : tokenizer_files()) {
-    const std::string name(file), source = join(from, name);
-    if (kind_of(source) == Kind::kFile) write_text(files, join(to, name), read_text(source));
-  }
 }
 
 }  // namespace trireme::io
