@@ -21,6 +21,12 @@ struct Slice {
   int64_t whole = 0;  // size of the dimension in the whole tensor; 0: it is not cut
 };
 
+// The elements of a whole tensor that a part of it consists of: `count` runs of `size` neighbours,
+// the first at `first` and each `stride` behind the one before.
+struct Runs {
+  int64_t first = 0, size = 0, stride = 0, count = 1;
+};
+
 struct ParamInfo {
   std::string name;            // Hugging Face name
   std::vector<int64_t> shape;  // of this rank's part
@@ -30,6 +36,8 @@ struct ParamInfo {
 
   // The shape of the whole tensor, as files have it.
   std::vector<int64_t> global_shape() const;
+  // The part's elements in the whole tensor.
+  Runs runs() const;
 };
 
 struct BlockLayout {

@@ -70,24 +70,18 @@ Source find_source(const io::WeightFiles& files, const layout::ParamInfo& info) 
   if (!fused) return {};
   const auto* located = files.find(fused->name);
   if (located == nullptr) return {};
-  const int64_t stride = fused->pair ? 2 * info.numel : info.numel;
-  return {located, fused->expert * stride + (fused->second ? info.numel : 0), fused->name};
+  const layout::Runs runs = info.runs();
+  const int64_t whole = runs.stride * runs.count;  // elements of one expert's whole matrix
+  const int64_t stride = fused->pair ? 2 * whole : whole;
+  return {located, fused->expert * stride + (fused->second ? whole : 0), fused->name};
 }
 
 std::vector<int64_t> expected_shape(const layout::ParamInfo& info, const Source& source,
                                     int64_t experts) {
-  if (source.name == info.name) return info.shape;
-  const int64_t rows = info.shape[0] * (source.name.ends_with("gate_up_proj") ? 2 : 1);
-  return {experts, rows, info.shape[1]};
-}
-
-// The bytes of `info` inside its entry.
-io::TensorEntry slice_of(const Source& source, const layout::ParamInfo& info) {
-  const int64_t each = io::dtype_bytes(source.located->entry->dtype);
-  io::TensorEntry slice = *source.located->entry;
-  slice.begin += source.first * each;
-  slice.end = slice.begin + info.numel * each;
-  return slice;
+  const std::vector<int64_t> shape = info.global_shape();
+  if (source.name == info.name) return shape;
+  const int64_t rows = shape[0] * (source.name.ends_with("gate_up_proj") ? 2 : 1);
+  return {experts, rows, shape[1]};
 }
 
 // Several threads read pieces of a tensor's bytes into `to` (contiguous, on the host): one thread
@@ -102,6 +96,29 @@ void read_parallel(const io::SafetensorsFile& file, const io::TensorEntry& slice
     piece.begin = slice.begin + first;
     piece.end = slice.begin + last;
     file.read(piece, bytes.subspan(first, last - first));
+  });
+}
+
+// Reads the part that `info` has of its entry into `to` (contiguous, on the host, of the entry's
+// dtype): only the bytes of that part.
+void read_part(const Source& source, const layout::ParamInfo& info, at::Tensor& to) {
+  const io::SafetensorsFile& file = *source.located->file;
+  const int64_t each = io::dtype_bytes(source.located->entry->dtype);
+  const layout::Runs runs = info.runs();
+  io::TensorEntry whole = *source.located->entry;
+  whole.begin += (source.first + runs.first) * each;
+  if (runs.count == 1) {
+    whole.end = whole.begin + runs.size * each;
+    return read_parallel(file, whole, to);
+  }
+  const std::span bytes(static_cast<std::byte*>(to.mutable_data_ptr()), to.nbytes());
+  at::parallel_for(0, runs.count, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      io::TensorEntry run = whole;
+      run.begin = whole.begin + i * runs.stride * each;
+      run.end = run.begin + runs.size * each;
+      file.read(run, bytes.subspan(i * runs.size * each, runs.size * each));
+    }
   });
 }
 
@@ -148,15 +165,13 @@ void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, 
   at::Tensor staging = at::empty({0}, at::kByte);
   for (const layout::ParamInfo& info : block.params) {
     const Source source = find_source(files, info);
-    const io::SafetensorsFile& file = *source.located->file;
     const at::ScalarType type = scalar_type(source.located->entry->dtype, info.name);
-    const io::TensorEntry slice = slice_of(source, info);
     at::Tensor view = param_view(flat, info);
     if (view.is_cpu() && view.scalar_type() == type) {
-      read_parallel(file, slice, view);
+      read_part(source, info, view);
     } else {
-      staging.resize_({static_cast<int64_t>(slice.end - slice.begin)});
-      read_parallel(file, slice, staging);
+      staging.resize_({info.numel * static_cast<int64_t>(c10::elementSize(type))});
+      read_part(source, info, staging);
       view.copy_(staging.view(type).view(info.shape));
     }
   }
@@ -170,9 +185,10 @@ at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& e
 
 at::Tensor read_param(const io::WeightFiles& files, const layout::ParamInfo& info) {
   const Source source = find_source(files, info);
-  io::TensorEntry slice = slice_of(source, info);
-  slice.shape = info.shape;
-  return read_tensor(*source.located->file, slice);
+  const io::TensorEntry& entry = *source.located->entry;
+  at::Tensor tensor = at::empty(info.shape, scalar_type(entry.dtype, info.name));
+  read_part(source, info, tensor);
+  return tensor;
 }
 
 io::DType stored_dtype(const io::WeightFiles& files, const layout::ParamInfo& info) {
