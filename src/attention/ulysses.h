@@ -1,6 +1,10 @@
 // Ulysses sequence parallelism (Jacobs et al. 2023, "DeepSpeed Ulysses"): each rank of a group
 // holds some rows of the sequence with all heads; for attention an all-to-all gives it all rows of
 // some heads, and another takes the result back.
+//
+// It goes around whatever attends over its group's rows: the whole sequence, or a ring. Heads
+// travel in groups, one group while another is attended to. NCCL's stream has priority: an exchange
+// queued behind a kernel that fills the device would hide under nothing.
 #pragma once
 
 #include <cstdint>

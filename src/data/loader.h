@@ -1,5 +1,7 @@
 // Samples as the batches of optimizer steps: epochs of packed, shuffled bins, grouped by batch size
 // and accumulation.
+// Every rank makes the same plan of an epoch and takes its own micro-batches from it: no data are
+// sent.
 #pragma once
 
 #include <cstdint>

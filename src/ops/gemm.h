@@ -1,5 +1,8 @@
 // Matrix products on CUDA through cuBLASLt, which unlike ATen's operators adds a matrix that is not
 // the result without copying it there first, and reads and writes strided rows as they are.
+// A residual is added in the product's epilogue, without a copy of it. The first product of a
+// gradient overwrites its accumulator instead of adding to zeros. The fastest candidate of each
+// shape is found in the first step.
 #pragma once
 
 #include <ATen/core/Tensor.h>

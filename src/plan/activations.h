@@ -7,6 +7,10 @@
 // seconds saved per byte. Where that is not enough, layers go to the host from the first on: theirs
 // is the longest time to go and to come back. The cheapest of all plans that fit wins, so that more
 // memory, on the device or on the host, never makes a slower plan.
+//
+// Keeping an intermediate and recomputing it give the same bits: the same kernels run on the same
+// tiles. The head and the loss run in tiles of rows, only over tokens that are trained: no [S,V]
+// tensor exists.
 #pragma once
 
 #include <cstdint>

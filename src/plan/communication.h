@@ -1,5 +1,6 @@
 // Predicts the communication volume of training by arithmetic, in the units in which groups count
 // it.
+// It follows from the plan; tests compare every number with what groups counted.
 #pragma once
 
 #include <cstdint>

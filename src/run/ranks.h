@@ -1,4 +1,8 @@
-// The ranks of a run: how they are launched and form a mesh, and how the run ends on all of them.
+// The ranks of a run: the only way in and out. They meet, check that all were given the same
+// (same_on_all_ranks.h), run the verb, and end together. A rank that waits for one that is gone
+// gets a PeerFailure. The watch (dist/watch.h) knows which rank failed first and why, and ends a
+// rank that waits for nobody. A rank that fails exits without destructors: they might wait for the
+// others.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,15 @@
-// The weights of a rank. The executor leases a block's weights; it does not know whether they are
-// resident, sharded or offloaded.
+// Where weights are. The executor leases a block's weights and hands over its gradients (grads.h).
+// It does not know whether they are resident, sharded or in host memory.
+//
+//   weights    ResidentParams: whole blocks, or shards. ParamStream: blocks that visit the device,
+//              from host memory, from the shards of other ranks, or both
+//   gradients  ResidentGrads. A GradStream has a block on the device only while backward adds to
+//   it;
+//              then FusedGrads gives it to the optimizer, HostGrads to host memory, ShardedGrads to
+//              the ranks that hold its shards
+//   optimizer  masters and moments on the device, in host memory, or absent. From host memory they
+//              pass through two pieces of device memory (StateStream), or AdamW runs there
+//              (HostAdamW)
 #pragma once
 
 #include <ATen/core/Tensor.h>

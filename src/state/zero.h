@@ -1,5 +1,9 @@
-// ZeRO's collectives: the ranks that hold the same model reduce its gradients and gather its
-// weights, block by block.
+// ZeRO's collectives (Rajbhandari et al. 2020): the ranks that hold the same model reduce its
+// gradients and gather its weights, one collective per block, independent of the tensors inside.
+//
+// Shards are equal and consist of whole runs of 256 elements. Small tensors travel with their
+// layer, so there is no persistence threshold. Adapters are whole on every rank. The optimizer sees
+// shards; its random bits depend on an element's place in the block, not on the rank.
 #pragma once
 
 #include <ATen/core/Tensor.h>
