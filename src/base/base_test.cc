@@ -8,7 +8,9 @@
 #include "base/error.h"
 #include "base/host_memory.h"
 #include "base/nearest.h"
+#include "base/quote.h"
 #include "base/rng.h"
+#include "base/testing.h"
 #include "base/units.h"
 
 namespace trireme {
@@ -66,6 +68,35 @@ TEST(Rng, ShuffleIsAPermutationAndDrawsStayInRange) {
   }
   EXPECT_EQ(seen.size(), 7u);
   EXPECT_EQ(*seen.rbegin(), 6u);
+}
+
+TEST(Quote, EscapesWhatActsOnALine) {
+  EXPECT_EQ(escaped("a\nb\x1b[31m\x7f"), "a\\x0ab\\x1b[31m\\x7f");
+  EXPECT_EQ(escaped("\u0085 \u2028 \u2029 \u202e \u2066"),
+            "\\u0085 \\u2028 \\u2029 \\u202e \\u2066");
+  EXPECT_EQ(escaped("盐湖 é 😀 \\ '\""), "盐湖 é 😀 \\ '\"") << "and nothing else";
+  EXPECT_EQ(escaped("\xB5\xE7z\xE7\x94"), "\\xb5\\xe7z\\xe7\\x94") << "not UTF-8";
+}
+
+TEST(Quote, ALongTextKeepsItsEnds) {
+  EXPECT_EQ(shortened("0123456789", 10), "0123456789");
+  EXPECT_EQ(shortened("0123456789abcdefghij", 11), "0123 ... ij");
+  EXPECT_EQ(shortened("盐湖快车盐湖快车", 14), "盐湖 ... 车") << "characters stay whole";
+}
+
+// No call of fail() can forget it, and none makes two lines or a long one.
+TEST(Error, AMessageIsOneShortLineWhateverItsArguments) {
+  const std::string raw = "x\n\u2028y";
+  EXPECT_EQ(user_error([&] { fail("{}: {} is no act", "f", raw); }), "f: x\\x0a\\u2028y is no act");
+  const std::string value(120'000, 'v');
+  const std::string line =
+      user_error([&] { fail("f.json: {} is unlike {}: take one", value, value); });
+  EXPECT_TRUE(line.starts_with("f.json: vvv")) << line;
+  EXPECT_TRUE(line.ends_with("vvv: take one")) << line;
+  EXPECT_LT(line.size(), 700u);
+  const std::string controls(120'000, '\n');
+  EXPECT_LE(user_error([&] { fail("f: {}: remedy", controls); }).size(), UserError::kLongestLine);
+  EXPECT_LE(std::string(UserError(value).what()).size(), UserError::kLongestLine);
 }
 
 TEST(HostMemory, PeakCoversResident) {

@@ -8,14 +8,21 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "base/quote.h"
+
 namespace trireme {
 
+// Whatever the text holds, what() is one line that a terminal shows as it is, of at most
+// kLongestLine bytes.
 class UserError : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  static constexpr size_t kLongestLine = 1000;
+  explicit UserError(const std::string& text);
 };
 
 // A collective did not end: a rank of the group is gone, or did not come in time.
@@ -29,10 +36,21 @@ class PeerFailure : public std::runtime_error {
   std::vector<int64_t> ranks_;
 };
 
+// A text as a message shows it: not the whole of what may be a megabyte.
+template <typename T>
+decltype(auto) shown(const T& value) {
+  constexpr size_t kLongest = 300;
+  if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+    return shortened(value, kLongest);
+  } else {
+    return (value);
+  }
+}
+
 // Throws UserError with the formatted line: fail("{}:{}: ...", file, line).
 template <typename... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> text, Args&&... args) {
-  throw UserError(fmt::format(text, std::forward<Args>(args)...));
+  throw UserError(fmt::format(fmt::runtime(text), shown(args)...));
 }
 
 [[noreturn]] void check_failed(const char* file, int line, const char* condition,

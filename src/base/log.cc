@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstdio>
 
+#include "base/quote.h"
+
 namespace trireme {
 namespace {
 
@@ -19,7 +21,7 @@ void log_line(std::string_view line) {
   if (!quiet_) write(line);
 }
 
-void warn_line(std::string_view line) { write(fmt::format("warning: {}", line)); }
+void warn_line(std::string_view line) { write(fmt::format("warning: {}", escaped(line))); }
 
 void only_warn(bool quiet) { quiet_ = quiet; }
 

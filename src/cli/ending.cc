@@ -52,7 +52,7 @@ Ending ending_of(const std::exception_ptr& error) {
 }
 
 int end(const Ending& ending) {
-  fmt::print(stderr, "trireme: {}\n", ending.words);
+  fmt::print(stderr, "trireme: {}\n", UserError(ending.words).what());
   std::fflush(stderr);
   write_for_torchrun(ending);
   return ending.status;

@@ -20,9 +20,6 @@ TextPosition locate(std::string_view text, size_t offset);
 // "name:line:column", how every message about a place in a file begins.
 std::string place_text(const std::string& name, std::string_view text, size_t offset);
 
-// Bytes of the well-formed UTF-8 sequence (RFC 3629) at `at`, or 0.
-size_t utf8_length(std::string_view text, size_t at);
-
 // Throws UserError for NUL bytes, UTF-16, and bytes that are not UTF-8 (a GBK copy, a file cut
 // inside a character).
 void require_utf8(std::string_view text, const std::string& name);

@@ -88,7 +88,7 @@ std::vector<std::string> lines(const std::vector<DeepSpeedEntry>& entries) {
   std::vector<std::string> texts, result;
   for (const DeepSpeedEntry& entry : entries) {
     const auto at = std::ranges::find(texts, entry.text) - texts.begin();
-    const std::string item = fmt::format("{} = {}", entry.key, entry.value);
+    const std::string item = escaped(fmt::format("{} = {}", entry.key, shown(entry.value)));
     if (at == std::ssize(texts)) {
       texts.push_back(entry.text);
       result.push_back(item);

@@ -84,18 +84,4 @@ void fail_errno(const std::string& path, std::string_view action, int error) {
   fail("{}: cannot {}: {}{}", path, action, reason(error), remedy(error));
 }
 
-std::string printable(std::string_view text) {
-  constexpr size_t kLongest = 200;
-  std::string out;
-  for (const char c : text.substr(0, kLongest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return text.size() > kLongest ? out + "..." : out;
-}
-
 }  // namespace trireme::io

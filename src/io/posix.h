@@ -20,7 +20,4 @@ Kind kind_of(const std::string& path);
 // Throws UserError "path: cannot <action>: <reason>: <what to do>" for an errno value.
 [[noreturn]] void fail_errno(const std::string& path, std::string_view action, int error);
 
-// Text from a file made fit for a one-line message: control characters as \xHH, at most 200 bytes.
-std::string printable(std::string_view text);
-
 }  // namespace trireme::io

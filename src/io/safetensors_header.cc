@@ -62,7 +62,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
 std::string HeaderReader::where() const {
   if (name_.empty() || name_ == "__metadata__") return path_;
-  return fmt::format("{}: tensor {}", path_, printable(name_));
+  return fmt::format("{}: tensor {}", path_, name_);
 }
 
 std::string_view HeaderReader::expected() const {
@@ -87,7 +87,7 @@ void HeaderReader::unexpected(std::string_view found) const {
   fail(
       "{}: the header has {} where {} belongs: the file is damaged or was not written as "
       "safetensors",
-      where(), printable(found), expected());
+      where(), found, expected());
 }
 
 bool HeaderReader::number_unsigned(number_unsigned_t value) {
@@ -110,8 +110,7 @@ bool HeaderReader::string(string_t& value) {
   if (place_ != Place::kTensor || field_ != "dtype") unexpected("a string");
   const auto dtype = dtype_of(value);
   if (!dtype) {
-    fail("{}: dtype {} is unknown: convert the model to BF16, F16 or F32", where(),
-         printable(value));
+    fail("{}: dtype {} is unknown: convert the model to BF16, F16 or F32", where(), value);
   }
   entry_.dtype = *dtype;
   return true;
@@ -137,12 +136,11 @@ bool HeaderReader::key(string_t& name) {
   }
   if (place_ == Place::kMetadata) {
     if (metadata_keys_.insert(name).second) return true;
-    fail("{}: __metadata__ has the key {} twice: damaged file", path_, printable(name));
+    fail("{}: __metadata__ has the key {} twice: damaged file", path_, name);
   }
   field_ = name;
   if (name != "dtype" && name != "shape" && name != "data_offsets") {
-    fail("{}: unknown field {}: the file is damaged or of a later format", where(),
-         printable(name));
+    fail("{}: unknown field {}: the file is damaged or of a later format", where(), name);
   }
   if (!seen_.insert(name).second) fail("{}: {} is there twice: damaged file", where(), name);
   return true;
@@ -150,7 +148,7 @@ bool HeaderReader::key(string_t& name) {
 
 void HeaderReader::begin_entry(const std::string& name) {
   if (entries_.contains(name) || (name == "__metadata__" && metadata_seen_)) {
-    fail("{}: the header has {} twice: damaged file", path_, printable(name));
+    fail("{}: the header has {} twice: damaged file", path_, name);
   }
   metadata_seen_ |= name == "__metadata__";
   name_ = name;
@@ -196,8 +194,8 @@ bool HeaderReader::parse_error(size_t position, const std::string&,
 
 void check_size(const std::string& name, const TensorEntry& entry, const std::string& path) {
   if (entry.begin > entry.end) {
-    fail("{}: tensor {}: data_offsets [{}, {}] end before they begin: damaged file", path,
-         printable(name), entry.begin, entry.end);
+    fail("{}: tensor {}: data_offsets [{}, {}] end before they begin: damaged file", path, name,
+         entry.begin, entry.end);
   }
   int64_t bytes = dtype_bytes(entry.dtype);
   for (const int64_t size : entry.shape) {
@@ -205,12 +203,12 @@ void check_size(const std::string& name, const TensorEntry& entry, const std::st
       fail(
           "{}: tensor {}: its shape has more elements than 64 bits can count (at size {}): damaged "
           "file",
-          path, printable(name), size);
+          path, name, size);
     }
   }
   if (entry.end - entry.begin != static_cast<uint64_t>(bytes)) {
     fail("{}: tensor {}: shape and dtype {} need {} bytes, data_offsets give {}: damaged file",
-         path, printable(name), dtype_name(entry.dtype), bytes, entry.end - entry.begin);
+         path, name, dtype_name(entry.dtype), bytes, entry.end - entry.begin);
   }
 }
 
@@ -228,12 +226,12 @@ void check_cover(const Entries& entries, uint64_t data_bytes, const std::string&
   for (const auto* item : order) {
     const auto& [name, entry] = *item;
     if (entry.begin < covered) {
-      fail("{}: tensors {} and {} overlap at byte {} of the data: damaged file", path,
-           printable(*previous), printable(name), entry.begin);
+      fail("{}: tensors {} and {} overlap at byte {} of the data: damaged file", path, *previous,
+           name, entry.begin);
     }
     if (entry.begin > covered) {
       fail("{}: tensor {}: bytes {} to {} of the data before it belong to no tensor: damaged file",
-           path, printable(name), covered, entry.begin);
+           path, name, covered, entry.begin);
     }
     covered = entry.end;
     previous = &name;
@@ -243,7 +241,7 @@ void check_cover(const Entries& entries, uint64_t data_bytes, const std::string&
     fail(
         "{}: tensor {}: the file is truncated: {} bytes of data expected, {} found: download it "
         "again",
-        path, printable(*cut), covered, data_bytes);
+        path, *cut, covered, data_bytes);
   }
   if (covered < data_bytes) {
     fail("{}: {} bytes after the last tensor belong to none: damaged file", path,

@@ -64,8 +64,8 @@ void check_shard_name(const std::string& index, const std::string& tensor,
                       const std::string& name) {
   const bool plain = name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
   if (plain && name.ends_with(".safetensors")) return;
-  fail("{}: weight_map: tensor {}: {} is not a plain name of a .safetensors file", index,
-       printable(tensor), printable(name));
+  fail("{}: weight_map: tensor {}: {} is not a plain name of a .safetensors file", index, tensor,
+       name);
 }
 
 std::map<std::string, std::string> read_weight_map(const std::string& path) {
@@ -77,8 +77,7 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
   std::map<std::string, std::string> weight_map;
   for (const auto& [tensor, file] : found->items()) {
     if (!file.is_string()) {
-      fail("{}: weight_map: tensor {}: {} is not a file name", path, printable(tensor),
-           printable(file.dump()));
+      fail("{}: weight_map: tensor {}: {} is not a file name", path, tensor, file.dump());
     }
     check_shard_name(path, tensor, file.get<std::string>());
     weight_map.emplace(tensor, file.get<std::string>());
@@ -108,7 +107,7 @@ void WeightFiles::open_shards(const WeightMap& weight_map) {
   for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
   for (const std::string& shard : shards) {
     if (kind_of(join(folder_, shard)) == Kind::kNothing) {
-      fail("{}: shard {} is missing, {} names it: download it", folder_, printable(shard), kIndex);
+      fail("{}: shard {} is missing, {} names it: download it", folder_, shard, kIndex);
     }
   }
   files_.reserve(shards.size());
@@ -119,7 +118,7 @@ void WeightFiles::add_tensors(const SafetensorsFile& file) {
   for (const auto& [name, entry] : file.entries()) {
     const auto [at, added] = tensors_.emplace(name, Located{&file, &entry});
     if (!added) {
-      fail("{}: tensor {} is in {} too: remove one of them", file.path(), printable(name),
+      fail("{}: tensor {} is in {} too: remove one of them", file.path(), name,
            at->second.file->path());
     }
   }
@@ -129,14 +128,13 @@ void WeightFiles::check_index(const WeightMap& weight_map) const {
   for (const auto& [name, shard] : weight_map) {
     const Located* located = find(name);
     if (located == nullptr || located->file->path() != join(folder_, shard)) {
-      fail("{}: tensor {} is not in shard {}, where {} has it: download both again", folder_,
-           printable(name), printable(shard), kIndex);
+      fail("{}: tensor {} is not in shard {}, where {} has it: download both again", folder_, name,
+           shard, kIndex);
     }
   }
   for (const auto& [name, located] : tensors_) {
     if (!weight_map.contains(name)) {
-      fail("{}: tensor {} is not in {}: download both again", located.file->path(), printable(name),
-           kIndex);
+      fail("{}: tensor {} is not in {}: download both again", located.file->path(), name, kIndex);
     }
   }
 }
