@@ -40,6 +40,7 @@ TEST(Nearest, SuggestsOnlyWhatIsNear) {
   EXPECT_EQ(nearest("max_lenght", names), "max_length");
   EXPECT_EQ(nearest("sed", names), "seed");
   EXPECT_EQ(nearest("learning", names), "");
+  EXPECT_EQ(nearest(std::string(10'000'000, 'x'), names), "") << "in no time";
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3u);
   EXPECT_EQ(did_you_mean("max_epoch", names), " (did you mean 'max_epochs'?)");
 }

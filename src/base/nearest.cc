@@ -26,6 +26,10 @@ std::string nearest(std::string_view name, std::span<const std::string> candidat
   size_t best = std::max<size_t>(2, name.size() / 3) + 1;
   std::string found;
   for (const std::string& candidate : candidates) {
+    // No nearer than the lengths: a name of a megabyte is not compared letter by letter.
+    if (std::max(name.size(), candidate.size()) - std::min(name.size(), candidate.size()) >= best) {
+      continue;
+    }
     const size_t distance = edit_distance(name, candidate);
     if (distance < best) {
       best = distance;

@@ -187,7 +187,7 @@ Json report(const config::RunConfig& run) {
 
 // "12,345"
 std::string number(const Json& value) {
-  std::string digits = value.dump();
+  std::string digits = config::json_text(value);
   for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
     digits.insert(digits.begin() + at, ',');
   }
@@ -248,7 +248,7 @@ int run_data(Arguments arguments) {
   const config::RunConfig run = parse(arguments);
   const Json json = report(run);
   if (run.json) {
-    fmt::print("{}\n", json.dump());
+    fmt::print("{}\n", config::json_text(json));
     return 0;
   }
   print_counts(json);

@@ -23,7 +23,7 @@ void write_for_torchrun(const Ending& ending) {
                               {{"message", ending.type + ": " + ending.words},
                                {"extraInfo", {{"timestamp", std::to_string(ending.at.count())}}}}}};
   // Bytes of a file's name need not be UTF-8.
-  std::ofstream(*path) << json.dump(-1, ' ', false, config::Json::error_handler_t::replace) << '\n';
+  std::ofstream(*path) << config::json_text(json) << '\n';
 }
 
 }  // namespace
@@ -43,7 +43,8 @@ Ending ending_of(const std::exception_ptr& error) {
   } catch (const UserError& user_error) {
     return {2, "UserError", user_error.what()};
   } catch (const std::filesystem::filesystem_error& file_error) {
-    return {2, "UserError", file_error.what()};
+    return {2, "UserError",
+            fmt::format("{}: {}", file_error.path1().string(), file_error.code().message())};
   } catch (const PeerFailure& failure) {
     return ending_for_another(failure.what());
   } catch (const std::exception& other) {

@@ -21,23 +21,33 @@ namespace {
 using config::Json;
 using data::Tokenizer;
 
+Json parse_line(const std::string& line, const char* expected, const std::string& where) {
+  try {
+    return config::parse_json(line, where);
+  } catch (const UserError&) {
+    fail("{}: not a JSON {}: {}", where, expected,
+         line.size() > 60 ? fmt::format("a line of {} bytes", line.size()) : "'" + line + "'");
+  }
+}
+
 std::string encode_line(const Tokenizer& tokenizer, const Json& line, const std::string& where) {
   if (!line.is_string()) fail("{}: expected a JSON string, found {}", where, line.type_name());
-  return Json(tokenizer.encode(line.get_ref<const std::string&>())).dump();
+  return config::json_text(tokenizer.encode(line.get_ref<const std::string&>()));
 }
 
 int32_t checked_id(const Tokenizer& tokenizer, const Json& id, const std::string& where) {
-  if (!id.is_number_integer() || id < 0 || id >= tokenizer.size()) {
-    fail("{}: {} is no token id: ids are integers from 0 to {}", where, id.dump(),
+  const auto number = config::whole_number(id, 0, tokenizer.size() - 1);
+  if (!number) {
+    fail("{}: {} is no token id: ids are integers from 0 to {}", where, config::json_text(id),
          tokenizer.size() - 1);
   }
-  return id.get<int32_t>();
+  return static_cast<int32_t>(*number);
 }
 
 // JSON of a text that holds no line break of any kind: many readers end a line at U+0085, U+2028
 // and U+2029 too.
 std::string one_line(const std::string& text) {
-  std::string json = Json(text).dump();
+  std::string json = config::json_text(text);
   for (const auto& [raw, escaped] :
        {std::pair("\xC2\x85", "\\u0085"), std::pair("\xE2\x80\xA8", "\\u2028"),
         std::pair("\xE2\x80\xA9", "\\u2029")}) {
@@ -66,12 +76,7 @@ int run_tokenize(Arguments arguments) {
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     const std::string where = fmt::format("stdin:{}", number);
-    const Json json = Json::parse(line, nullptr, false);
-    if (json.is_discarded()) {
-      fail("{}: not a JSON {}: {}", where, run.decode ? "array of ids" : "string",
-           line.size() > 60 ? "a line of " + std::to_string(line.size()) + " bytes"
-                            : "'" + line + "'");
-    }
+    const Json json = parse_line(line, run.decode ? "array of ids" : "string", where);
     const std::string out =
         run.decode ? decode_line(tokenizer, json, where) : encode_line(tokenizer, json, where);
     fmt::print("{}\n", out);

@@ -1,6 +1,6 @@
 // nlohmann's parser does the reading. This file adds what it leaves out: the column in characters,
-// what was expected in words, likely remedies, and the refusal of keys given twice (of which the
-// parser would keep the last without a word).
+// what was expected in words, likely remedies, and the refusal of deep nesting and of keys given
+// twice (of which the parser would keep the last without a word).
 #include "config/json.h"
 
 #include <algorithm>
@@ -10,21 +10,24 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <unordered_set>
 #include <vector>
 
 #include "base/error.h"
+#include "base/regular_file.h"
 
 namespace trireme::config {
 namespace {
 
 constexpr auto npos = std::string_view::npos;
 
+bool starts_character(unsigned char c) { return (c & 0xC0) != 0x80; }
+
 std::string place_text(std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, offset);
   const auto line = 1 + std::ranges::count(before, '\n');
   const std::string_view row = before.substr(before.rfind('\n') + 1);  // npos + 1 == 0
-  const auto starts_character = [](unsigned char c) { return (c & 0xC0) != 0x80; };
   return fmt::format("{}:{}", line, 1 + std::ranges::count_if(row, starts_character));
 }
 
@@ -137,45 +140,45 @@ class TrackedIterator {
   const char** reached_;
 };
 
-// Listens to the parser: refuses what is wrong, notes where keys stand, builds nothing.
-class Checker : public nlohmann::json_sax<Json> {
+// Listens to the parser and builds the tree: refuses what is wrong, notes where keys stand.
+// (nlohmann's own tree of ordered objects compares each new key with all before it.)
+class Reader : public nlohmann::json_sax<Json> {
  public:
-  Checker(std::string_view text, const std::string& name, KeyPlaces* places)
+  Reader(std::string_view text, const std::string& name, KeyPlaces* places)
       : text_(text), name_(name), places_(places), reached_(text.data()) {}
 
-  void run() {
+  Json run() {
     const char* end = text_.data() + text_.size();
     Json::sax_parse(TrackedIterator(text_.data(), &reached_), TrackedIterator(end, &reached_), this,
                     nlohmann::detail::input_format_t::json, true, true);
+    return std::move(root_);
   }
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const std::string&) override { return true; }
-  bool string(std::string&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool start_array(size_t) override { return true; }
-  bool end_array() override { return true; }
-
-  bool start_object(size_t) override {
-    open_.emplace_back();
-    return true;
+  bool null() override { return put(nullptr) != nullptr; }
+  bool boolean(bool value) override { return put(value) != nullptr; }
+  bool number_integer(number_integer_t value) override { return put(value) != nullptr; }
+  bool number_unsigned(number_unsigned_t value) override { return put(value) != nullptr; }
+  bool number_float(number_float_t value, const std::string&) override {
+    return put(value) != nullptr;
   }
-  bool end_object() override {
-    open_.pop_back();
-    return true;
-  }
+  bool string(std::string& value) override { return put(std::move(value)) != nullptr; }
+  bool binary(binary_t&) override { return false; }  // never in a text
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_array() override { return close(); }
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool end_object() override { return close(); }
 
   bool key(std::string& key) override {
-    Object& object = open_.back();
+    Container& object = open_.back();
     if (!object.keys.insert(key).second) {
       fail("{}:{}: the key '{}' is given twice in one object: remove one", name_,
            place_text(text_, key_offset()), key);
     }
-    object.current = key;
-    if (places_ != nullptr) places_->emplace(path(), place_text(text_, key_offset()));
+    if (places_ != nullptr) {
+      move_to(key_offset());
+      object.place = places_->add(object.parent, key, line_, column_);
+    }
+    object.value->get_ref<Json::object_t&>().emplace_back(std::move(key), nullptr);
     return true;
   }
 
@@ -185,27 +188,63 @@ class Checker : public nlohmann::json_sax<Json> {
   }
 
  private:
-  struct Object {
-    std::unordered_set<std::string> keys;
-    std::string current;
+  // An object or a list that is not yet closed. Nothing is added to those around it meanwhile,
+  // so that it stays where it is.
+  struct Container {
+    Json* value;
+    int64_t parent;                             // of its keys, in places_
+    int64_t place = parent;                     // of the key that was read last
+    std::unordered_set<std::string> keys = {};  // of an object
   };
+
+  Json* put(Json value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    Json& container = *open_.back().value;
+    if (!container.is_object())
+      return &container.get_ref<Json::array_t&>().emplace_back(std::move(value));
+    return &(container.get_ref<Json::object_t&>().back().second = std::move(value));
+  }
+
+  bool open(Json empty) {
+    if (std::ssize(open_) == kDeepestJson) {
+      fail("{}:{}: nested more than {} levels deep", name_,
+           place_text(text_, static_cast<size_t>(reached_ - text_.data()) - 1), kDeepestJson);
+    }
+    const int64_t parent = open_.empty() ? KeyPlaces::kRoot : open_.back().place;
+    open_.push_back({put(std::move(empty)), parent});
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
 
   // The offset of the key that was read last.
   size_t key_offset() const {
     return opening_quote(text_, static_cast<size_t>(reached_ - text_.data()) - 1);
   }
 
-  std::string path() const {
-    std::string path;
-    for (const Object& object : open_) path += (path.empty() ? "" : ".") + object.current;
-    return path;
+  // Keys come in the order of the text, which is counted once.
+  void move_to(size_t offset) {
+    for (; counted_ < offset; ++counted_) {
+      if (text_[counted_] == '\n') {
+        ++line_;
+        column_ = 1;
+      } else if (starts_character(text_[counted_])) {
+        ++column_;
+      }
+    }
   }
 
   std::string_view text_;
   const std::string& name_;
   KeyPlaces* places_;
   const char* reached_;
-  std::vector<Object> open_;
+  Json root_;
+  std::vector<Container> open_;
+  size_t counted_ = 0;
+  int64_t line_ = 1, column_ = 1;  // of the byte at counted_
 };
 
 }  // namespace
@@ -216,11 +255,15 @@ Json parse_json(std::string_view text, const std::string& name, KeyPlaces* place
   if (const size_t nul = text.find('\0'); nul != npos) {
     fail("{}:{}: a NUL byte: JSON is text", name, place_text(text, nul));
   }
-  Checker(text, name, places).run();
-  return Json::parse(text, nullptr, true, true);
+  return Reader(text, name, places).run();
 }
 
-std::string read_text(const std::string& path) {
+void require_written_by_hand(std::string_view text, const std::string& name) {
+  require_length(text.size(), kLongestByHand, name);
+}
+
+std::string read_text(const std::string& path, uint64_t most) {
+  require_regular_file(path, most);
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) fail("{}: a folder: a file is expected", path);
   std::ifstream stream(path, std::ios::binary);
@@ -231,5 +274,17 @@ std::string read_text(const std::string& path) {
 }
 
 Json read_json(const std::string& path) { return parse_json(read_text(path), path); }
+
+std::string json_text(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+std::optional<int64_t> whole_number(const Json& json, int64_t least, int64_t most) {
+  if (!json.is_number_integer()) return std::nullopt;
+  constexpr auto largest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  if (json.is_number_unsigned() && json.get<uint64_t>() > largest) return std::nullopt;
+  const auto value = json.get<int64_t>();
+  return value >= least && value <= most ? std::optional(value) : std::nullopt;
+}
 
 }  // namespace trireme::config

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <filesystem>
-#include <fstream>
+#include <limits>
 
 #include "base/error.h"
+#include "base/testing.h"
 
 namespace trireme::config {
 namespace {
@@ -86,14 +88,79 @@ TEST(Json, EmptyAndNul) {
 TEST(Json, KeyPlaces) {
   KeyPlaces places;
   parse_json("{\n  \"a\": {\"b\": 1},\n  \"c\": [{\"d\": 2}]}", "f", &places);
-  const KeyPlaces expected = {{"a", "2:3"}, {"a.b", "2:9"}, {"c", "3:3"}, {"c.d", "3:10"}};
-  EXPECT_EQ(places, expected);
+  EXPECT_EQ(places.at("a"), "2:3");
+  EXPECT_EQ(places.at("a.b"), "2:9");
+  EXPECT_EQ(places.at("c"), "3:3");
+  EXPECT_EQ(places.at("c.d"), "3:10");
+}
+
+TEST(Json, KeyPlacesOfNamesLikeOthers) {
+  KeyPlaces places;
+  parse_json(
+      "[{\"评\": {\"\": {\"b\": 1}}, \"a.b\": 2},\n {\"评\": {\"a\": {\"b\": 3}}, \"a\": {\"b\": "
+      "4}}]",
+      "f", &places);
+  EXPECT_EQ(places.at("评"), "1:3") << "the first of equal paths";
+  EXPECT_EQ(places.at("评..b"), "1:14");
+  EXPECT_EQ(places.at("评.a.b"), "2:15");
+  EXPECT_EQ(places.at("a.b"), "1:24");
+}
+
+TEST(Json, DeepNestingIsRefusedWhereItStands) {
+  const auto nested = [](int64_t levels) {
+    return "{\"a\": " + std::string(levels - 1, '[') + std::string(levels - 1, ']') + "}";
+  };
+  EXPECT_EQ(parse_json(nested(kDeepestJson), "f").dump().size(), nested(kDeepestJson).size() - 1);
+  EXPECT_EQ(error_of(nested(kDeepestJson + 1)), "f.json:1:106: nested more than 100 levels deep");
+  EXPECT_EQ(error_of("{\"a\":\n" + std::string(100'000, '[')),
+            "f.json:2:100: nested more than 100 levels deep");
+}
+
+// A second is some thirty times what this takes; quadratic time took over ten.
+TEST(Json, TimeIsLinearInTheNumberOfKeysAndTheirPlaces) {
+  std::string text = "{\"first\": 0";
+  for (int i = 0; i < 40'000; ++i) text += fmt::format(",\n \"key{}\": {{\"in\": {}}}", i, i);
+  text += "}";
+  const std::clock_t start = std::clock();
+  KeyPlaces places;
+  const Json json = parse_json(text, "f", &places);
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
+  EXPECT_EQ(json.size(), 40'001u);
+  EXPECT_EQ(places.at("key39999.in"), "40001:15");
+}
+
+TEST(Json, WholeNumbersAreNeitherCutNorWrapped) {
+  const auto most = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(whole_number(Json::parse("7"), 0, most), 7);
+  EXPECT_EQ(whole_number(Json::parse("9223372036854775807"), 0, most), most);
+  EXPECT_EQ(whole_number(Json::parse("-100"), -100, 0), -100);
+  for (const char* text : {"18446744073709551516", "9223372036854775808", "1.9", "1.0", "1e3", "-1",
+                           "\"1\"", "true", "null", "[1]"}) {
+    EXPECT_EQ(whole_number(Json::parse(text), 0, most), std::nullopt) << text;
+  }
+  EXPECT_EQ(whole_number(Json::parse("4294967296"), 0, 4294967295), std::nullopt);
+}
+
+TEST(Json, TextOfStringsThatAreNotUtf8) {
+  EXPECT_EQ(json_text({{"path", "a\xff"}}), "{\"path\":\"a\uFFFD\"}");
 }
 
 TEST(Json, FilesThatCannotBeRead) {
   const auto folder = std::filesystem::temp_directory_path();
   EXPECT_THROW(read_json(folder.string()), UserError);
   EXPECT_THROW(read_json((folder / "trireme_no_such_file.json").string()), UserError);
+  EXPECT_EQ(user_error([] { read_json("/dev/zero"); }),
+            "/dev/zero: a device: not a regular file: copy what it holds to one");
+}
+
+TEST(Json, AFileTooLongIsRefusedUnread) {
+  const TestFolder folder;
+  const std::string path = folder.write("big.json", "{}");
+  std::filesystem::resize_file(path, (uint64_t{64} << 20) + 1);
+  EXPECT_EQ(user_error([&] { read_json(path); }),
+            path + ": 64.0 MiB long, at most 64.0 MiB are expected: is it the right file?");
+  EXPECT_EQ(user_error([&] { read_text(path, 1000); }),
+            path + ": 64.0 MiB long, at most 1000 B are expected: is it the right file?");
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ const FamilyDefaults& find_family(const Keys& keys) {
   std::string architecture;
   if (architectures != nullptr && !architectures->empty()) {
     const Json& first = architectures->front();
-    architecture = first.is_string() ? first.get<std::string>() : first.dump();
+    architecture = first.is_string() ? first.get<std::string>() : json_text(first);
   }
   if (architecture.empty() && type.empty()) {
     fail("{}: neither architectures nor model_type: is this a Hugging Face config.json?",
@@ -155,7 +155,8 @@ void refuse_sliding_window(const Keys& keys, const ModelSpec& spec) {
   if (const Json* types = keys.find("layer_types")) {
     for (const Json& type : *types) {
       if (type != "full_attention") {
-        fail("{}: layer_types has {}: trireme knows full_attention only", keys.name(), type.dump());
+        fail("{}: layer_types has {}: trireme knows full_attention only", keys.name(),
+             json_text(type));
       }
     }
     if (types->size() != static_cast<size_t>(spec.layers)) {
@@ -179,10 +180,10 @@ void refuse_sliding_window(const Keys& keys, const ModelSpec& spec) {
 
 std::vector<bool> sparse_layers(const Keys& keys, int64_t layers) {
   const int64_t step = keys.size_or("decoder_sparse_step", 1);
-  const std::vector<int64_t> dense = keys.ids("mlp_only_layers");
   std::vector<bool> sparse(layers);
-  for (int64_t i = 0; i < layers; ++i) {
-    sparse[i] = std::ranges::find(dense, i) == dense.end() && (i + 1) % step == 0;
+  for (int64_t i = 0; i < layers; ++i) sparse[i] = (i + 1) % step == 0;
+  for (const int64_t dense : keys.ids("mlp_only_layers")) {
+    if (dense < layers) sparse[dense] = false;
   }
   return sparse;
 }
@@ -250,8 +251,8 @@ ModelSpec parse_model_spec(const Json& json, const std::string& name) {
   if (const Json* quantization = keys.find("quantization_config")) {
     fail("{}: quantization_config {}: trireme reads unquantised checkpoints only", name,
          quantization->is_object() && quantization->contains("quant_method")
-             ? (*quantization)["quant_method"].dump()
-             : quantization->dump());
+             ? json_text((*quantization)["quant_method"])
+             : json_text(*quantization));
   }
   ModelSpec spec;
   spec.family = family.family;

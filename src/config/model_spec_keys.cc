@@ -14,12 +14,9 @@ const Json* Keys::find(const char* key) const {
 int64_t Keys::integer_or(const char* key, int64_t fallback, int64_t least, int64_t most) const {
   const Json* value = find(key);
   if (value == nullptr) return fallback;
-  // Compared as double: get<int64_t> would wrap an unsigned number above 2^63.
-  const bool fits = value->is_number_integer() &&
-                    value->get<double>() >= static_cast<double>(least) &&
-                    value->get<double>() <= static_cast<double>(most);
-  if (!fits) refuse(key, *value, fmt::format("a whole number from {} to {}", least, most));
-  return value->get<int64_t>();
+  const auto number = whole_number(*value, least, most);
+  if (!number) refuse(key, *value, fmt::format("a whole number from {} to {}", least, most));
+  return *number;
 }
 
 int64_t Keys::size(const char* key, int64_t most) const {
@@ -59,10 +56,9 @@ std::vector<int64_t> Keys::ids(const char* key) const {
   const Json list = value->is_array() ? *value : Json::array({*value});
   std::vector<int64_t> ids;
   for (const Json& id : list) {
-    const bool fits = id.is_number_integer() && id.get<double>() >= 0 &&
-                      id.get<double>() <= static_cast<double>(kMostSize);
-    if (!fits) refuse(key, *value, "a whole number from 0, or a list of them,");
-    ids.push_back(id.get<int64_t>());
+    const auto number = whole_number(id, 0, kMostSize);
+    if (!number) refuse(key, *value, "a whole number from 0, or a list of them,");
+    ids.push_back(*number);
   }
   return ids;
 }
@@ -81,7 +77,7 @@ void Keys::refuse_objects() const {
 }
 
 void Keys::refuse(const char* key, const Json& value, const std::string& expected) const {
-  fail("{}: {}{} is {}: {} is expected", name_, prefix_, key, value.dump(), expected);
+  fail("{}: {}{} is {}: {} is expected", name_, prefix_, key, json_text(value), expected);
 }
 
 void Keys::missing(const char* key) const {

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <ctime>
+
 #include "base/error.h"
 
 namespace trireme::config {
@@ -171,6 +174,21 @@ TEST(ModelSpec, SparseLayersFollowStepAndList) {
   json["num_experts"] = 0;
   EXPECT_FALSE(parse(json).moe);
   EXPECT_FALSE(parse(json).sparse(1));
+}
+
+// A second is some twenty times what this takes; a search of the list for each layer took six.
+TEST(ModelSpec, ALongListOfDenseLayersTakesLinearTime) {
+  Json json = qwen3_moe();
+  json["num_hidden_layers"] = 1 << 16;
+  json["hidden_size"] = 2;  // within what a model may have in all
+  json["moe_intermediate_size"] = 1;
+  json["vocab_size"] = 10;
+  json["mlp_only_layers"] = std::vector<int64_t>(300'000, 65'535);
+  const std::clock_t start = std::clock();
+  const ModelSpec spec = parse(json);
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
+  EXPECT_EQ(std::ranges::count(spec.sparse_layers, false), 1);
+  EXPECT_FALSE(spec.sparse_layers.back());
 }
 
 TEST(ModelSpec, EosForms) {

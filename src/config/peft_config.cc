@@ -84,7 +84,7 @@ bool neutral(const Json& value) {
 }
 
 std::string text_of(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_string() ? value.get<std::string>() : json_text(value);
 }
 
 // Adapters whose start changed the base model are deltas to other weights than the base's.
@@ -125,7 +125,8 @@ class AdapterReader {
   double number(const std::string& key, const Json& value, double least) const {
     const double result = value.is_number() ? value.get<double>() : least - 1;
     if (!(result >= least)) {
-      fail("{}: a number of at least {} is expected, found {}", where(key), least, value.dump());
+      fail("{}: a number of at least {} is expected, found {}", where(key), least,
+           json_text(value));
     }
     return result;
   }
@@ -133,7 +134,7 @@ class AdapterReader {
   int64_t rank(const std::string& key, const Json& value) const {
     number(key, value, 1);
     if (!value.is_number_integer() || value.get<double>() > 1 << 20) {
-      fail("{}: {} is no rank: a whole number is expected", where(key), value.dump());
+      fail("{}: {} is no rank: a whole number is expected", where(key), json_text(value));
     }
     return value.get<int64_t>();
   }
@@ -145,10 +146,10 @@ class AdapterReader {
       config.lora.alpha = number(key, value, kLeastAlpha);
     } else if (key == "lora_dropout") {
       config.lora.dropout = number(key, value, 0);
-      if (config.lora.dropout >= 1) fail("{}: {} is not below 1", where(key), value.dump());
+      if (config.lora.dropout >= 1) fail("{}: {} is not below 1", where(key), json_text(value));
     } else if (key == "use_rslora") {
       if (!value.is_boolean())
-        fail("{}: true or false is expected, found {}", where(key), value.dump());
+        fail("{}: true or false is expected, found {}", where(key), json_text(value));
       config.lora.rslora = value.get<bool>();
     } else if (key == "base_model_name_or_path") {
       config.base_model = text_of(value);
@@ -223,7 +224,7 @@ std::string peft_field_refusal(const std::string& name, const Json& value, PeftF
       adapter ? "merge the adapter with PEFT and give the merged model" : "leave the field out";
   if (field == nullptr) {
     if (neutral(value)) return "";
-    return fmt::format("{} is not known{}: {}", value.dump(), did_you_mean(name, peft_fields()),
+    return fmt::format("{} is not known{}: {}", json_text(value), did_you_mean(name, peft_fields()),
                        remedy);
   }
   if (field->rule == Rule::kRead || field->rule == Rule::kFree) return "";
@@ -235,12 +236,13 @@ std::string peft_field_refusal(const std::string& name, const Json& value, PeftF
   const std::string only = field->only;
   if (!only.empty() && text_of(value) == only) return "";
   if (!only.empty()) {
-    return fmt::format("{} is not built, only {}: {}", value.dump(), only, remedy);
+    return fmt::format("{} is not built, only {}: {}", json_text(value), only, remedy);
   }
-  return fmt::format("{} is not built: {}", value.dump(), remedy);
+  return fmt::format("{} is not built: {}", json_text(value), remedy);
 }
 
 PeftConfig parse_peft_config(std::string_view text, const std::string& name) {
+  require_written_by_hand(text, name);
   return AdapterReader(text, name).read();
 }
 

@@ -25,6 +25,7 @@ class Reader {
       : name_(name), run_(run), ablations_(ablations) {}
 
   void read(std::string_view text) {
+    require_written_by_hand(text, name_);
     const Json root = parse_json(text, name_, &places_);
     if (!root.is_object()) fail("{}: {} where an object is expected", name_, root.type_name());
     for (const auto& [key, value] : root.items()) {
@@ -45,7 +46,7 @@ class Reader {
 
   [[noreturn]] void refuse_value(const std::string& key, const Json& value,
                                  const char* expected) const {
-    fail("{}: {} is expected, found {}", where(key), expected, value.dump());
+    fail("{}: {} is expected, found {}", where(key), expected, json_text(value));
   }
 
   [[noreturn]] void refuse_section(const std::string& key) const {
@@ -125,7 +126,7 @@ class Reader {
     if (text && !value.is_string()) refuse_value(key, value, "a string");
     if (flag && !value.is_boolean()) refuse_value(key, value, "true or false");
     if (!text && !flag && !value.is_number()) refuse_value(key, value, "a number");
-    set_option(run_, option, text ? value.get<std::string>() : value.dump(), where(key));
+    set_option(run_, option, text ? value.get<std::string>() : json_text(value), where(key));
   }
 
   void read_ablations(const Json& values) {
@@ -188,7 +189,7 @@ void parse_run_config(std::string_view text, const std::string& name, RunConfig&
 }
 
 void read_run_config(const std::string& path, RunConfig& run, std::vector<Ablation>& ablations) {
-  parse_run_config(read_text(path), path, run, ablations);
+  parse_run_config(read_text(path, kLongestByHand), path, run, ablations);
 }
 
 }  // namespace trireme::config

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/utf8.h"
 #include "config/schema_options.h"
 
 namespace trireme::config {
@@ -93,7 +94,11 @@ bool parse_bool(const std::string& text, const std::string& where) {
   fail("{}: '{}' is none of true, false, on, off", where, text);
 }
 
-void parse_into(std::string& value, const Option&, const std::string& text, const std::string&) {
+// What a run writes of its options is JSON, and a path ends at a NUL.
+void parse_into(std::string& value, const Option&, const std::string& text,
+                const std::string& where) {
+  if (!is_utf8(text)) fail("{}: '{}' is not UTF-8: rename what it names", where, text);
+  if (text.find('\0') != std::string::npos) fail("{}: '{}' has a NUL: remove it", where, text);
   value = text;
 }
 void parse_into(bool& value, const Option&, const std::string& text, const std::string& where) {

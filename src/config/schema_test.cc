@@ -203,6 +203,19 @@ TEST(CommandLine, BadValues) {
             "'simple'?)");
 }
 
+// run.json could not hold them, and a path would end at the NUL.
+TEST(CommandLine, TextThatIsNoTextIsRefused) {
+  EXPECT_EQ(error_of_flags({"--output_dir", "out\xff"}),
+            "--output_dir: 'out\\xff' is not UTF-8: rename what it names");
+  EXPECT_EQ(error_of_file("{\"data\": {\"train_path\": \"a\\u0000b\"}}"),
+            "c.json:1:11: data.train_path: 'a\\x00b' has a NUL: remove it");
+}
+
+TEST(RunConfigFile, ALongOneIsRefused) {
+  EXPECT_EQ(error_of_file("{}" + std::string(1 << 20, ' ')),
+            "c.json: 1.00 MiB long, at most 1.00 MiB are expected: is it the right file?");
+}
+
 TEST(CommandLine, WinsOverTheRunConfigWhichWinsOverDefaults) {
   const ConfigFile file(R"({"training": {"max_length": 16384, "warmup_steps": 100}})");
   const RunConfig run = parse(kTrain, {"--max_length", "4096", "--config", file.path()});

@@ -36,7 +36,8 @@ std::string template_field(const Json& field, const std::string& file) {
 }
 
 Json tokenizer_config(const std::string& file) {
-  if (!std::filesystem::exists(file)) return Json::object();
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) return Json::object();
   Json json = config::read_json(file);
   if (!json.is_object()) fail("{}: expected an object, found {}", file, json.type_name());
   return json;
@@ -44,7 +45,8 @@ Json tokenizer_config(const std::string& file) {
 
 TemplateText read_template(const std::string& folder, const Json& config, const std::string& file) {
   const std::string own = folder + "/chat_template.jinja";
-  if (std::filesystem::exists(own)) return {own, io::read_text(own)};
+  std::error_code error;
+  if (std::filesystem::exists(own, error)) return {own, io::read_text(own, config::kLongestByHand)};
   return {file, template_field(config.value("chat_template", Json()), file)};
 }
 

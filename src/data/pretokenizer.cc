@@ -15,7 +15,7 @@ std::string split_pattern(const Json& json, const std::string& file) {
   const Json pattern = json.value("pattern", Json());
   if (!pattern.is_object() || !pattern.contains("Regex") || !pattern["Regex"].is_string()) {
     fail("{}: pre_tokenizer Split has a pattern {}: only a Regex is supported", file,
-         pattern.dump());
+         config::json_text(pattern));
   }
   if (json.value("behavior", "") != "Isolated" || json.value("invert", false)) {
     fail(

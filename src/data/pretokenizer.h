@@ -35,10 +35,12 @@ class PieceRegex {
     std::unique_ptr<Data> data_;
   };
 
-  // Appends the pieces of valid UTF-8.
+  // Appends the pieces of valid UTF-8. UserError where the pattern takes too many steps.
   void split(std::string_view text, std::vector<std::string_view>& pieces, Scratch& scratch) const;
 
  private:
+  static void set_limits(size_t bytes, Scratch& scratch);
+
   struct Code;
   std::unique_ptr<Code> code_;
 };

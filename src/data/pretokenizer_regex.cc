@@ -3,6 +3,7 @@
 // assigned later, mostly rare ideographs, fall into another class.
 #include <pcre2.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cstdint>
 #include <limits>
@@ -14,6 +15,7 @@
 namespace trireme::data {
 namespace {
 
+constexpr uint32_t kHeapKib = 1 << 20;
 constexpr const char* kWhiteSpace = R"(\x09-\x0d\x20\x{85}\p{Z})";
 
 // General categories: script names are left out, since PCRE2 widens those to script extensions.
@@ -145,6 +147,7 @@ std::string to_pcre2(const std::string& pattern, const std::string& file) {
 }
 
 struct PieceRegex::Code {
+  std::string pattern, file;  // for messages
   pcre2_code* code = nullptr;
   ~Code() { pcre2_code_free(code); }
 };
@@ -158,16 +161,12 @@ struct PieceRegex::Scratch::Data {
   }
 };
 
-PieceRegex::Scratch::Scratch() : data_(std::make_unique<Data>()) {
-  // A run of a megabyte of spaces steps back a million times: no count is an error here.
-  pcre2_set_match_limit(data_->context, std::numeric_limits<uint32_t>::max());
-  pcre2_set_heap_limit(data_->context, std::numeric_limits<uint32_t>::max());
-}
+PieceRegex::Scratch::Scratch() : data_(std::make_unique<Data>()) {}
 PieceRegex::Scratch::~Scratch() = default;
 PieceRegex::Scratch::Scratch(Scratch&&) noexcept = default;
 
 PieceRegex::PieceRegex(const std::string& pattern, const std::string& file)
-    : code_(std::make_unique<Code>()) {
+    : code_(std::make_unique<Code>(pattern, file)) {
   const std::string translated = to_pcre2(pattern, file);
   int error = 0;
   PCRE2_SIZE offset = 0;
@@ -184,16 +183,31 @@ PieceRegex::PieceRegex(const std::string& pattern, const std::string& file)
 PieceRegex::~PieceRegex() = default;
 PieceRegex::PieceRegex(PieceRegex&&) noexcept = default;
 
+// The pattern is input, and some patterns step back more often than a text has characters, or than
+// anyone would wait for. A run of a megabyte of spaces steps back a million times: that is no
+// error.
+void PieceRegex::set_limits(size_t bytes, Scratch& scratch) {
+  constexpr uint64_t kSteps = 10'000'000, kStepsOfByte = 16;
+  const uint64_t steps = kSteps + kStepsOfByte * bytes;
+  constexpr uint64_t kMost = std::numeric_limits<uint32_t>::max();
+  pcre2_set_match_limit(scratch.data_->context, static_cast<uint32_t>(std::min(steps, kMost)));
+  pcre2_set_heap_limit(scratch.data_->context, kHeapKib);
+}
+
 void PieceRegex::split(std::string_view text, std::vector<std::string_view>& pieces,
                        Scratch& scratch) const {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data_->match);
+  set_limits(text.size(), scratch);
   size_t done = 0;  // everything before is in pieces
   for (size_t from = 0; from < text.size();) {
     const int found = pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK,
                                   scratch.data_->match, scratch.data_->context);
     if (found == PCRE2_ERROR_NOMATCH) break;
-    TRIREME_CHECK(found >= 0, "pcre2_match: {}", error_text(found));
+    if (found < 0) {
+      fail("{}: pre_tokenizer pattern '{}' gives up on a text of {} bytes: {}: not supported",
+           code_->file, code_->pattern, text.size(), error_text(found));
+    }
     const size_t begin = bounds[0], end = bounds[1];
     if (begin > done) pieces.push_back(text.substr(done, begin - done));
     if (end > begin) pieces.push_back(text.substr(begin, end - begin));

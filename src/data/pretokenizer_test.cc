@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
+
 #include "base/error.h"
+#include "base/testing.h"
 #include "data/tokenizer_testing.h"
 
 namespace trireme::data {
@@ -61,6 +64,22 @@ TEST(PreTokenizer, AMegabyteOfSpacesIsNoError) {
   std::string text(1 << 20, ' ');
   text += 'x';
   EXPECT_EQ(split(qwen, text).size(), 2u);
+}
+
+// Exponential in the length of a word, which PCRE2 gives up on; and one that exhausts the stack of
+// its compiled code. Five seconds are some hundred times what they take.
+TEST(PreTokenizer, APatternThatPcre2GivesUpOnIsAMistakeOfTheFile) {
+  std::string words;
+  for (int i = 0; i < 30'000; ++i) words += "ab ";
+  for (const char* pattern : {"(?:\\p{L}+\\s?)+\\d", "(?:a|b|\\s)+\\d"}) {
+    const std::clock_t start = std::clock();
+    const Json json = sequence({split_step(pattern), byte_level(false)});
+    const std::string error = user_error([&] { split(json, words); });
+    const auto expected = fmt::format(
+        "t.json: pre_tokenizer pattern '{}' gives up on a text of 90000 bytes: ", pattern);
+    EXPECT_TRUE(error.starts_with(expected)) << error;
+    EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
+  }
 }
 
 TEST(PreTokenizer, RefusesByName) {

@@ -13,10 +13,11 @@ namespace trireme::data {
 namespace {
 
 std::string ratings_of(const std::string& folder) {
-  const std::string ratings = (std::filesystem::path(folder) / "ratings.csv").string();
-  if (std::filesystem::exists(ratings)) return ratings;
-  const std::string dmsc = (std::filesystem::path(folder) / "DMSC.csv").string();
-  if (std::filesystem::exists(dmsc)) return dmsc;
+  std::error_code error;
+  for (const char* name : {"ratings.csv", "DMSC.csv"}) {
+    const std::filesystem::path file = std::filesystem::path(folder) / name;
+    if (std::filesystem::exists(file, error)) return file.string();
+  }
   fail("{}: no ratings.csv (with movies.csv) or DMSC.csv in this folder: give the data file itself",
        folder);
 }
@@ -38,8 +39,12 @@ void sort_by_time(User& user) {
 }  // namespace
 
 void count(Tally& tally, std::string_view reason, int64_t times) {
+  constexpr size_t kMost = 100;  // reasons come from the data: as many as it likes
+  constexpr std::string_view kOther = "other reasons";
   const auto known = std::ranges::find(tally, reason, &Tally::value_type::first);
-  if (known == tally.end()) {
+  if (known == tally.end() && tally.size() >= kMost && reason != kOther) {
+    count(tally, kOther, times);
+  } else if (known == tally.end()) {
     tally.emplace_back(reason, times);
   } else {
     known->second += times;
@@ -47,7 +52,8 @@ void count(Tally& tally, std::string_view reason, int64_t times) {
 }
 
 ReviewSet read_reviews(const std::string& path) {
-  const std::string file = std::filesystem::is_directory(path) ? ratings_of(path) : path;
+  std::error_code error;
+  const std::string file = std::filesystem::is_directory(path, error) ? ratings_of(path) : path;
   const std::string bytes = io::read_text(file);
   require_utf8(bytes, file);
   const std::string_view text = without_bom(bytes);

@@ -201,7 +201,8 @@ ReviewSet read_dmsc_v2(std::string_view text, const std::string& path) {
   enum { kUser, kFilm, kRating, kSeconds, kComment, kLike };
   constexpr int64_t kLatest = 4102444800;  // 2100-01-01
   const std::string movies = (std::filesystem::path(path).parent_path() / "movies.csv").string();
-  if (!std::filesystem::exists(movies))
+  std::error_code error;
+  if (!std::filesystem::exists(movies, error))
     fail("{}: no such file: ratings.csv needs movies.csv beside it", movies);
   const TextMap<std::string> titles = read_movies(movies);
   Table table(text, path, kRatingsHeader);

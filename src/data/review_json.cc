@@ -49,7 +49,7 @@ class Reader {
  private:
   [[noreturn]] void fail_type(const Json& value, const char* expected, const Place& place) const {
     fail("{}: {}: {} is expected, not {} {}", name_, place.text(), expected, value.type_name(),
-         in_quotes(value.dump(-1, ' ', false, Json::error_handler_t::replace)));
+         in_quotes(config::json_text(value)));
   }
 
   const Json& object(const Json& value, const Place& place) const {
@@ -109,7 +109,7 @@ class Reader {
   static std::string profile_text(const Json& value) {
     if (value.is_null()) return "";
     if (value.is_string()) return value.get<std::string>();
-    if (!value.is_structured()) return value.dump();
+    if (!value.is_structured()) return config::json_text(value);
     std::string line;
     for (const auto& [key, item] : value.items()) {
       const std::string shown = profile_text(item);

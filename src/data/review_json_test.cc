@@ -1,3 +1,5 @@
+#include <ctime>
+
 #include "data/review.h"
 #include "data/review_testing.h"
 
@@ -104,6 +106,17 @@ TEST(ReviewJson, InvalidJsonNamesLineAndColumn) {
   // The quotes around the word are not escaped, as seen in real files.
   const std::string error = error_of("[\n{\"user\": \"不喜欢片尾的\"后来\"。\"}]");
   EXPECT_TRUE(error.starts_with("train.json:2:")) << error;
+}
+
+// The data may have as many types as it likes: reasons are kept for a hundred. A second is some ten
+// times what this takes.
+TEST(Count, ReasonsWithoutEndTakeLinearTime) {
+  Tally tally;
+  const std::clock_t start = std::clock();
+  for (int i = 0; i < 300'000; ++i) count(tally, fmt::format("type {}", i));
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
+  ASSERT_EQ(tally.size(), 101u);
+  EXPECT_EQ(tally.back(), (Tally::value_type{"other reasons", 299'900}));
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ void check_choice(const DeepSpeedKey& row, const config::Json& value, const std:
 
 void check_value(const DeepSpeedKey& row, const config::Json& value, const std::string& where) {
   if (!fits(row.kind, value)) {
-    fail("{}: {} is expected, found {}", where, kind_text(row.kind), value.dump());
+    fail("{}: {} is expected, found {}", where, kind_text(row.kind), config::json_text(value));
   }
   if (row.kind == KeyKind::kText) check_choice(row, value, where);
   if (value.is_number() && value.get<double>() < row.least) {
@@ -96,10 +96,11 @@ std::string joined(std::string_view section, std::string_view name) {
 }  // namespace
 
 std::string value_text(const config::Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_string() ? value.get<std::string>() : config::json_text(value);
 }
 
 DeepSpeedFile::DeepSpeedFile(std::string_view text, const std::string& name) : name_(name) {
+  config::require_written_by_hand(text, name);
   const config::Json root = config::parse_json(without_hjson(text), name, &places_);
   if (!root.is_object()) fail("{}: {} where an object is expected", name, root.type_name());
   read_section("", "", root);

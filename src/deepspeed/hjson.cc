@@ -17,50 +17,51 @@ size_t string_end(std::string_view text, size_t at) {
 }
 
 // The end of the comment that starts at `at`; `at` itself where none does. A comment that is never
-// closed is none: parse_json names it.
-size_t comment_end(std::string_view text, size_t at) {
+// closed is none: parse_json names it. `closes` becomes false with the first of them: none that
+// begins later is closed, and looking again for each would take quadratic time.
+size_t comment_end(std::string_view text, size_t at, bool& closes) {
   const std::string_view rest = text.substr(at);
   if (rest.starts_with('#') || rest.starts_with("//")) {
     const size_t end = text.find_first_of("\r\n", at);
     return end == npos ? text.size() : end;
   }
-  if (!rest.starts_with("/*")) return at;
+  if (!closes || !rest.starts_with("/*")) return at;
   const size_t end = text.find("*/", at + 2);
-  return end == npos ? at : end + 2;
+  closes = end != npos;
+  return closes ? end + 2 : at;
 }
 
 // Line ends stay, and of a character of several bytes one blank: columns count characters.
-void blank(std::string& text, size_t from, size_t end) {
-  std::string blanks;
-  for (size_t i = from; i < end; ++i) {
-    const bool line_end = text[i] == '\n' || text[i] == '\r';
-    const bool inside = (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80;
-    if (!inside) blanks += line_end ? text[i] : ' ';
+void append_blanks(std::string& text, std::string_view comment) {
+  for (const char c : comment) {
+    const bool line_end = c == '\n' || c == '\r';
+    const bool inside = (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+    if (!inside) text += line_end ? c : ' ';
   }
-  text.replace(from, end - from, blanks);
 }
 
 }  // namespace
 
 std::string without_hjson(std::string_view original) {
-  std::string text(original);
+  std::string text;
   char last = '[';      // outside of blanks and comments: a comma needs something before it
-  size_t comma = npos;  // of a comma that nothing has followed yet
-  for (size_t at = 0; at < text.size();) {
-    if (const size_t end = comment_end(text, at); end != at) {
-      const size_t left = text.size() - end;
-      blank(text, at, end);
-      at = text.size() - left;
+  size_t comma = npos;  // in text, of a comma that nothing has followed yet
+  bool closes = true;
+  for (size_t at = 0; at < original.size();) {
+    if (const size_t end = comment_end(original, at, closes); end != at) {
+      append_blanks(text, original.substr(at, end - at));
+      at = end;
       continue;
     }
-    const char c = text[at];
-    const size_t next = c == '"' ? string_end(text, at) : at + 1;
+    const char c = original[at];
     if (!is_space(c)) {
       if ((c == '}' || c == ']') && comma != npos) text[comma] = ' ';
       const bool after_value = last != ',' && last != '[' && last != '{' && last != ':';
-      comma = c == ',' && after_value ? at : npos;
+      comma = c == ',' && after_value ? text.size() : npos;
       last = c;
     }
+    const size_t next = c == '"' ? string_end(original, at) : at + 1;
+    text += original.substr(at, next - at);
     at = next;
   }
   return text;

@@ -86,7 +86,7 @@ void DeepSpeedRules::apply_row(const GivenKey& key) {
   }
   if (row.fate == KeyFate::kOnly) {
     if (key.value != config::Json::parse(row.fallback))
-      fail("{}: {}: {}", key.where, key.value.dump(), row.text);
+      fail("{}: {}: {}", key.where, config::json_text(key.value), row.text);
     return done(key, "as it is here");
   }
 }
@@ -154,7 +154,7 @@ void DeepSpeedRules::precision() {
       brain_on ? config::DtypeChoice::kFloat32 : config::DtypeChoice::kBFloat16;
   if (given != run_.given.end() && run_.dtype == other) {
     fail("{} is {}, but {} says {}: make them agree, or write \"auto\"", brain->where,
-         brain->value.dump(), given->second, config::word(other));
+         config::json_text(brain->value), given->second, config::word(other));
   }
   if (brain_on) return done(*brain, "bfloat16 on CUDA; the CPU computes in float32");
   config::set_option(run_, *config::find_option("dtype"), "float32", brain->where);
@@ -173,10 +173,10 @@ void DeepSpeedRules::optimizer() {
   if (const GivenKey* betas = file_.find_explicit("optimizer.params.betas")) {
     const config::Json& pair = betas->value;
     if (pair.size() != 2 || !pair[0].is_number() || !pair[1].is_number()) {
-      fail("{}: two numbers are expected, found {}", betas->where, pair.dump());
+      fail("{}: two numbers are expected, found {}", betas->where, config::json_text(pair));
     }
-    assign(*betas, "adam_beta1", pair[0].dump());
-    assign(*betas, "adam_beta2", pair[1].dump());
+    assign(*betas, "adam_beta1", config::json_text(pair[0]));
+    assign(*betas, "adam_beta2", config::json_text(pair[1]));
     done(*betas, "--adam_beta1, --adam_beta2");
   }
   const GivenKey* decoupled = file_.find_explicit("optimizer.params.adam_w_mode");

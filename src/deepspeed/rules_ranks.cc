@@ -15,9 +15,10 @@ constexpr auto kUlysses = "sequence_parallel_size";
 void DeepSpeedRules::zero() {
   if (const GivenKey* stage = file_.find_explicit("zero_optimization.stage")) {
     if (stage->value.get<int64_t>() > 3) {
-      fail("{}: {} is no stage: 0, 1, 2 or 3 is expected", stage->where, stage->value.dump());
+      fail("{}: {} is no stage: 0, 1, 2 or 3 is expected", stage->where,
+           config::json_text(stage->value));
     }
-    assign(*stage, "zero_stage", stage->value.dump());
+    assign(*stage, "zero_stage", config::json_text(stage->value));
     done(*stage,
          ranks_ > 1 ? "--zero_stage" : "one rank holds everything: there is nothing to shard");
   }
@@ -50,8 +51,8 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
   if (const GivenKey* flag = file_.find_explicit(old_flag)) {
     const bool on = flag->value == true;
     if (device != nullptr && on != (offload.device == "cpu")) {
-      fail("{} is {}, but {} is \"{}\": remove one", flag->where, flag->value.dump(), device->path,
-           offload.device);
+      fail("{} is {}, but {} is \"{}\": remove one", flag->where, config::json_text(flag->value),
+           device->path, offload.device);
     }
     if (on) offload.device = "cpu";
     offloaded(*flag, section, on ? "cpu" : "none");
@@ -60,7 +61,8 @@ void DeepSpeedRules::offload(const std::string& section, const std::string& old_
   if (const GivenKey* ratio = file_.find_explicit(section + ".ratio")) {
     offload.ratio = ratio->value.get<double>();
     if (offload.ratio > 1) {
-      fail("{}: {} is out of range: 0 to 1 is expected", ratio->where, ratio->value.dump());
+      fail("{}: {} is out of range: 0 to 1 is expected", ratio->where,
+           config::json_text(ratio->value));
     }
     no_effect(*ratio, "the optimizer's whole state is on the host, or none of it");
   }

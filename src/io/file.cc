@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/regular_file.h"
 #include "io/posix.h"
 
 namespace trireme::io {
@@ -96,7 +97,9 @@ class PosixFileSystem : public FileSystem {
   }
 
   uint64_t free_bytes(const std::string& path) override {
-    fs::path existing = fs::absolute(path);
+    std::error_code error;
+    fs::path existing = fs::absolute(path, error);
+    if (error) fail_errno(path, "resolve its path", error.value());
     while (kind_of(existing.string()) == Kind::kNothing && existing.has_relative_path()) {
       existing = existing.parent_path();
     }
@@ -114,14 +117,15 @@ FileSystem& posix() {
   return files;
 }
 
-std::string read_text(const std::string& path) {
+std::string read_text(const std::string& path, uint64_t most) {
   constexpr size_t kStep = size_t{1} << 16;
+  require_regular_file(path, most);
   const Fd fd = open_for_reading(path);
   struct stat status;
-  const bool sized = ::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode);
+  if (::fstat(fd.get(), &status) != 0) fail_errno(path, "read", errno);
   // One byte more than the size, so that the first read of a whole file is followed by one that
-  // finds its end.
-  std::string text(sized ? static_cast<size_t>(status.st_size) + 1 : kStep, '\0');
+  // finds its end. It may have grown meanwhile, and files of /proc have no size.
+  std::string text(static_cast<size_t>(status.st_size) + 1, '\0');
   size_t filled = 0;
   while (true) {
     if (filled == text.size()) text.resize(text.size() + std::max(kStep, text.size() / 2));
@@ -130,6 +134,7 @@ std::string read_text(const std::string& path) {
     if (count < 0) fail_errno(path, "read", errno);
     if (count == 0) break;
     filled += static_cast<size_t>(count);
+    require_length(filled, most, path);
   }
   text.resize(filled);
   return text;

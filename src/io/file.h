@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 
+#include "base/regular_file.h"
+
 namespace trireme::io {
 
 // A file being written. Every operation throws UserError with path and errno text. Destroyed before
@@ -42,8 +44,9 @@ class FileSystem {
 // The operating system's files.
 FileSystem& posix();
 
-// The whole file (or pipe). UserError: missing, a folder, not permitted.
-std::string read_text(const std::string& path);
+// The whole file. UserError: missing, a folder, no regular file (a pipe, a device), longer than
+// `most` bytes, not permitted.
+std::string read_text(const std::string& path, uint64_t most = kAnyLength);
 
 // Creates or replaces a file, synced.
 void write_text(FileSystem& files, const std::string& path, const std::string& text);

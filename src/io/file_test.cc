@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <thread>
 
 #include "io/io_testing.h"
 
@@ -43,14 +42,29 @@ TEST(File, ModesArePlain) {
   EXPECT_EQ(mode_of(folder / "x/f"), 0644);
 }
 
-TEST(File, ReadsAPipeToItsEnd) {
+TEST(File, ReadsAFileThatSaysItIsEmpty) {
+  EXPECT_TRUE(contains(read_text("/proc/self/status"), "Pid:"));
+}
+
+// Opening a pipe would wait for a writer, reading a device may not end.
+TEST(File, WhatIsNoRegularFileIsRefusedUnopened) {
   const TestFolder folder;
-  const std::string path = folder / "pipe";
-  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
-  const std::string text(300'000, 'x');
-  std::thread writer([&] { append_line(path, text); });
-  EXPECT_EQ(read_text(path), text + "\n");
-  writer.join();
+  const std::string pipe = folder / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(user_error([&] { read_text(pipe); }),
+            pipe + ": a pipe: not a regular file: copy what it holds to one");
+  EXPECT_EQ(user_error([] { read_text("/dev/zero"); }),
+            "/dev/zero: a device: not a regular file: copy what it holds to one");
+  EXPECT_TRUE(contains(user_error([&] { SafetensorsFile{pipe}; }), "pipe: a pipe"));
+}
+
+TEST(File, AFileTooLongIsRefused) {
+  const TestFolder folder;
+  const std::string path = folder.write("f", "12345");
+  EXPECT_EQ(read_text(path, 5), "12345");
+  EXPECT_EQ(user_error([&] { read_text(path, 4); }),
+            path + ": 5 B long, at most 4 B are expected: is it the right file?");
+  EXPECT_TRUE(contains(user_error([] { read_text("/proc/self/status", 4); }), "at most 4 B"));
 }
 
 TEST(File, ErrorsNamePathReasonAndRemedy) {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/regular_file.h"
 
 namespace trireme::io {
 namespace {
@@ -62,12 +63,26 @@ std::string reason(int error) {
 }  // namespace
 
 Fd open_for_reading(const std::string& path) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  require_regular_file(path);
+  // Without blocking: a pipe may have taken the file's place.
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) fail_errno(path, "read", errno);
   struct stat status;
   if (::fstat(fd.get(), &status) != 0) fail_errno(path, "read", errno);
   if (S_ISDIR(status.st_mode)) fail_errno(path, "read", EISDIR);
+  if (!S_ISREG(status.st_mode)) fail("{}: not a regular file", path);
   return fd;
+}
+
+void read_at(const Fd& fd, const std::string& path, uint64_t at, std::span<std::byte> into) {
+  while (!into.empty()) {
+    const ssize_t count = ::pread(fd.get(), into.data(), into.size(), static_cast<off_t>(at));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_errno(path, "read", errno);
+    if (count == 0) fail("{}: ends at byte {}: the file was shortened meanwhile", path, at);
+    into = into.subspan(static_cast<size_t>(count));
+    at += static_cast<uint64_t>(count);
+  }
 }
 
 Kind kind_of(const std::string& path) {

@@ -2,6 +2,9 @@
 // to do. Not for other folders.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -9,8 +12,13 @@
 
 namespace trireme::io {
 
-// Opens for reading. Throws UserError: missing, a folder, not permitted.
+// Opens a regular file for reading, and never waits for a pipe. Throws UserError: missing, a
+// folder, a pipe or a device, not permitted.
 Fd open_for_reading(const std::string& path);
+
+// Fills `into` with the bytes of the file from `at` on. Throws UserError when the disk fails or the
+// file ends before.
+void read_at(const Fd& fd, const std::string& path, uint64_t at, std::span<std::byte> into);
 
 // What a path leads to, links followed. Throws UserError when that cannot be found out (not
 // permitted).

@@ -34,7 +34,8 @@ struct Names {
 // Symbolic links are followed first: renaming a link would leave its target behind.
 Names names_of(const std::string& folder) {
   std::error_code error;
-  fs::path path = fs::weakly_canonical(fs::absolute(folder), error);
+  fs::path path = fs::absolute(folder, error);
+  if (!error) path = fs::weakly_canonical(path, error);
   if (error) fail_errno(folder, "resolve its path", error.value());
   if (!path.has_filename()) path = path.parent_path();  // a trailing slash
   if (path == path.root_path()) fail("{}: cannot be replaced: name another folder", folder);
@@ -63,9 +64,12 @@ void check_space(FileSystem& files, const Names& names, uint64_t bytes) {
 
 // In any order: nothing is visible under its final name yet. The files are synced already.
 void sync_tree(FileSystem& files, const std::string& folder) {
-  for (const auto& item : fs::recursive_directory_iterator(folder)) {
-    if (item.is_directory()) files.sync_folder(item.path().string());
+  std::error_code error;
+  fs::recursive_directory_iterator item(folder, error);
+  for (; !error && item != fs::recursive_directory_iterator(); item.increment(error)) {
+    if (kind_of(item->path().string()) == Kind::kFolder) files.sync_folder(item->path().string());
   }
+  if (error) fail_errno(folder, "list it", error.value());
   files.sync_folder(folder);
 }
 

@@ -49,7 +49,6 @@ constexpr size_t kPrefix = 8;  // the header's length
 size_t regular_file_size(const Fd& fd, const std::string& path) {
   struct stat status;
   if (::fstat(fd.get(), &status) != 0) fail_errno(path, "read", errno);
-  if (!S_ISREG(status.st_mode)) fail("{}: not a regular file: name a safetensors file", path);
   const auto size = static_cast<size_t>(status.st_size);
   if (size < kPrefix) {
     fail("{}: {} bytes are too few for a safetensors file: download it again", path, size);
@@ -57,26 +56,27 @@ size_t regular_file_size(const Fd& fd, const std::string& path) {
   return size;
 }
 
-// The header's text, its length checked against the file's.
-std::string_view header_text(std::span<const std::byte> file, const std::string& path) {
-  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
-  if (text.starts_with("version https://git-lfs")) {
+}  // namespace
+
+std::string read_header(const Fd& fd, uint64_t file_bytes, const std::string& path) {
+  std::array<char, kPrefix> prefix;
+  read_at(fd, path, 0, std::as_writable_bytes(std::span(prefix)));
+  if (std::string_view(prefix.data(), kPrefix) == "version ") {
     fail("{}: a Git LFS pointer, not the file itself: run `git lfs pull` in its folder", path);
   }
-  uint64_t length = 0;
-  std::memcpy(&length, file.data(), sizeof length);
+  const auto length = std::bit_cast<uint64_t>(prefix);
   if (length > kLongestHeader) {
     fail("{}: a header of {} bytes (at most {} are allowed): not a safetensors file", path, length,
          kLongestHeader);
   }
-  if (length > file.size() - kPrefix) {
+  if (length > file_bytes - kPrefix) {
     fail("{}: the file is truncated: a header of {} bytes expected, {} found: download it again",
-         path, length, file.size() - kPrefix);
+         path, length, file_bytes - kPrefix);
   }
-  return text.substr(kPrefix, length);
+  std::string header(length, '\0');
+  read_at(fd, path, kPrefix, std::as_writable_bytes(std::span(header)));
+  return header;
 }
-
-}  // namespace
 
 int64_t dtype_bytes(DType dtype) { return row_of(dtype).bytes; }
 const char* dtype_name(DType dtype) { return row_of(dtype).name; }
@@ -98,7 +98,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path)
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_.get(), 0);
   if (data == MAP_FAILED) fail_errno(path, "map", errno);
   data_ = {static_cast<const std::byte*>(data), Unmap{size}};
-  const std::string_view header = header_text({data_.get(), size}, path);
+  const std::string header = read_header(fd_, size, path);
   const uint64_t start = kPrefix + header.size();
   entries_ = parse_header(header, size - start, path);
   for (auto& [name, entry] : entries_) {
@@ -116,15 +116,7 @@ std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) cons
 void SafetensorsFile::read(const TensorEntry& entry, std::span<std::byte> into) const {
   TRIREME_CHECK(into.size() == bytes(entry).size(), "{} bytes for {}", into.size(),
                 bytes(entry).size());
-  uint64_t at = entry.begin;
-  while (!into.empty()) {
-    const ssize_t count = ::pread(fd_.get(), into.data(), into.size(), static_cast<off_t>(at));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail_errno(path_, "read", errno);
-    if (count == 0) fail("{}: ends at byte {}: the file was shortened meanwhile", path_, at);
-    into = into.subspan(static_cast<size_t>(count));
-    at += static_cast<uint64_t>(count);
-  }
+  read_at(fd_, path_, entry.begin, into);
 }
 
 }  // namespace trireme::io

@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "base/rng.h"
 #include "io/io_testing.h"
 #include "io/safetensors_header.h"
@@ -263,6 +266,37 @@ TEST(Safetensors, FileShortenedAfterOpeningIsAnErrorNotAFault) {
   const auto read_error = user_error(
       [&] { file.read(file.entries().at("a"), std::as_writable_bytes(std::span(copy))); });
   EXPECT_TRUE(contains(read_error, "ends at byte 8192: the file was shortened")) << read_error;
+}
+
+// A mapping of the file would end the program there.
+TEST(Safetensors, FileShortenedBeforeItsHeaderIsReadIsAnError) {
+  const TestFolder folder;
+  const std::string whole = safetensors_text(tensor_t("U8", "[8]", "[0,8]"), "12345678");
+  for (const size_t left : {0, 7, 8, 30}) {
+    const std::string path = folder.write("f", whole.substr(0, left));
+    const Fd fd(::open(path.c_str(), O_RDONLY));
+    const auto error = user_error([&] { read_header(fd, whole.size(), path); });
+    EXPECT_EQ(error,
+              fmt::format("{}: ends at byte {}: the file was shortened meanwhile", path, left));
+  }
+}
+
+// The same from outside: the file is shortened and grows back while it is opened again and again.
+TEST(Safetensors, FileShortenedWhileItIsOpenedIsNeverAFault) {
+  const TestFolder folder;
+  const std::string header(100'000, ' ');
+  const std::string path = folder.write("f", safetensors_text("{}" + header, ""));
+  const auto size = static_cast<off_t>(header.size()) + 10;
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    while (!done) {
+      (void)::truncate(path.c_str(), 8);
+      (void)::truncate(path.c_str(), size);
+    }
+  });
+  for (int i = 0; i < 3000; ++i) open_error(path);
+  done = true;
+  other.join();
 }
 
 TEST(SafetensorsDeathTest, WrongSourcesAreOurBugs) {

@@ -35,8 +35,9 @@ void check_model_folder(const std::string& folder) {
 std::string first_ending(const std::string& folder, std::string_view ending) {
   std::set<std::string> names;
   std::error_code error;
-  for (const auto& item : fs::directory_iterator(folder, error)) {
-    const std::string name = item.path().filename().string();
+  fs::directory_iterator item(folder, error);
+  for (; !error && item != fs::directory_iterator(); item.increment(error)) {
+    const std::string name = item->path().filename().string();
     if (name.ends_with(ending)) names.insert(name);
   }
   if (error) fail_errno(folder, "list it", error.value());
@@ -77,7 +78,8 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
   std::map<std::string, std::string> weight_map;
   for (const auto& [tensor, file] : found->items()) {
     if (!file.is_string()) {
-      fail("{}: weight_map: tensor {}: {} is not a file name", path, tensor, file.dump());
+      fail("{}: weight_map: tensor {}: {} is not a file name", path, tensor,
+           config::json_text(file));
     }
     check_shard_name(path, tensor, file.get<std::string>());
     weight_map.emplace(tensor, file.get<std::string>());
