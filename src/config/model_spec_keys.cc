@@ -19,6 +19,11 @@ int64_t Keys::integer_or(const char* key, int64_t fallback, int64_t least, int64
   return *number;
 }
 
+int64_t Keys::integer(const char* key, int64_t least, int64_t most) const {
+  if (find(key) == nullptr) missing(key);
+  return integer_or(key, least, least, most);
+}
+
 int64_t Keys::size(const char* key, int64_t most) const {
   if (find(key) == nullptr) missing(key);
   return size_or(key, 0, most);
@@ -41,6 +46,11 @@ bool Keys::flag_or(const char* key, bool fallback) const {
   if (value == nullptr) return fallback;
   if (!value->is_boolean()) refuse(key, *value, "true or false");
   return value->get<bool>();
+}
+
+std::string Keys::text(const char* key) const {
+  if (find(key) == nullptr) missing(key);
+  return text_or(key, "");
 }
 
 std::string Keys::text_or(const char* key, const std::string& fallback) const {

@@ -1,5 +1,6 @@
-// Typed look-ups in one JSON object of a config.json. A null value counts as absent. Every function
-// throws UserError "file: key is VALUE: what is expected" for a value of another kind or size.
+// Typed look-ups in one JSON object of a config.json or tokenizer.json. A null value counts as
+// absent. Every function throws UserError "file: key is VALUE: what is expected" for a value of
+// another kind or size.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@ class Keys {
   const Json* find(const char* key) const;                         // nullptr: absent or null
 
   // Whole numbers in [least, most].
+  int64_t integer(const char* key, int64_t least, int64_t most = kMostSize) const;  // required
   int64_t integer_or(const char* key, int64_t fallback, int64_t least,
                      int64_t most = kMostSize) const;
   int64_t size_or(const char* key, int64_t fallback, int64_t most = kMostSize) const {
@@ -33,6 +35,7 @@ class Keys {
   double positive_or(const char* key, double fallback) const;  // finite and above 0
   double positive(const char* key) const;                      // required
   bool flag_or(const char* key, bool fallback) const;
+  std::string text(const char* key) const;  // required
   std::string text_or(const char* key, const std::string& fallback) const;
   std::vector<int64_t> ids(const char* key) const;  // a number or a list of them; absent: none
   Keys object(const char* key) const;               // absent: an empty one

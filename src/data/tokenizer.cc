@@ -117,12 +117,7 @@ Tokenizer::Impl::Impl(TokenizerFile file)
 }
 
 Tokenizer::Tokenizer(const std::string& folder) {
-  const std::string path = folder + "/tokenizer.json";
-  try {
-    impl_ = std::make_unique<Impl>(read_tokenizer_file(path));
-  } catch (const config::Json::exception& error) {
-    fail("{}: a field has an unexpected type: {}", path, error.what());
-  }
+  impl_ = std::make_unique<Impl>(read_tokenizer_file(folder + "/tokenizer.json"));
   impl_->folder = folder;
 }
 Tokenizer::~Tokenizer() = default;
