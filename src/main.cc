@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "base/openmp.h"
+#include "base/result.h"
 #include "base/version.h"
 #include "cli/ending.h"
 #include "config/launch.h"
@@ -65,7 +66,9 @@ using Start = void (*)(int, char**, char**);
 
 int main(int argc, char** argv) {
   try {
-    return run(std::vector<std::string>(argv + 1, argv + argc));
+    const int status = run(std::vector<std::string>(argv + 1, argv + argc));
+    trireme::flush_results();
+    return status;
   } catch (const std::exception&) {
     trireme::cli::Ending ending = trireme::cli::ending_of(std::current_exception());
     ending.words = speaker() + ending.words;

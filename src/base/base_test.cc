@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <numeric>
 #include <set>
 
@@ -9,6 +11,7 @@
 #include "base/host_memory.h"
 #include "base/nearest.h"
 #include "base/quote.h"
+#include "base/result.h"
 #include "base/rng.h"
 #include "base/testing.h"
 #include "base/units.h"
@@ -98,6 +101,26 @@ TEST(Error, AMessageIsOneShortLineWhateverItsArguments) {
   const std::string controls(120'000, '\n');
   EXPECT_LE(user_error([&] { fail("f: {}: remedy", controls); }).size(), UserError::kLongestLine);
   EXPECT_LE(std::string(UserError(value).what()).size(), UserError::kLongestLine);
+}
+
+// Prints `bytes` to a stdout that is always full, and exits as the program does.
+[[noreturn]] void print_to_a_full_disk(size_t bytes) {
+  std::FILE* full = std::freopen("/dev/full", "w", stdout);
+  int status = full == nullptr ? 1 : 0;
+  try {
+    print_result("{}\n", std::string(bytes, 'x'));
+    flush_results();
+  } catch (const UserError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    status = 2;
+  }
+  std::_Exit(status);
+}
+
+TEST(ResultDeathTest, AResultThatDoesNotArriveIsAnError) {
+  const char* line = "^stdout: cannot write the result: No space left on device: free space there";
+  EXPECT_EXIT(print_to_a_full_disk(1), testing::ExitedWithCode(2), line) << "found by the flush";
+  EXPECT_EXIT(print_to_a_full_disk(1 << 20), testing::ExitedWithCode(2), line) << "and before it";
 }
 
 TEST(HostMemory, PeakCoversResident) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/result.h"
 
 namespace trireme::cli {
 
@@ -11,7 +12,7 @@ bool help_shown(config::Verb verb, Arguments arguments) {
       std::ranges::find(arguments, "-h") == arguments.end()) {
     return false;
   }
-  fmt::print("{}", config::help_text(verb));
+  print_result("{}", config::help_text(verb));
   return true;
 }
 

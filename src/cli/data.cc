@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/result.h"
 #include "cli/verbs.h"
 #include "config/json.h"
 #include "config/schema.h"
@@ -195,50 +196,51 @@ std::string number(const Json& value) {
 }
 
 void print_counts(const Json& json) {
-  fmt::print("data       {}\n", json["data_file"].get<std::string>());
-  fmt::print("reviews    {} by {} users of {} films\n", number(json["reviews"]),
-             number(json["users"]), number(json["films"]));
+  print_result("data       {}\n", json["data_file"].get<std::string>());
+  print_result("reviews    {} by {} users of {} films\n", number(json["reviews"]),
+               number(json["users"]), number(json["films"]));
   for (const auto& [reason, times] : json["dropped"].items()) {
-    fmt::print("dropped    {}: {}\n", number(times), reason);
+    print_result("dropped    {}: {}\n", number(times), reason);
   }
-  fmt::print("samples    {}: {} train, {} validation\n", number(json["samples"]),
-             number(json["train"]), number(json["validation"]));
-  fmt::print("prompt     {}, {}, chat template {}\n", json["ablation_config"].get<std::string>(),
-             json["prompt_style"].get<std::string>(), json["chat_template"].get<std::string>());
+  print_result("samples    {}: {} train, {} validation\n", number(json["samples"]),
+               number(json["train"]), number(json["validation"]));
+  print_result("prompt     {}, {}, chat template {}\n", json["ablation_config"].get<std::string>(),
+               json["prompt_style"].get<std::string>(), json["chat_template"].get<std::string>());
 }
 
 void print_lengths(const Json& json) {
   const Json& tokens = json["tokens"];
-  fmt::print("tokens     min {}, median {}, p90 {}, p99 {}, max {}; {} in all, {} trained\n",
-             number(tokens["min"]), number(tokens["median"]), number(tokens["p90"]),
-             number(tokens["p99"]), number(tokens["max"]), number(tokens["total"]),
-             number(tokens["trained"]));
+  print_result("tokens     min {}, median {}, p90 {}, p99 {}, max {}; {} in all, {} trained\n",
+               number(tokens["min"]), number(tokens["median"]), number(tokens["p90"]),
+               number(tokens["p99"]), number(tokens["max"]), number(tokens["total"]),
+               number(tokens["trained"]));
   int64_t tallest = 1;
   for (const Json& bar : json["histogram"])
     tallest = std::max(tallest, bar["samples"].get<int64_t>());
   for (const Json& bar : json["histogram"]) {
     const auto samples = bar["samples"].get<int64_t>();
     const int64_t width = (samples * 50 + tallest - 1) / tallest;
-    fmt::print("  {:>9} - {:<9} {:>9} {}\n", number(bar["from"]),
-               number(bar["to"].get<int64_t>() - 1), number(samples), std::string(width, '#'));
+    print_result("  {:>9} - {:<9} {:>9} {}\n", number(bar["from"]),
+                 number(bar["to"].get<int64_t>() - 1), number(samples), std::string(width, '#'));
   }
   const Json& history = json["history_dropped"];
-  fmt::print(
+  print_result(
       "shortened  {} samples lost {} of the oldest reviews of their history to max_length {}\n",
       number(history["samples"]), number(history["reviews"]), number(json["max_length"]));
   const Json& packing = json["packing"];
-  fmt::print("packing    {} sequences of {} tokens, {:.1f} % full; one sample each: {:.1f} %\n",
-             number(packing["sequences"]), number(json["max_length"]),
-             100 * packing["packed_efficiency"].get<double>(),
-             100 * packing["padded_efficiency"].get<double>());
+  print_result("packing    {} sequences of {} tokens, {:.1f} % full; one sample each: {:.1f} %\n",
+               number(packing["sequences"]), number(json["max_length"]),
+               100 * packing["packed_efficiency"].get<double>(),
+               100 * packing["padded_efficiency"].get<double>());
 }
 
 void print_sample(const Json& sample) {
-  fmt::print(
+  print_result(
       "\nthe sample of median length: user {}, film {}, {} tokens; ⟦ ⟧ is what is trained\n\n",
       sample["user"].get<std::string>(), sample["film"].get<std::string>(),
       number(sample["tokens"]));
-  fmt::print("{}⟦{}⟧\n", sample["prompt"].get<std::string>(), sample["trained"].get<std::string>());
+  print_result("{}⟦{}⟧\n", sample["prompt"].get<std::string>(),
+               sample["trained"].get<std::string>());
 }
 
 }  // namespace
@@ -248,7 +250,7 @@ int run_data(Arguments arguments) {
   const config::RunConfig run = parse(arguments);
   const Json json = report(run);
   if (run.json) {
-    fmt::print("{}\n", config::json_text(json));
+    print_result("{}\n", config::json_text(json));
     return 0;
   }
   print_counts(json);

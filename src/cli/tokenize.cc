@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/result.h"
 #include "cli/verbs.h"
 #include "config/json.h"
 #include "config/schema.h"
@@ -79,8 +80,9 @@ int run_tokenize(Arguments arguments) {
     const Json json = parse_line(line, run.decode ? "array of ids" : "string", where);
     const std::string out =
         run.decode ? decode_line(tokenizer, json, where) : encode_line(tokenizer, json, where);
-    fmt::print("{}\n", out);
+    print_result("{}\n", out);
   }
+  if (std::ferror(stdin) != 0) fail("stdin: cannot be read to its end");
   return 0;
 }
 

@@ -16,6 +16,27 @@ def git(*arguments):
     return subprocess.run(["git", "-C", ROOT, *arguments], check=True, capture_output=True).stdout
 
 
+# What a verb prints.
+
+@pytest.mark.parametrize("verb", [("--version",), ("--help",), ("data", "--help"),
+                                  ("tokenize", "--tokenizer", ROOT / "sample" / "tokenizer"),
+                                  ("data", "--data_file", ROOT / "sample" / "DMSC_sample.csv", "--tokenizer",
+                                   ROOT / "sample" / "tokenizer"),
+                                  ("data", "--data_file", ROOT / "sample" / "DMSC_sample.csv", "--tokenizer",
+                                   ROOT / "sample" / "tokenizer", "--json")])
+def test_a_result_that_does_not_arrive_is_an_error(verb):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([binary(), *map(str, verb)], input='"a"\n', stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("trireme: stdout: cannot write the result: ") and done.stderr.count("\n") == 1
+
+
+def test_input_that_cannot_be_read_is_an_error(tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    run("tokenize", "--tokenizer", ROOT / "sample" / "tokenizer", stdin=folder, expect=2)
+    os.close(folder)
+
+
 # The version.
 
 def test_version():
