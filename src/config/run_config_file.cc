@@ -121,7 +121,8 @@ class Reader {
       set_option(run_, option, joined_names(key, value), where(key));
       return;
     }
-    const bool text = std::holds_alternative<std::string RunConfig::*>(option.field);
+    const bool text = std::holds_alternative<std::string RunConfig::*>(option.field) ||
+                      std::holds_alternative<ChoiceField>(option.field);
     const bool flag = std::holds_alternative<bool RunConfig::*>(option.field);
     if (text && !value.is_string()) refuse_value(key, value, "a string");
     if (flag && !value.is_boolean()) refuse_value(key, value, "true or false");

@@ -211,6 +211,17 @@ TEST(CommandLine, TextThatIsNoTextIsRefused) {
             "c.json:1:11: data.train_path: 'a\\x00b' has a NUL: remove it");
 }
 
+TEST(RunConfigFile, ChoicesAreWords) {
+  RunConfig run;
+  std::vector<Ablation> ablations;
+  parse_run_config(R"({"training": {"prompt_style": "detailed", "keep": "none"}})", "c.json", run,
+                   ablations);
+  EXPECT_EQ(option_text(run, *find_option("prompt_style")), "detailed");
+  EXPECT_EQ(option_text(run, *find_option("keep")), "none");
+  EXPECT_EQ(error_of_file(R"({"training": {"prompt_style": 1}})"),
+            "c.json:1:15: training.prompt_style: a string is expected, found 1");
+}
+
 TEST(RunConfigFile, ALongOneIsRefused) {
   EXPECT_EQ(error_of_file("{}" + std::string(1 << 20, ' ')),
             "c.json: 1.00 MiB long, at most 1.00 MiB are expected: is it the right file?");
