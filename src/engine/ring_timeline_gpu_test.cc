@@ -8,9 +8,9 @@
 
 #include "attention/gpu_testing.h"
 #include "attention/ring.h"
-#include "config/json.h"
 #include "device/profile.h"
 #include "dist/testing.h"
+#include "io/file.h"
 
 namespace trireme::engine {
 namespace {
@@ -27,7 +27,7 @@ struct Timeline {
   std::vector<Stretch> computation, exchanges;  // each one after another
 
   explicit Timeline(const std::string& path) {
-    const auto trace = nlohmann::json::parse(config::read_text(path));
+    const auto trace = nlohmann::json::parse(io::read_text(path));
     for (const auto& event : trace.at("traceEvents")) {
       if (event.value("cat", "") != "kernel") continue;
       const std::string name = event.at("name");

@@ -16,10 +16,10 @@ def binary():
     return os.environ.get("TRIREME") or str(ROOT / "build" / "bin" / "trireme")
 
 
-def run(*arguments, expect=0, **options):
+def run(*arguments, expect=0, timeout=600, **options):
     """Runs trireme; fails with its stderr unless it exits with `expect`."""
     command = [binary(), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
     assert expect is None or done.returncode == expect, (
         f"exit {done.returncode}, expected {expect}: {' '.join(command)}\n{done.stderr[-3000:]}")
     return done
