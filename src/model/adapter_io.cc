@@ -236,7 +236,7 @@ void AdapterFolder::settle_rank() {
 }
 
 at::Tensor AdapterFolder::read(const std::string& name) const {
-  return read_tensor(file_, *find(name)).to(at::kFloat);
+  return read_tensor(file_, name).to(at::kFloat);
 }
 
 // A [E, R, in] and B [E, out, R].

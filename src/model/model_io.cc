@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "io/finite.h"
 #include "model/params.h"
 
 namespace trireme::model {
@@ -84,40 +85,56 @@ std::vector<int64_t> expected_shape(const layout::ParamInfo& info, const Source&
   return {experts, rows, shape[1]};
 }
 
-// Several threads read pieces of a tensor's bytes into `to` (contiguous, on the host): one thread
-// does not fill the bus.
-void read_parallel(const io::SafetensorsFile& file, const io::TensorEntry& slice, at::Tensor& to) {
-  constexpr int64_t kPiece = 8 << 20;
-  const auto size = static_cast<int64_t>(slice.end - slice.begin);
-  const std::span bytes(static_cast<std::byte*>(to.mutable_data_ptr()), size);
-  at::parallel_for(0, (size + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end) {
-    const int64_t first = begin * kPiece, last = std::min(size, end * kPiece);
-    io::TensorEntry piece = slice;
-    piece.begin = slice.begin + first;
-    piece.end = slice.begin + last;
-    file.read(piece, bytes.subspan(first, last - first));
+// A tensor that is read, or the part of one that a rank has: where it comes from, and its own
+// shape.
+struct Reading {
+  const io::SafetensorsFile& file;
+  const std::string& name;
+  io::DType dtype;
+  const std::vector<int64_t>& shape;
+};
+
+// Reads bytes of the file, from `begin` on, that are those of the tensor from its byte `at` on.
+// Numbers are looked at while they are in the cache.
+void read_finite(const Reading& reading, uint64_t begin, int64_t at, std::span<std::byte> bytes) {
+  reading.file.read({reading.dtype, {}, begin, begin + bytes.size()}, bytes);
+  const int64_t bad = io::first_not_finite(bytes, reading.dtype);
+  if (bad < 0) return;
+  const int64_t each = io::dtype_bytes(reading.dtype);
+  fail("{}: tensor {} has {}: its numbers must be finite to be of any use: download the file again",
+       reading.file.path(), reading.name,
+       io::not_finite_text(bytes.subspan(bad * each), reading.dtype, at / each + bad,
+                           reading.shape));
+}
+
+// Several threads read pieces of a tensor's bytes, from `begin` on in the file, into `to`
+// (contiguous, on the host): one thread does not fill the bus.
+void read_parallel(const Reading& reading, uint64_t begin, at::Tensor& to) {
+  constexpr int64_t kPiece = 8 << 20, kLook = 256 << 10;  // of a thread's turn; of the cache
+  const auto size = static_cast<int64_t>(to.nbytes());
+  const std::span bytes(static_cast<std::byte*>(to.mutable_data_ptr()), to.nbytes());
+  at::parallel_for(0, (size + kPiece - 1) / kPiece, 1, [&](int64_t first, int64_t last) {
+    const int64_t end = std::min(size, last * kPiece);
+    for (int64_t at = first * kPiece; at < end; at += kLook) {
+      read_finite(reading, begin + at, at, bytes.subspan(at, std::min(kLook, end - at)));
+    }
   });
 }
 
 // Reads the part that `info` has of its entry into `to` (contiguous, on the host, of the entry's
 // dtype): only the bytes of that part.
 void read_part(const Source& source, const layout::ParamInfo& info, at::Tensor& to) {
-  const io::SafetensorsFile& file = *source.located->file;
-  const int64_t each = io::dtype_bytes(source.located->entry->dtype);
+  const io::TensorEntry& entry = *source.located->entry;
+  const Reading reading{*source.located->file, info.name, entry.dtype, info.shape};
+  const int64_t each = io::dtype_bytes(entry.dtype);
   const layout::Runs runs = info.runs();
-  io::TensorEntry whole = *source.located->entry;
-  whole.begin += (source.first + runs.first) * each;
-  if (runs.count == 1) {
-    whole.end = whole.begin + runs.size * each;
-    return read_parallel(file, whole, to);
-  }
+  const uint64_t begin = entry.begin + (source.first + runs.first) * each;
+  if (runs.count == 1) return read_parallel(reading, begin, to);
   const std::span bytes(static_cast<std::byte*>(to.mutable_data_ptr()), to.nbytes());
-  at::parallel_for(0, runs.count, 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      io::TensorEntry run = whole;
-      run.begin = whole.begin + i * runs.stride * each;
-      run.end = run.begin + runs.size * each;
-      file.read(run, bytes.subspan(i * runs.size * each, runs.size * each));
+  const int64_t size = runs.size * each;
+  at::parallel_for(0, runs.count, 16, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      read_finite(reading, begin + i * runs.stride * each, i * size, bytes.subspan(i * size, size));
     }
   });
 }
@@ -177,9 +194,10 @@ void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, 
   }
 }
 
-at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry) {
+at::Tensor read_tensor(const io::SafetensorsFile& file, const std::string& name) {
+  const io::TensorEntry& entry = file.entries().at(name);
   at::Tensor tensor = at::empty(entry.shape, scalar_type(entry.dtype, file.path()));
-  read_parallel(file, entry, tensor);
+  read_parallel({file, name, entry.dtype, entry.shape}, entry.begin, tensor);
   return tensor;
 }
 

@@ -1,5 +1,6 @@
 // Between Hugging Face weight files and flat blocks: reads any dtype and either expert layout, and
-// writes them back.
+// writes them back. Whatever is read here is finite: NaN or infinity is a UserError that names the
+// tensor and the place in it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,8 +24,9 @@ void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& lay
 // Fills a block (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
 void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, at::Tensor& flat);
 
-// One tensor of a safetensors file, as stored, on the host. UserError unless F32, BF16 or F16.
-at::Tensor read_tensor(const io::SafetensorsFile& file, const io::TensorEntry& entry);
+// One tensor of a safetensors file that has it, as stored, on the host. UserError unless F32, BF16
+// or F16.
+at::Tensor read_tensor(const io::SafetensorsFile& file, const std::string& name);
 
 // One tensor of the layout, as stored, on the host. check_weights has accepted the files.
 at::Tensor read_param(const io::WeightFiles& files, const layout::ParamInfo& info);

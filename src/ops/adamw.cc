@@ -132,9 +132,14 @@ void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments, co
   if (numel == 0) return;
   cuda::AdamW p = buffers(param, grad, moments, step);
   if (weight.defined()) p.weight = weight.mutable_data_ptr();
-  if (!on_cuda(grad)) return cpu::adamw(p, static_cast<float>(1 / divisor.item<double>()));
-  p.divisor = divisor.const_data_ptr<float>();  // the kernel reads it: nothing waits for it
-  cuda::adamw(p);
+  if (on_cuda(grad)) {
+    p.divisor = divisor.const_data_ptr<float>();  // the kernel reads it: nothing waits for it
+    return cuda::adamw(p);
+  }
+  const double by = divisor.item<double>();
+  if (std::isfinite(by)) return cpu::adamw(p, static_cast<float>(1 / by));
+  // `weight` may be a buffer that is copied to the device afterwards: it holds what it should.
+  if (weight.defined()) weight.copy_(param);
 }
 
 at::Tensor sum_of_squares(const at::Tensor& flat) {

@@ -168,6 +168,8 @@ __device__ void update_span(const AdamW& p, const Moment<S, true>& first,
 
 template <typename W, typename S, int N>
 __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamW p) {
+  const float divisor = *p.divisor;
+  if (!isfinite(divisor)) return;
   __shared__ CodeBooks books;
   if constexpr (sizeof(S) == 1) {
     const auto* from = reinterpret_cast<const int32_t*>(&kCodeBooks);
@@ -179,7 +181,7 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamW p) {
   }
   const Moment<S, true> first{static_cast<S*>(p.m), p.m_absmax, p.m_bits, &books.first};
   const Moment<S, false> second{static_cast<S*>(p.v), p.v_absmax, p.v_bits, &books.second};
-  const float scale = static_cast<float>(1.0 / static_cast<double>(*p.divisor));
+  const float scale = static_cast<float>(1.0 / static_cast<double>(divisor));
   const int64_t warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   for (int round = 0; round < kRounds<S>; ++round) {
     const int64_t begin =

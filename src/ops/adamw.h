@@ -39,9 +39,10 @@ struct Moments {
 Moments zero_moments(int64_t numel, MomentFormat format, const at::Device& device);
 
 // One pass over param (fp32 or bf16), grad (fp32) and moments: contiguous, of equal size. The
-// gradient is divided by `divisor` (0-dim fp32 on the same device) first. `weight`, when defined,
-// is the copy of an fp32 param that the forward reads (bf16): written in the same pass. The same
-// bits on CPU and CUDA, and for any number of threads.
+// gradient is divided by `divisor` (0-dim fp32 on the same device) first. If that is not finite,
+// the update is skipped: param and moments keep their bits. `weight`, when defined, is the copy of
+// an fp32 param that the forward reads (bf16): written in the same pass. The same bits on CPU and
+// CUDA, and for any number of threads.
 void adamw_(at::Tensor param, const at::Tensor& grad, const Moments& moments, const AdamWStep& step,
             const at::Tensor& divisor, at::Tensor weight = {});
 

@@ -1,6 +1,7 @@
 // AdamW's state formats: each against a composition of plain steps, the code books against
 // bitsandbytes' recipe, and stochastic rounding against its definition.
 #include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/minimum.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
@@ -195,6 +196,35 @@ TEST_P(AdamWFormats, PositionsAndTheSeedAreAllThatCounts) {
   }
   const bool random = dtype == at::kBFloat16 && n > 100;
   EXPECT_EQ(run(0, n, 10).first.equal(whole.first), !random || n <= 100);
+}
+
+// Weights, moments and scales keep their bits, after steps that have filled them.
+TEST_P(AdamWFormats, ADivisorThatIsNotFiniteSkipsTheUpdate) {
+  const auto [dtype, format, n] = GetParam();
+  at::Tensor param = random_tensor({n}, 1).to(dtype);
+  at::Tensor weight = dtype == at::kFloat ? at::zeros({n}, at::kBFloat16) : at::Tensor();
+  const Moments moments = zero_moments(n, format, at::kCPU);
+  const auto step = [&](int64_t number, double divisor) {
+    const AdamWStep s{.learning_rate = 1e-2, .weight_decay = 0.1, .step = number};
+    at::Tensor grad = random_tensor({n}, number);
+    if (!std::isfinite(divisor)) grad[n / 2] = divisor;
+    adamw_(param, grad, moments, s, at::full({}, divisor, at::kFloat), weight);
+  };
+  step(1, 1.5);
+  const auto state = [&] {
+    std::vector<at::Tensor> all = {param, moments.first, moments.second};
+    if (weight.defined()) all.push_back(weight);
+    if (moments.first_absmax.defined()) all.push_back(moments.first_absmax);
+    if (moments.second_absmax.defined()) all.push_back(moments.second_absmax);
+    return all;
+  };
+  std::vector<at::Tensor> before;
+  for (const at::Tensor& x : state()) before.push_back(x.clone());
+  const double inf = std::numeric_limits<double>::infinity();
+  for (const double divisor : {std::nan(""), inf, -inf}) step(2, divisor);
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(state()[i].equal(before[i])) << i;
+  step(2, 1.5);
+  EXPECT_FALSE(param.equal(before[0]));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AdamWFormats,

@@ -2,6 +2,8 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
+
 #include "ops/adamw.h"
 #include "ops/gpu_testing.h"
 
@@ -52,6 +54,30 @@ TEST(AdamWGpu, SlicesThatAreNotAligned) {
   at::Tensor host_m = at::zeros({999}), host_v = at::zeros({999});
   adamw_(param.host, x.host, {host_m, host_v}, {.learning_rate = 0.1}, at::ones({}));
   EXPECT_LT(gpu_error(param.device, param.host), 1e-6);
+}
+
+TEST(AdamWGpu, ADivisorThatIsNotFiniteSkipsTheUpdate) {
+  const int64_t n = 70001;
+  for (const MomentFormat format :
+       {MomentFormat::kFloat32, MomentFormat::kBFloat16, MomentFormat::kEightBit}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      at::Tensor param = random_tensor({n}, 1).to(at::kCUDA, dtype);
+      const at::Tensor grad = random_tensor({n}, 2).to(at::kCUDA);
+      const Moments moments = zero_moments(n, format, at::kCUDA);
+      const auto step = [&](double divisor) {
+        adamw_(param, grad, moments, {.learning_rate = 0.1},
+               at::ones({}, grad.options()) * divisor);
+      };
+      step(1);
+      const at::Tensor before[] = {param.clone(), moments.first.clone(), moments.second.clone()};
+      for (const double divisor : {std::nan(""), HUGE_VAL}) step(divisor);
+      EXPECT_TRUE(same_bits(param, before[0]));
+      EXPECT_TRUE(same_bits(moments.first, before[1]));
+      EXPECT_TRUE(same_bits(moments.second, before[2]));
+      step(1);
+      EXPECT_FALSE(same_bits(param, before[0]));
+    }
+  }
 }
 
 // Weights' dtype, moments, elements, elements before the first.

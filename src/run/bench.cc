@@ -77,9 +77,9 @@ Timing time_steps(const config::RunConfig& run, const device::Machine& machine,
     }
     device::synchronize(machine.device);
     timing.seconds.push_back(clock.seconds());
-    data.all_reduce(outcome.loss)->wait();
-    timing.losses.push_back(outcome.loss.item<double>() /
-                            static_cast<double>(batches.trained_tokens));
+    const at::Tensor loss = outcome.loss();
+    data.all_reduce(loss)->wait();
+    timing.losses.push_back(loss.item<double>() / static_cast<double>(batches.trained_tokens));
     const int64_t calls = device::allocator_stats(machine.device).driver_calls;
     if (i < 2) settled = calls;
     timing.driver_calls = calls - settled;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "io/finite.h"
 #include "io/publish.h"
 #include "io/tokenizer_files.h"
 #include "io/weight_files.h"
@@ -71,9 +72,10 @@ void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
   io::publish_folder(
       files, run.output_dir,
       [&](const std::string& temporary) {
-        io::write_shards(
-            files, temporary,
-            model::merged_sources(model.layout, model.weights, *model.adapters, blocks));
+        io::write_shards(files, temporary,
+                         io::require_finite(model::merged_sources(model.layout, model.weights,
+                                                                  *model.adapters, blocks),
+                                            run.output_dir));
         io::copy_tokenizer_files(files, model.path, temporary);
         if (!run.tokenizer.empty()) io::copy_tokenizer_files(files, run.tokenizer, temporary);
         io::write_text(files, temporary + "/config.json", model.spec.raw.dump(2) + "\n");

@@ -1,9 +1,12 @@
 #include "state/optimizer.h"
 
-#include <ATen/ops/ones.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "ops/counter_bits.h"
 #include "plan/state_bytes.h"
@@ -15,12 +18,24 @@ namespace {
 
 using config::OptimizerOffload;
 
-// The divisor of the gradients: (norm + 1e-6) / max as in torch.nn.utils.clip_grad_norm_, at least
-// 1.
+constexpr double kNotYet = std::numeric_limits<double>::quiet_NaN();
+
+// The divisor of gradients of this norm: (norm + 1e-6) / max as in torch.nn.utils.clip_grad_norm_,
+// at least 1. fp64.
 at::Tensor clip_divisor(const at::Tensor& norm, double max_norm) {
-  if (max_norm <= 0) return at::ones({}, norm.options().dtype(at::kFloat));
-  return ((norm + 1e-6) / max_norm).clamp_min(1.0).to(at::kFloat);
+  if (max_norm <= 0) return at::ones_like(norm);
+  return ((norm + 1e-6) / max_norm).clamp_min(1.0);
 }
+
+// The divisor as adamw_ takes it; not finite, so that the update is skipped, if gradients of this
+// norm must not be used: it is not finite, or after the division its square is not finite in fp32,
+// which Adam's second moment would keep for ever. The host need not know.
+at::Tensor checked(const at::Tensor& divisor, const at::Tensor& norm) {
+  return (divisor + (norm / divisor).square().to(at::kFloat) * 0.0).to(at::kFloat);
+}
+
+// Zero, or NaN where x is not finite.
+at::Tensor zero_if_finite(const at::Tensor& x) { return x * 0.0; }
 
 bool has_masters(ResidentParams& params) {
   return !params.compute().front().is_same(params.master().front());
@@ -65,7 +80,10 @@ std::vector<at::Tensor> squares_of(const std::vector<at::Tensor>& grads) {
 
 AdamW::AdamW(const layout::ModelLayout& layout, ResidentParams& params, const at::Device& device,
              AdamWOptions options, OptimizerArenas arenas, const Zero& zero)
-    : options_(options), zero_(zero), params_(params) {
+    : options_(options),
+      zero_(zero),
+      params_(params),
+      norm_(at::full({}, kNotYet, params.compute().front().options().dtype(at::kDouble))) {
   const bool here = options.offload == OptimizerOffload::kNone;
   for (const plan::StateRange& range : plan::state_ranges(layout, zero)) {
     parts_.push_back({range.block, range.first, range.offset, range.count,
@@ -88,6 +106,7 @@ void AdamW::begin(double learning_rate) {
   ++steps_;
   learning_rate_ = learning_rate;
   squares_.reset();
+  skip_.reset();
 }
 
 at::Tensor AdamW::step(const std::vector<at::Tensor>& grads,
@@ -97,10 +116,10 @@ at::Tensor AdamW::step(const std::vector<at::Tensor>& grads,
     if (each.defined()) sum.add_(each);
   }
   const at::Tensor norm = zero_.sum(sum).sqrt();
-  const at::Tensor divisor = clip_divisor(norm, options_.max_grad_norm);
+  const at::Tensor divisor = checked(clip_divisor(norm, options_.max_grad_norm), norm);
   for (size_t b = 0; b < grads.size(); ++b) update(b, grads[b], divisor);
   if (remote_) remote_->settle();
-  return norm;
+  return norm + zero_if_finite(divisor);
 }
 
 at::Tensor AdamW::step(const std::vector<at::Tensor>& grads, double learning_rate) {
@@ -112,13 +131,19 @@ void AdamW::update(size_t block, const at::Tensor& grad) {
   if (grad.numel() == 0) return;
   const at::Tensor squares = zero_.sum(ops::sum_of_squares(grad));
   squares_ = squares_.defined() ? squares_ + squares : squares;
-  const bool own = options_.clip_by_block || !norm_.defined();
-  update(block, grad, clip_divisor(own ? squares.sqrt() : norm_, options_.max_grad_norm));
+  const at::Tensor own = squares.sqrt();
+  const at::Tensor by = options_.clip_by_block ? own : at::where(norm_.isnan(), own, norm_);
+  const at::Tensor divisor = checked(clip_divisor(by, options_.max_grad_norm), squares_.sqrt());
+  const at::Tensor skip = zero_if_finite(divisor);
+  skip_ = skip_.defined() ? skip_ + skip : skip;
+  update(block, grad, divisor + skip_);
 }
 
 at::Tensor AdamW::end() {
   if (remote_) remote_->settle();
-  return norm_ = squares_.sqrt();
+  const at::Tensor norm = squares_.sqrt() + skip_;
+  norm_ = at::where(norm.isnan(), norm_, norm);
+  return norm;
 }
 
 double AdamW::host_seconds() const {

@@ -53,6 +53,10 @@ std::vector<at::Tensor> squares_of(const std::vector<at::Tensor>& grads);
 
 // Adam moments of this rank's shards of the weights. The result depends only on the step's number,
 // the seed and the gradients.
+//
+// A step whose norm is not finite is skipped: weights and moments keep their bits. So is one whose
+// gradients, clipped, are too large for fp32 to hold their squares. It counts as a step: for the
+// seed and for the correction of Adam's bias.
 class AdamW {
  public:
   // All references outlive this.
@@ -65,8 +69,9 @@ class AdamW {
   // to the global norm and updates master and compute weights in one pass; bf16 weights without a
   // master are rounded stochastically. `squares` are the sums of squares of each block, 0-dim fp64
   // on the device, undefined for an empty block. Returns the norm before clipping, as such a
-  // tensor, so that the host need not wait. Asynchronous: work that is queued on the current stream
-  // afterwards runs after the update. The bits do not depend on where state and gradients are.
+  // tensor, so that the host need not wait; not finite if the step was skipped. Asynchronous: work
+  // that is queued on the current stream afterwards runs after the update. The bits do not depend
+  // on where state and gradients are.
   at::Tensor step(const std::vector<at::Tensor>& grads, const std::vector<at::Tensor>& squares);
 
   // The same as a whole step: begin(), the sums of squares, and the update.
@@ -74,7 +79,9 @@ class AdamW {
 
   // The same in parts, for gradients that are released before the last one is known: call update()
   // once for each block, then end(), which returns the norm. Gradients are clipped by the global
-  // norm of the previous step (in the first step by their block's), or always by their block's.
+  // norm of the last step that was not skipped (before there is one, by their block's), or always
+  // by their block's. A norm that is not finite shows only as blocks come: the blocks before it in
+  // this step have been updated, and it and those after it are not.
   void update(size_t block, const at::Tensor& grad);
   at::Tensor end();
 
@@ -100,7 +107,9 @@ class AdamW {
   double learning_rate_ = 0;
   std::vector<Part> parts_;
   std::unique_ptr<RemoteAdamW> remote_;  // for state on the host
-  at::Tensor squares_, norm_;            // of this step so far, of the step before: 0-dim fp64
+  // In parts, 0-dim: the sum of squares of this step so far; 0, or NaN from the first block on that
+  // must not be used; and the norm of the last step that was not skipped, NaN before there is one.
+  at::Tensor squares_, skip_, norm_;
 };
 
 }  // namespace trireme::state

@@ -1,10 +1,12 @@
 #include "state/optimizer.h"
 
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ops/testing.h"
 #include "state/host_adamw.h"
@@ -62,6 +64,89 @@ TEST(AdamW, ClippingScalesTheGradientToTheNorm) {
   AdamW(layout, b, at::kCPU, plain).step(quarter, 0.1);
   EXPECT_NEAR(reported.item<double>(), norm, 1e-6 * norm);
   EXPECT_LT(ops::relative_error(a.master()[0], b.master()[0]), 3e-6);
+}
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+// Steps 1, 2 and 4 of one run, and in another run step 3 too, whose gradient has one bad element;
+// the number of a step counts. 1e30 is finite, its square in fp32 is not; clipped, it is one.
+TEST(AdamW, AStepWhoseNormIsNotFiniteIsSkipped) {
+  const layout::ModelLayout layout = two_parts();
+  const at::Tensor start = ops::random_tensor({12}, 1);
+  for (const double most : {0.0, 0.5}) {
+    for (const double bad : {kNan, kInf, -kInf, 1e30}) {
+      const AdamWOptions options{.weight_decay = 0.1, .max_grad_norm = most};
+      ResidentParams a = params_of(layout, start), b = params_of(layout, start);
+      AdamW with(layout, a, at::kCPU, options), without(layout, b, at::kCPU, options);
+      for (int64_t step = 1; step <= 4; ++step) {
+        at::Tensor grad = ops::random_tensor({12}, step);
+        if (step == 3) {
+          grad[5] = bad;
+          const bool used = most > 0 && std::isfinite(bad);
+          const at::Tensor before = a.master()[0].clone();
+          EXPECT_EQ(std::isfinite(with.step({grad}, 0.1).item<double>()), used);
+          EXPECT_EQ(a.master()[0].equal(before), !used);
+          if (used) break;
+          without.begin(0.1);
+        } else {
+          EXPECT_TRUE(std::isfinite(with.step({grad}, 0.1).item<double>()));
+          without.step({grad}, 0.1);
+        }
+        EXPECT_TRUE(a.master()[0].equal(b.master()[0])) << step << " " << bad;
+      }
+    }
+  }
+}
+
+// bf16 weights with masters: what HostAdamW copies back to the device is the weight, not what its
+// buffer held.
+TEST(AdamW, ASkippedStepOnTheHostLeavesTheWeight) {
+  const layout::ModelLayout layout = two_parts();
+  ResidentParams params(layout, at::kBFloat16, at::kCPU, {MasterHome{at::kCPU}});
+  params.fill(0, ops::random_tensor({12}, 1));
+  const at::Tensor before = params.compute()[0].clone();
+  ASSERT_FALSE(params.master()[0].is_same(params.compute()[0]));
+  device::HostArena state(plan::state_arena_bytes(layout, true, MomentFormat::kFloat32), at::kCPU);
+  device::HostArena pieces(plan::host_pieces_bytes(NumberFormat::kBFloat16, true), at::kCPU);
+  AdamW adam(layout, params, at::kMeta, {.offload = config::OptimizerOffload::kCpu},
+             {&state, &pieces});
+  adam.step({at::full({12}, kNan)}, 0.1);
+  EXPECT_TRUE(params.compute()[0].equal(before));
+  adam.step({ops::random_tensor({12}, 2)}, 0.1);
+  EXPECT_TRUE(params.compute()[0].equal(params.master()[0].to(at::kBFloat16)));
+  EXPECT_FALSE(params.compute()[0].equal(before));
+}
+
+// Blocks come one after the other: the ones before the bad one are updated, it and those after it
+// are not, and the next step is clipped by the last norm that was used.
+TEST(AdamW, InPartsAStepIsSkippedFromTheFirstBadBlockOn) {
+  layout::ModelLayout layout = two_parts();
+  for (int i = 0; i < 2; ++i) layout.blocks.push_back(layout.blocks[0]);
+  for (const bool own : {false, true}) {
+    ResidentParams params(layout, at::kFloat, at::kCPU, {MasterHome{at::kCPU}});
+    for (at::Tensor& block : params.master()) block.zero_();
+    AdamW adam(layout, params, at::kCPU,
+               {.epsilon = 10, .max_grad_norm = 0.5, .clip_by_block = own});
+    const auto step = [&](double bad) {
+      adam.begin(0.1);
+      for (const size_t block : {2, 1, 0}) {
+        at::Tensor grad = ops::random_tensor({12}, static_cast<int64_t>(block)) * 3;
+        if (block == 1) grad[3] = bad;
+        adam.update(block, grad);
+      }
+      return adam.end().item<double>();
+    };
+    EXPECT_FALSE(std::isfinite(step(kNan)));  // before there is any norm
+    EXPECT_TRUE(params.master()[2].ne(0).any().item<bool>());
+    for (const size_t block : {1, 0}) EXPECT_TRUE(params.master()[block].eq(0).all().item<bool>());
+    EXPECT_TRUE(std::isfinite(step(1)));
+    EXPECT_FALSE(std::isfinite(step(kInf)));
+    EXPECT_TRUE(std::isfinite(step(1)));
+    for (const at::Tensor& block : params.master()) {
+      EXPECT_TRUE(block.isfinite().all().item<bool>() && block.ne(0).all().item<bool>());
+    }
+  }
 }
 
 // Two blocks; steps in parts against whole ones whose gradients were scaled by hand. From zero, as

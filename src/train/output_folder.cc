@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "io/finite.h"
 #include "io/publish.h"
 #include "io/tokenizer_files.h"
 #include "io/weight_files.h"
@@ -62,7 +63,8 @@ void publish_adapter(io::FileSystem& files, const std::string& folder,
   const layout::Adapters& adapters = *model.adapters;
   const config::ExpertAdapters kind =
       model::resolve_expert_adapters(expert_adapters, model.spec, adapters);
-  const auto tensors = model::adapter_sources(model.spec, adapters, blocks, kind);
+  const auto tensors =
+      io::require_finite(model::adapter_sources(model.spec, adapters, blocks, kind), folder);
   const config::Json config = config::peft_config_json(
       model::peft_config(model.spec, adapters, kind, fs::absolute(model.path).lexically_normal()));
   int64_t bytes = 0;
@@ -159,7 +161,9 @@ void OutputFolder::publish(const std::string& folder, const model::BlockSource& 
   io::publish_folder(
       files_, folder,
       [&](const std::string& temporary) {
-        io::write_shards(files_, temporary, model::tensor_sources(model_.layout, weights, dtype));
+        io::write_shards(
+            files_, temporary,
+            io::require_finite(model::tensor_sources(model_.layout, weights, dtype), folder));
         copy_tokenizers(files_, model_, run_.tokenizer, temporary);
         io::write_text(files_, temporary + "/config.json", model_.spec.raw.dump(2) + "\n");
       },

@@ -5,6 +5,7 @@
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -108,6 +109,35 @@ TEST_F(LoraOutput, WithoutLoraTheModelIsTrained) {
   const model::ModelFolder model(run_, run_);
   EXPECT_FALSE(model.adapters);
   EXPECT_EQ(&model.trained_layout(), &model.layout);
+}
+
+TEST_F(LoraOutput, WeightsThatAreNotFiniteAreNotWritten) {
+  const model::ModelFolder model(run_, run_);
+  auto blocks = adapter_blocks(model);
+  OutputFolder output(io::posix(), run_, model);
+  output.prepare();
+  output.save_checkpoint(1, model::held_blocks(blocks));
+  blocks[1][model.adapters->layout.blocks[1].params[0].offset + 3] = std::nan("");
+  const auto save = [&] { output.save_checkpoint(2, model::held_blocks(blocks)); };
+  EXPECT_NE(user_error(save).find("checkpoint-2: not written"), std::string::npos);
+  EXPECT_NE(user_error(save).find("has nan at [0, 3] as F32"), std::string::npos);
+  EXPECT_EQ(names("out"), Names({"checkpoint-1", "metrics.jsonl"}));
+}
+
+// 1e5 is a number in training, and none in a float16 file.
+TEST_F(LoraOutput, AModelIsNotWrittenInADtypeThatCannotHoldIt) {
+  config::Json json = config::read_json(folder_ / "model/config.json");
+  json["dtype"] = "float16";
+  folder_.write("model/config.json", json.dump());
+  run_.use_lora = false;
+  const model::ModelFolder model(run_, run_);
+  std::vector<at::Tensor> blocks;
+  for (const auto& block : model.layout.blocks) blocks.push_back(at::full({block.numel}, 1e5));
+  OutputFolder output(io::posix(), run_, model);
+  output.prepare();
+  const auto save = [&] { output.save_best(model::held_blocks(blocks)); };
+  EXPECT_NE(user_error(save).find(" has inf at [0, 0] as F16"), std::string::npos);
+  EXPECT_EQ(names("out"), Names({"metrics.jsonl"}));
 }
 
 }  // namespace

@@ -195,9 +195,9 @@ class Program {
         request.batches.push_back(batch.document_starts);
       }
       const TrainStep::Outcome outcome = step.run(batches, run_.learning_rate);
-      mesh_.group(Axis::kData).all_reduce(outcome.loss)->wait();
-      result.losses.push_back(outcome.loss.item<double>() /
-                              static_cast<double>(batches.trained_tokens));
+      const at::Tensor loss = outcome.loss();
+      mesh_.group(Axis::kData).all_reduce(loss)->wait();
+      result.losses.push_back(loss.item<double>() / static_cast<double>(batches.trained_tokens));
       result.norms.push_back(outcome.grad_norm.item<double>());
     }
     result.counted = layout::since(before, dist::counted_communication(mesh_, kCounted));

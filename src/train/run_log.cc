@@ -25,6 +25,7 @@ void RunLog::step(const StepReport& r) {
                                       {"loss", r.loss},
                                       {"learning_rate", r.learning_rate},
                                       {"grad_norm", r.grad_norm},
+                                      {"skipped_steps", r.skipped_steps},
                                       {"tokens", r.tokens},
                                       {"seconds", r.seconds},
                                       {"tokens_per_second", rate},
@@ -40,6 +41,17 @@ void RunLog::step(const StepReport& r) {
   fmt::print(stderr, "\r\033[K{}", text);
   std::fflush(stderr);
   progress_shown_ = true;
+}
+
+void RunLog::skipped(const SkipReport& r) {
+  if (path_.empty()) return;
+  config::Json json = {{"step", r.step},
+                       {"epoch", r.epoch},
+                       {"skipped", r.reason},
+                       {"skipped_steps", r.skipped_steps}};
+  if (r.micro_batch > 0) json["micro_batch"] = r.micro_batch;
+  io::append_line(path_, json.dump());
+  line(fmt::format("step {}  epoch {:.2f}  skipped, {}", r.step, r.epoch, r.reason));
 }
 
 void RunLog::evaluation(const EvalReport& r) {

@@ -16,9 +16,19 @@ struct StepReport {
   double loss = 0;  // sum / trained tokens
   double learning_rate = 0;
   double grad_norm = 0;
+  int64_t skipped_steps = 0;  // since the start
   int64_t tokens = 0;
   double seconds = 0;
   int64_t memory = 0;  // peak bytes
+};
+
+// A step without an update. JSON has no NaN: the reason is a text.
+struct SkipReport {
+  int64_t step = 0;
+  double epoch = 0;
+  std::string reason;
+  int64_t micro_batch = 0;    // of the step, from 1, whose loss is not finite; 0: none's
+  int64_t skipped_steps = 0;  // since the start
 };
 
 struct EvalReport {
@@ -37,6 +47,7 @@ class RunLog {
   RunLog(std::string metrics_path, int64_t total_steps);
 
   void step(const StepReport& report);
+  void skipped(const SkipReport& report);
   void evaluation(const EvalReport& report);
   // Prints a line that the progress line does not overwrite.
   void line(const std::string& text);

@@ -1,17 +1,23 @@
 #include "train/trainer.h"
 
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
 #include "train/memory_report.h"
 
 namespace trireme::train {
 namespace {
+
+constexpr int64_t kMostSkipped = 3;  // steps in a row: more of them are no accident
+constexpr const char* kWhatToDo = "try a lower --learning_rate or more --warmup_steps";
 
 state::AdamWOptions adamw_options(const config::RunConfig& run, const device::Machine& machine) {
   return {run.adam_beta1,
@@ -97,13 +103,18 @@ TrainStep::Outcome TrainStep::run(const data::StepBatches& batches, double learn
     const int64_t number = passes_++ * rank_.ranks + rank_.index;
     const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(number)).next();
     grads_->begin_pass(&batch == &batches.mine.back());
-    const at::Tensor loss = executor_.forward_backward(batch, scale, *grads_, seed).sum;
-    outcome.loss = outcome.loss.defined() ? outcome.loss + loss : loss;
+    outcome.losses.push_back(executor_.forward_backward(batch, scale, *grads_, seed).sum);
   }
   const auto scope = phases_.enter("optimizer");
   outcome.grad_norm = grads_->update(optimizer_);
   weights_.updated();
   return outcome;
+}
+
+at::Tensor TrainStep::Outcome::loss() const {
+  at::Tensor sum = at::zeros_like(losses.front());
+  for (const at::Tensor& loss : losses) sum += loss;
+  return sum;
 }
 
 Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
@@ -129,7 +140,14 @@ TrainingResult Trainer::run() {
     train_epoch(epoch);
   }
   if (result_.interrupted_by != 0) return result_;
+  if (skipped_steps_ == result_.steps) {
+    fail("all {} steps were skipped, no weight was changed: there is no result: {}", result_.steps,
+         kWhatToDo);
+  }
   if (window_trained_ > 0) report();
+  if (skipped_steps_ > 0) {
+    warn("{} of {} steps were skipped, see metrics.jsonl", skipped_steps_, result_.steps);
+  }
   if (evaluated_at_ != result_.steps) evaluate();
   // Without validation samples the last weights are the result.
   if (!result_.loss_best) save_best();
@@ -172,13 +190,46 @@ void Trainer::train_step(const data::StepBatches& batches) {
   const Stopwatch clock;
   learning_rate_ = schedule_.at(result_.steps);
   const TrainStep::Outcome outcome = step_.run(batches, learning_rate_);
-  window_loss_ = window_loss_.defined() ? window_loss_ + outcome.loss : outcome.loss;
-  window_trained_ += batches.trained_tokens;
-  last_grad_norm_ = outcome.grad_norm;
-  window_tokens_ += batches.tokens;
   ++result_.steps;
-  if (result_.steps % run_.logging_steps == 0) device::synchronize(machine_.device);
+  // The one wait for the device in a step: whether it was skipped is known before anything is
+  // saved.
+  const double norm = outcome.grad_norm.item<double>();
   window_seconds_ += clock.seconds();
+  double sum = 0;
+  bad_micro_batch_ = 0;
+  for (size_t i = 0; i < outcome.losses.size(); ++i) {
+    const auto loss = outcome.losses[i].item<double>();
+    sum += loss;
+    if (std::isfinite(loss) || bad_micro_batch_ > 0) continue;
+    bad_micro_batch_ = static_cast<int64_t>(i) * rank_.ranks + rank_.index + 1;
+  }
+  skipped_in_a_row_ = std::isfinite(norm) ? 0 : skipped_in_a_row_ + 1;
+  if (skipped_in_a_row_ > 0) return;
+  window_loss_ += sum;
+  window_trained_ += batches.trained_tokens;
+  window_tokens_ += batches.tokens;
+  last_grad_norm_ = norm;
+}
+
+void Trainer::skipped() {
+  ++skipped_steps_;
+  const dist::Group& group = mesh_.control();
+  const at::Tensor bad = at::zeros({group.size()}, at::kLong);
+  bad.mutable_data_ptr<int64_t>()[group.index()] = bad_micro_batch_;
+  group.all_reduce(bad)->wait();
+  int64_t first = 0;
+  for (int64_t rank = 0; rank < group.size(); ++rank) {
+    const int64_t number = bad.const_data_ptr<int64_t>()[rank];
+    if (number > 0 && (first == 0 || number < first)) first = number;
+  }
+  const std::string where =
+      first > 0
+          ? fmt::format("the loss of its micro-batch {} is not finite", first)
+          : std::string("its losses are finite, the gradient is not or is too large for fp32");
+  log_.skipped({result_.steps, epoch_, "no update: " + where, first, skipped_steps_});
+  if (skipped_in_a_row_ < kMostSkipped) return;
+  fail("steps {} to {} were skipped, {}: training ends, earlier checkpoints stand: {}",
+       result_.steps - kMostSkipped + 1, result_.steps, "in the last one " + where, kWhatToDo);
 }
 
 void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
@@ -186,11 +237,14 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
   if (result_.steps == 1 && run_.memory_report) {
     log_.line(memory_report(plan_, step_.phases(), machine_));
   }
-  if (result_.steps % run_.logging_steps == 0) report();
+  if (skipped_in_a_row_ > 0) skipped();
+  if (result_.steps % run_.logging_steps == 0 && window_trained_ > 0) report();
   if (const int signal = agreed_interrupt(); signal != 0) return stop_for_interrupt(signal);
   if (crossed(before, epoch_, run_.eval_every)) evaluate();
-  if (run_.save_steps > 0 && result_.steps % run_.save_steps == 0) {
+  save_due_ |= run_.save_steps > 0 && result_.steps % run_.save_steps == 0;
+  if (save_due_ && skipped_in_a_row_ == 0) {
     save_checkpoint("saved ");
+    save_due_ = false;
   }
   if (run_.max_steps > 0 && result_.steps >= run_.max_steps) stopped_ = true;
 }
@@ -209,18 +263,17 @@ double Trainer::checked_loss(const at::Tensor& sum, int64_t tokens) const {
   if (std::isfinite(loss)) return loss;
   fail(
       "the loss is {} after step {} (learning rate {:.3g}): training ends, earlier checkpoints "
-      "stand; try a lower "
-      "--learning_rate or more --warmup_steps",
-      loss, result_.steps, learning_rate_);
+      "stand: {}",
+      loss, result_.steps, learning_rate_, kWhatToDo);
 }
 
 void Trainer::report() {
-  const double loss = checked_loss(window_loss_, window_trained_);
-  log_.step({result_.steps, epoch_, loss, learning_rate_, last_grad_norm_.item<double>(),
+  const at::TensorOptions options = at::TensorOptions(at::kDouble).device(machine_.device);
+  const double loss = checked_loss(at::full({}, window_loss_, options), window_trained_);
+  log_.step({result_.steps, epoch_, loss, learning_rate_, last_grad_norm_, skipped_steps_,
              window_tokens_, window_seconds_, step_.phases().total().bytes(machine_.device)});
-  window_loss_.reset();
+  window_loss_ = window_seconds_ = 0;
   window_trained_ = window_tokens_ = 0;
-  window_seconds_ = 0;
 }
 
 void Trainer::evaluate() {

@@ -59,8 +59,11 @@ class TrainStep {
             const dist::Mesh& mesh, const state::Zero& zero);
 
   struct Outcome {
-    at::Tensor loss;       // sum over this rank's micro-batches; on the device
-    at::Tensor grad_norm;  // before clipping, of all ranks; on the device
+    std::vector<at::Tensor> losses;  // sums over this rank's micro-batches, one each; on the device
+    // Before clipping, of all ranks; on the device. Not finite: the step was skipped, see AdamW.
+    at::Tensor grad_norm;
+
+    at::Tensor loss() const;  // their sum, which is another tensor
   };
   Outcome run(const data::StepBatches& batches, double learning_rate);
   engine::Executor& executor() { return executor_; }
@@ -96,6 +99,8 @@ class Trainer {
   void train_epoch(int64_t epoch);
   void train_step(const data::StepBatches& batches);
   void after_step(int64_t done, int64_t steps_in_epoch);
+  // Counts and reports the step that was skipped. UserError after too many in a row.
+  void skipped();
   // The sum of `sum` over all ranks, divided by `tokens`. UserError if it is not finite.
   double checked_loss(const at::Tensor& sum, int64_t tokens) const;
   // The signal that any rank was sent, the same on all; 0: none.
@@ -121,9 +126,12 @@ class Trainer {
   int64_t evaluated_at_ = -1;  // step of the last evaluation
   int64_t evaluations_since_best_ = 0;
   bool stopped_ = false;
+  bool save_due_ = false;  // a checkpoint, after the next step that is not skipped
+  int64_t skipped_steps_ = 0, skipped_in_a_row_ = 0;
+  int64_t bad_micro_batch_ = 0;  // of the last step, this rank's first: its number over all, from 1
 
-  // Since the last report.
-  at::Tensor window_loss_, last_grad_norm_;
+  // Since the last report, without skipped steps; this rank's loss.
+  double window_loss_ = 0, last_grad_norm_ = 0;
   int64_t window_trained_ = 0, window_tokens_ = 0;
   double window_seconds_ = 0, learning_rate_ = 0;
 };
