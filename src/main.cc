@@ -1,12 +1,14 @@
-#include <cstdio>
 #include <exception>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/exit_status.h"
+#include "base/log.h"
 #include "base/nearest.h"
 #include "base/openmp.h"
 #include "base/result.h"
+#include "base/standard_streams.h"
 #include "base/version.h"
 #include "cli/ending.h"
 #include "config/launch.h"
@@ -16,26 +18,31 @@ namespace {
 
 using trireme::VerbEntry;
 
-int usage(std::FILE* stream) {
-  fmt::print(stream,
-             "usage: trireme VERB [options]   (trireme VERB --help lists them)\n"
-             "       trireme --version\n\n");
+std::string usage() {
+  std::string text =
+      "usage: trireme VERB [options]   (trireme VERB --help lists them)\n"
+      "       trireme --version\n\n";
   for (const VerbEntry& verb : trireme::verb_table()) {
-    fmt::print(stream, "  {:<10} {}\n", verb.name, verb.help);
+    text += fmt::format("  {:<10} {}\n", verb.name, verb.help);
   }
-  fmt::print(stream, "{}", trireme::build_note());
-  return stream == stdout ? 0 : 2;
+  return text + trireme::build_note();
 }
 
 int print_version() {
-  fmt::print("trireme {} (commit {}, CUDA {}, torch {})\n", trireme::version(), trireme::commit(),
-             trireme::cuda_architectures(), trireme::torch_version());
-  return 0;
+  trireme::print_result("trireme {} (commit {}, CUDA {}, torch {})\n", trireme::version(),
+                        trireme::commit(), trireme::cuda_architectures(), trireme::torch_version());
+  return trireme::kSuccess;
 }
 
 int run(const std::vector<std::string>& arguments) {
-  if (arguments.empty()) return usage(stderr);
-  if (arguments[0] == "--help" || arguments[0] == "-h") return usage(stdout);
+  if (arguments.empty()) {
+    trireme::log_text(usage());
+    return trireme::kUserError;
+  }
+  if (arguments[0] == "--help" || arguments[0] == "-h") {
+    trireme::print_result_text(usage());
+    return trireme::kSuccess;
+  }
   if (arguments[0] == "--version") return print_version();
   std::vector<std::string> names;
   for (const VerbEntry& verb : trireme::verb_table()) {
@@ -58,9 +65,13 @@ std::string speaker() {
   }
 }
 
-// What runs before the constructors of libraries.
+// What runs before the constructors of libraries, which may open files.
+void prepare(int argc, char** argv, char** envp) {
+  trireme::keep_standard_streams();
+  trireme::shorten_openmp_spins(argc, argv, envp);
+}
 using Start = void (*)(int, char**, char**);
-[[gnu::section(".preinit_array"), gnu::used]] const Start start = trireme::shorten_openmp_spins;
+[[gnu::section(".preinit_array"), gnu::used]] const Start start = prepare;
 
 }  // namespace
 

@@ -1,14 +1,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
 #include <set>
+#include <thread>
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/exit_status.h"
 #include "base/host_memory.h"
+#include "base/interrupt.h"
 #include "base/nearest.h"
 #include "base/quote.h"
 #include "base/result.h"
@@ -132,6 +137,32 @@ TEST(HostMemory, PeakCoversResident) {
 TEST(ErrorDeathTest, ABrokenInvariantNamesItsPlaceAndValues) {
   EXPECT_DEATH(TRIREME_CHECK(1 + 1 == 3, "sum {}", 2), "base_test.cc.*1 \\+ 1 == 3 sum 2");
   EXPECT_THROW(fail("{}:{}: no", "file", 3), UserError);
+}
+
+// In processes of their own.
+TEST(InterruptDeathTest, SignalsSoonAfterTheFirstAreTheSame) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto twice = [](std::chrono::milliseconds pause) {
+    catch_interrupts();
+    raise(SIGTERM);
+    std::this_thread::sleep_for(pause);
+    raise(SIGINT);
+    std::_Exit(saved_after(interrupted()));
+  };
+  EXPECT_EXIT(twice(std::chrono::milliseconds(50)), testing::ExitedWithCode(128 + SIGTERM), "^$");
+  EXPECT_EXIT(twice(std::chrono::milliseconds(2050)), testing::ExitedWithCode(kNotSaved),
+              "interrupted again: ended without saving");
+}
+
+TEST(InterruptDeathTest, WhatWasIgnoredStaysIgnored) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto ignoring = [] {
+    std::signal(SIGHUP, SIG_IGN);
+    catch_interrupts();
+    raise(SIGHUP);
+    std::_Exit(interrupted());
+  };
+  EXPECT_EXIT(ignoring(), testing::ExitedWithCode(0), "^$");
 }
 
 }  // namespace

@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "config/json.h"
 
 namespace trireme::cli {
@@ -34,27 +34,26 @@ std::chrono::seconds Ending::now() {
 }
 
 Ending ending_for_another(std::string words) {
-  return {1, "PeerFailure", std::move(words), Ending::now() + std::chrono::seconds(1)};
+  return {kInternalError, "PeerFailure", std::move(words), Ending::now() + std::chrono::seconds(1)};
 }
 
 Ending ending_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const UserError& user_error) {
-    return {2, "UserError", user_error.what()};
+    return {kUserError, "UserError", user_error.what()};
   } catch (const std::filesystem::filesystem_error& file_error) {
-    return {2, "UserError",
+    return {kUserError, "UserError",
             fmt::format("{}: {}", file_error.path1().string(), file_error.code().message())};
   } catch (const PeerFailure& failure) {
     return ending_for_another(failure.what());
   } catch (const std::exception& other) {
-    return {1, "InternalError", fmt::format("internal error: {}", other.what())};
+    return {kInternalError, "InternalError", fmt::format("internal error: {}", other.what())};
   }
 }
 
 int end(const Ending& ending) {
-  fmt::print(stderr, "trireme: {}\n", UserError(ending.words).what());
-  std::fflush(stderr);
+  log_text(fmt::format("trireme: {}\n", UserError(ending.words).what()));
   write_for_torchrun(ending);
   return ending.status;
 }

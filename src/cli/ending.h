@@ -5,10 +5,12 @@
 #include <exception>
 #include <string>
 
+#include "base/exit_status.h"
+
 namespace trireme::cli {
 
 struct Ending {
-  int status = 1;     // 2: the user's mistake
+  int status = kInternalError;
   std::string type;   // "UserError"
   std::string words;  // one line
   // The time for torchrun, in its whole seconds. An end that another rank has caused gets a later

@@ -2,6 +2,11 @@
 
 #include <c10/util/Logging.h>
 
+#include <exception>
+#include <future>
+#include <stdexcept>
+#include <thread>
+
 #include "base/error.h"
 #include "dist/c10d.h"
 
@@ -35,9 +40,28 @@ void only_log_fatal_errors() { FLAGS_caffe2_log_level = 3; }
       place, timeout.count(), cause);
 }
 
+// The constructor has a timeout for connecting, but reads what the server says first without one: a
+// listener that says nothing would hold it for ever. It runs on a thread that is then left behind.
+c10::intrusive_ptr<c10d::TCPStore> connect_within(std::chrono::seconds patience,
+                                                  const std::string& address,
+                                                  const c10d::TCPStoreOptions& options) {
+  const auto promise = std::make_shared<std::promise<c10::intrusive_ptr<c10d::TCPStore>>>();
+  auto future = promise->get_future();
+  std::thread([promise, address, options] {
+    try {
+      promise->set_value(c10::make_intrusive<c10d::TCPStore>(address, options));
+    } catch (...) {
+      promise->set_exception(std::current_exception());
+    }
+  }).detach();
+  if (future.wait_for(patience) == std::future_status::ready) return future.get();
+  throw std::runtime_error("something listens there that does not answer");
+}
+
 }  // namespace
 
 StorePtr connect(const config::Launch& launch, std::chrono::seconds timeout) {
+  constexpr std::chrono::seconds kMore{2};  // so that the constructor's own message wins
   if (launch.ranks == 1) return local_store();
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(launch.port);
@@ -47,7 +71,7 @@ StorePtr connect(const config::Launch& launch, std::chrono::seconds timeout) {
   options.timeout = timeout;
   only_log_fatal_errors();
   try {
-    auto store = c10::make_intrusive<c10d::TCPStore>(launch.address, options);
+    auto store = connect_within(timeout + kMore, launch.address, options);
     return std::make_shared<Store>(
         Store{c10::make_intrusive<c10d::PrefixStore>("trireme/" + launch.attempt, store)});
   } catch (const std::exception& error) {

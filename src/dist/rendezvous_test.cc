@@ -84,6 +84,16 @@ TEST(Rendezvous, AFirstRankThatDoesNotAnswerIsNamed) {
       << error;
 }
 
+TEST(Rendezvous, AListenerThatSaysNothingIsNotWaitedFor) {
+  const TakenPort silent;
+  const std::string error = user_error([&] { connect(launch(1, silent.port()), seconds(1)); });
+  EXPECT_NE(
+      error.find(fmt::format("rank 0 does not answer at 127.0.0.1:{} within 1 s: ", silent.port())),
+      std::string::npos)
+      << error;
+  EXPECT_NE(error.find("something listens there that does not answer"), std::string::npos);
+}
+
 TEST(Rendezvous, RanksThatDoNotComeAreCounted) {
   const int64_t port = free_port();
   const std::string error = user_error([&] { connect(launch(0, port), seconds(1)); });

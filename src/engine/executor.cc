@@ -134,12 +134,17 @@ model::LayerParams Executor::layer_grads(const Step& step, state::GradStore& gra
   return params;
 }
 
+void Executor::at_layer(int64_t layer, bool in_backward) {
+  phases_.at_layer(layer);
+  if (between_) between_(in_backward);
+}
+
 at::Tensor Executor::forward_layers(const Step& step, bool save) {
   const auto scope = phases_.enter("forward");
   if (save) store_.begin();
   at::Tensor x = weights_.embed(step.tokens);
   for (int64_t i = 0; i < model_.spec.layers; ++i) {
-    phases_.at_layer(i);
+    at_layer(i, /*in_backward=*/false);
     const state::Weights::Layer layer = weights_.layer(i);
     // A layer that will be recomputed keeps its intermediates in that later pass, not now.
     const plan::Keep keep = i < plan_.recomputed_layers() ? plan::Keep{} : plan_.keep[i];
@@ -156,7 +161,7 @@ void Executor::recompute(const Step& step, int64_t first, int64_t end) {
     model::SavedLayer saved = store_.get(i);
     if (i + 1 < end) store_.prefetch(i + 1);
     if (i == first) x = saved.x;
-    phases_.at_layer(i);
+    at_layer(i, /*in_backward=*/true);
     const state::Weights::Layer layer = weights_.layer(i);
     x = layers_[i].forward(x, layer.params, step.context, plan_.keep[i], &saved);
     store_.hold(i, std::move(saved));
@@ -172,7 +177,7 @@ void Executor::backward_layers(const Step& step, at::Tensor dx, state::GradStore
     const auto before = std::next(segment);
     const int64_t then = before == plan_.segments.rend() ? -1 : *before;
     for (int64_t i = end - 1; i >= first; --i) {
-      phases_.at_layer(i);
+      at_layer(i, /*in_backward=*/true);
       const state::Weights::Layer layer = weights_.layer(i);
       model::LayerParams to = layer_grads(step, grads, i);
       model::SavedLayer saved = store_.get(i);

@@ -5,7 +5,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "config/model_spec.h"
@@ -45,6 +47,13 @@ class Executor {
            plan::ExecutionPlan plan, device::HostArena& arena, device::Phases& phases,
            const dist::Mesh& mesh);
 
+  // `between` is called before each layer, forward and backward. It may throw, which ends the pass:
+  // the weights are as they were, unless gradients are consumed within backward. What was started
+  // ends by itself, if all ranks throw at the same layer. Empty: nothing is called.
+  void call_between_layers(std::function<void(bool in_backward)> between) {
+    between_ = std::move(between);
+  }
+
   // Forward only. The loss is that of the whole batch on every rank. `logits`, when not null,
   // receives fp32 [T,V]: for comparisons, not for long sequences.
   LossSum forward(const data::PackedBatch& batch, at::Tensor* logits = nullptr);
@@ -69,6 +78,7 @@ class Executor {
   // The sum over the ranks that share the batch.
   at::Tensor whole(at::Tensor loss) const;
   model::LayerParams layer_grads(const Step& step, state::GradStore& grads, int64_t layer) const;
+  void at_layer(int64_t layer, bool in_backward);
   // `save`: puts what backward needs into the store.
   at::Tensor forward_layers(const Step& step, bool save);
   // Fills the store with what the layers [first, end) save, from the input of the first.
@@ -84,6 +94,7 @@ class Executor {
   at::Tensor frequencies_;  // of the rotation, on the device
   std::vector<model::DecoderLayer> layers_;
   state::ActivationStore store_;
+  std::function<void(bool in_backward)> between_;
   bool warned_of_imbalance_ = false;
 };
 

@@ -9,6 +9,7 @@
 
 #include "attention/block.h"
 #include "base/error.h"
+#include "base/result.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
 #include "config/shapes.h"
@@ -376,7 +377,7 @@ int bench(const config::RunConfig& run, const Ranks& ranks) {
   Json result;
   train::explain_out_of_memory(plan, phases, machine,
                                [&] { result = bench(run, subject, machine, plan, phases, ranks); });
-  if (ranks.first()) fmt::print("{}\n", result.dump());
+  if (ranks.first()) print_result("{}\n", config::json_text(result));
   return 0;
 }
 

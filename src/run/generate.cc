@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "base/quote.h"
+#include "base/result.h"
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/sample.h"
@@ -80,8 +82,8 @@ std::vector<int64_t> review_prompt(const config::RunConfig& run, const data::Tok
       run.user.empty() ? draw_validation_sample(reviews, run) : find_review(reviews, run);
   data::User& user = reviews.users[ref.user];
   data::Review& review = user.reviews[ref.review];
-  log("user {}, film {}, {} earlier reviews", user.name, review.film, ref.review);
-  if (!review.text.empty()) log("the user's own words: {}", review.text);
+  log("user {}, film {}, {} earlier reviews", escaped(user.name), escaped(review.film), ref.review);
+  if (!review.text.empty()) log("the user's own words: {}", escaped(review.text));
   review.text.clear();  // what is to be written
   config::RunConfig budget = run;
   budget.max_length -= run.max_new_tokens;
@@ -127,7 +129,7 @@ int run_generate(cli::Arguments arguments) {
         generator.generate(prompt, run.max_new_tokens, stop,
                            {run.temperature, run.top_k, run.top_p, run.repetition_penalty}, rng);
   });
-  fmt::print("{}\n", tokenizer.decode({answer.begin(), answer.end()}, /*skip_special=*/true));
+  print_result("{}\n", tokenizer.decode({answer.begin(), answer.end()}, /*skip_special=*/true));
   return 0;
 }
 

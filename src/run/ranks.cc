@@ -7,11 +7,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <numeric>
 #include <set>
+#include <stop_token>
+#include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -136,6 +140,26 @@ void meet(const config::RunConfig& run, config::Verb verb, const config::Launch&
   ranks.mesh = {spec, std::move(control), *ranks.store, kUsedAxes, timeouts, backend_of(places)};
 }
 
+// Ends the process unless the object is gone in time. Until ranks have met, what one asks the store
+// may wait for ever for a process that hangs, and nobody watches yet.
+class Deadline {
+ public:
+  Deadline(std::chrono::seconds patience, std::string sentence) {
+    thread_ =
+        std::jthread([this, patience, sentence = std::move(sentence)](const std::stop_token& stop) {
+          std::unique_lock lock(mutex_);
+          if (changed_.wait_for(lock, stop, patience, [&] { return stop.stop_requested(); }))
+            return;
+          std::_Exit(cli::end(cli::ending_for_another(sentence)));
+        });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::jthread thread_;  // the last to be made, the first to end
+};
+
 // No rank may exit with success before all have finished.
 void wait_for_all(const dist::Group& control) {
   control.all_reduce(at::zeros({1}, at::kLong))->wait();
@@ -150,6 +174,12 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
   if (launch.ranks == 1) return body({});
   only_warn(launch.rank != 0);
   Ranks ranks;
+  auto deadline = std::make_unique<Deadline>(
+      3 * kMeeting,
+      fmt::format("rank {} on {}: the ranks have not met within {} s: rank 0 at {}:{}, "
+                  "or a rank before this one, is there and hangs",
+                  launch.rank, dist::host_name(), (3 * kMeeting).count(), launch.address,
+                  launch.port));
   ranks.store = dist::connect(launch, kMeeting);
   ranks.watch = std::make_unique<dist::Watch>(
       launch, ranks.store, dist::Pace{}, [](dist::Watch& watch, const std::string& sentence) {
@@ -159,6 +189,7 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
   std::set_terminate(terminated);
   try {
     meet(run, verb, launch, ranks);
+    deadline.reset();
     const int status = body(ranks);
     wait_for_all(ranks.mesh.control());
     watch_of_process = nullptr;

@@ -6,13 +6,17 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "base/error.h"
+#include "base/version.h"
 #include "config/json.h"
 #include "dist/gather_texts.h"
 
 namespace trireme::run {
 namespace {
+
+namespace fs = std::filesystem;
 
 using config::Json;
 using config::MustMatch;
@@ -31,55 +35,89 @@ class Hash {
   uint64_t value_ = 0xcbf29ce484222325;
 };
 
-void add_file(Hash& hash, const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string piece(1 << 20, '\0');
-  while (file.read(piece.data(), std::ssize(piece)) || file.gcount() > 0) {
+constexpr uint64_t kPage = 4096, kPages = 16;
+
+// The bytes [begin, begin + size) of the file, as far as it has them.
+void add_bytes(Hash& hash, std::ifstream& file, uint64_t begin, uint64_t size) {
+  std::string piece(std::min<uint64_t>(size, 1 << 20), '\0');
+  file.clear();
+  file.seekg(static_cast<std::streamoff>(begin));
+  while (size > 0 && file.good()) {
+    file.read(piece.data(), static_cast<std::streamsize>(std::min<uint64_t>(size, piece.size())));
     hash.add({piece.data(), static_cast<size_t>(file.gcount())});
+    size -= static_cast<uint64_t>(file.gcount());
   }
 }
 
-// Describes a folder by names and sizes of its files and the content of its JSON files: weights are
-// too large to read. Other kinds of files are ignored.
-std::string folder_text(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string kind = entry.path().extension();
-    if (kind == ".json" || kind == ".safetensors" || kind == ".csv") files.push_back(entry.path());
+// Weights are too large to read: their header, and pages spread over the numbers behind it. Other
+// weights differ in nearly all of them.
+void add_weights(Hash& hash, std::ifstream& file, uint64_t size) {
+  uint64_t header = 0;
+  file.read(reinterpret_cast<char*>(&header), sizeof header);
+  header = std::min(size, sizeof header + std::min(header, size));
+  add_bytes(hash, file, 0, header);
+  const uint64_t last = size - std::min(size - header, kPage);
+  for (uint64_t i = 0; i < kPages; ++i) {
+    add_bytes(hash, file, header + (last - header) * i / (kPages - 1), kPage);
   }
-  std::ranges::sort(files);
-  Hash hash;
-  for (const std::filesystem::path& file : files) {
-    hash.add(fmt::format("{} {}\n", file.filename().string(), std::filesystem::file_size(file)));
-    if (file.extension() == ".json") add_file(hash, file);
-  }
-  return fmt::format("a folder of {} files with hash {}", files.size(), hash.text());
 }
 
-// Describes a file or folder. Unreadable files are reported by their reader, not here.
-std::string content_text(const std::string& path) {
+// Unreadable files are reported by their reader, not here.
+std::string file_text(const fs::path& path) {
   std::error_code error;
-  if (path.empty()) return "none";
-  if (std::filesystem::is_directory(path, error)) return folder_text(path);
-  if (!std::filesystem::exists(path, error)) return "a path where nothing is";
-  if (!std::filesystem::is_regular_file(path, error)) return "no regular file";
+  const uint64_t size = fs::file_size(path, error);
+  std::ifstream file(path, std::ios::binary);
+  if (error || !file) return "a file that cannot be read";
   Hash hash;
-  add_file(hash, path);
-  return fmt::format("a file of {} bytes with hash {}", std::filesystem::file_size(path),
-                     hash.text());
+  if (path.extension() == ".safetensors") {
+    add_weights(hash, file, size);
+  } else {
+    add_bytes(hash, file, 0, size);
+  }
+  return fmt::format("a file of {} bytes with hash {}", size, hash.text());
 }
 
-// {"--max_length": "2048", "--model": "a folder of ..."}
+// What a rank reads of a folder: weights, and files of these kinds.
+bool is_read(const fs::path& path) {
+  static const std::set<std::string> kKinds = {".json", ".jinja", ".txt", ".csv", ".safetensors"};
+  return kKinds.contains(path.extension().string());
+}
+
+// What a path of an option leads to, a line a file: {"--model: config.json": "a file of ..."}.
+void add_content(const std::string& option, const std::string& path, Json& json) {
+  std::error_code error;
+  if (path.empty()) {
+    json[option] = "none";
+  } else if (fs::is_directory(path, error)) {
+    json[option] = "a folder";
+    fs::directory_iterator item(path, error);
+    for (; !error && item != fs::directory_iterator(); item.increment(error)) {
+      if (!is_read(item->path())) continue;
+      json[fmt::format("{}: {}", option, item->path().filename().string())] =
+          file_text(item->path());
+    }
+  } else if (!fs::exists(path, error)) {
+    json[option] = "a path where nothing is";
+  } else {
+    json[option] = fs::is_regular_file(path, error) ? file_text(path) : "no regular file";
+  }
+}
+
+// {"--max_length": "2048", "--model: config.json": "a file of ..."}
 Json values_to_match(const config::RunConfig& run, config::Verb verb) {
   Json json = Json::object();
   for (const config::Option& option : config::schema()) {
     if ((option.verbs & verb) == 0 || option.must_match == MustMatch::kNothing) continue;
-    const std::string value = option_text(run, option);
-    json["--" + option.name] =
-        option.must_match == MustMatch::kContent ? content_text(value) : value;
+    const std::string name = "--" + option.name, value = option_text(run, option);
+    if (option.must_match == MustMatch::kContent) {
+      add_content(name, value, json);
+    } else {
+      json[name] = value;
+    }
   }
   const Json options = config::to_json(run, verb);
-  if (options.contains("ablation")) json["the ablation"] = options["ablation"].dump();
+  if (options.contains("ablation")) json["the ablation"] = config::json_text(options["ablation"]);
+  json["the program"] = fmt::format("version {} of commit {}", version(), commit());
   return json;
 }
 
@@ -92,7 +130,7 @@ std::string difference(const std::string& name, const std::vector<Json>& values,
                        const std::vector<int64_t>& ranks) {
   std::map<std::string, std::vector<int64_t>> by_value;
   for (size_t i = 0; i < values.size(); ++i) {
-    by_value[values[i].value(name, "unknown")].push_back(ranks[i]);
+    by_value[values[i].value(name, "not there")].push_back(ranks[i]);
   }
   if (by_value.size() == 1) return "";
   std::vector<std::pair<std::vector<int64_t>, std::string>> parts;
@@ -111,11 +149,12 @@ void check_same_on_all_ranks(const config::RunConfig& run, config::Verb verb,
                              const dist::Group& group) {
   const Json mine = values_to_match(run, verb);
   std::vector<Json> all;
-  for (const std::string& text :
-       dist::gather_texts(mine.dump(-1, ' ', true, Json::error_handler_t::replace), group)) {
-    all.push_back(Json::parse(text));
+  std::set<std::string> names;
+  for (const std::string& text : dist::gather_texts(config::json_text(mine), group)) {
+    all.push_back(config::parse_json(text, "what a rank was given"));
+    for (const auto& [name, value] : all.back().items()) names.insert(name);
   }
-  for (const auto& [name, value] : mine.items()) {
+  for (const std::string& name : names) {
     const std::string found = difference(name, all, group.ranks());
     if (!found.empty()) fail("{}: start all ranks with the same options and files", found);
   }

@@ -6,6 +6,7 @@
 
 #include "attention/block.h"
 #include "base/error.h"
+#include "base/exit_status.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/units.h"
@@ -129,7 +130,7 @@ train::TrainingResult train(const config::RunConfig& run, const model::ModelFold
 }
 
 int finish(const train::TrainingResult& result, const train::OutputFolder& output) {
-  if (result.interrupted_by != 0) return 128 + result.interrupted_by;
+  if (result.interrupted_by != 0) return saved_after(result.interrupted_by);
   if (result.loss_before) {
     log("validation loss {:.4f} before, {:.4f} after {} steps (the best kept)", *result.loss_before,
         *result.loss_best, result.steps);

@@ -37,10 +37,11 @@ void RunLog::step(const StepReport& r) {
   const std::string text = fmt::format(
       "step {}/{}  epoch {:.2f}  loss {:.4f}  {:.0f} tok/s  left {}  memory {}", r.step,
       total_steps_, r.epoch, r.loss, rate, format_duration(eta), format_bytes(r.memory));
-  if (!terminal_) return log_line(text);
-  fmt::print(stderr, "\r\033[K{}", text);
-  std::fflush(stderr);
+  step_ = r.step;
+  if (!terminal_) return line(text);
+  log_text(fmt::format("\r\033[K{}", text));
   progress_shown_ = true;
+  note_lost_lines();
 }
 
 void RunLog::skipped(const SkipReport& r) {
@@ -71,10 +72,19 @@ void RunLog::line(const std::string& text) {
   if (path_.empty()) return;
   clear_progress();
   log_line(text);
+  note_lost_lines();
+}
+
+void RunLog::note_lost_lines() {
+  const std::string why = log_lost();
+  if (why.empty() || loss_noted_) return;
+  loss_noted_ = true;
+  io::append_line(
+      path_, config::Json{{"event", "stderr takes no more lines: " + why}, {"step", step_}}.dump());
 }
 
 void RunLog::clear_progress() {
-  if (progress_shown_) fmt::print(stderr, "\n");
+  if (progress_shown_) log_text("\n");
   progress_shown_ = false;
 }
 

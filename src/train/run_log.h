@@ -54,11 +54,14 @@ class RunLog {
 
  private:
   void clear_progress();
+  // Lines for people are lost: programs that read metrics.jsonl learn of it, once.
+  void note_lost_lines();
 
   std::string path_;
   int64_t total_steps_;
   bool terminal_;
-  bool progress_shown_ = false;
+  bool progress_shown_ = false, loss_noted_ = false;
+  int64_t step_ = 0;  // of the last report
   Stopwatch clock_;
 };
 

@@ -16,6 +16,16 @@
 namespace trireme::train {
 namespace {
 
+// Ends a pass of the executor between two layers.
+struct Interrupted {
+  int signal;
+};
+
+// Steps that take longer are given up when a signal comes: torchrun kills 30 seconds after SIGTERM,
+// and the state is still to be written. Then ranks ask each other before each layer, an exchange of
+// some bytes over the host (0.1 ms on one machine): nothing beside a layer of such a step.
+constexpr double kLongStep = 5;
+
 constexpr int64_t kMostSkipped = 3;  // steps in a row: more of them are no accident
 constexpr const char* kWhatToDo = "try a lower --learning_rate or more --warmup_steps";
 
@@ -132,7 +142,10 @@ Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, T
       output_(output),
       log_(log),
       schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps,
-                planned_steps(run, samples, rank_)} {}
+                planned_steps(run, samples, rank_)},
+      pacing_(machine.device) {
+  step_.executor().call_between_layers([this](bool in_backward) { between_layers(in_backward); });
+}
 
 TrainingResult Trainer::run() {
   evaluate();
@@ -149,6 +162,7 @@ TrainingResult Trainer::run() {
     warn("{} of {} steps were skipped, see metrics.jsonl", skipped_steps_, result_.steps);
   }
   if (evaluated_at_ != result_.steps) evaluate();
+  if (result_.interrupted_by != 0) return result_;
   // Without validation samples the last weights are the result.
   if (!result_.loss_best) save_best();
   if (mesh_.rank() == 0) output_.finish();
@@ -174,13 +188,18 @@ void Trainer::save_checkpoint(const char* why) {
   save([&](const model::BlockSource& weights) {
     log_.line(why + output_.save_checkpoint(result_.steps, weights));
   });
+  saved_at_ = result_.steps;
 }
 
 void Trainer::train_epoch(int64_t epoch) {
   const data::Epoch epoch_batches = data::training_epoch(samples_.train, run_, run_, epoch, rank_);
   const int64_t steps = epoch_batches.steps();
   for (int64_t i = 0; i < steps && !stopped_; ++i) {
-    train_step(epoch_batches.batches(i));
+    try {
+      train_step(epoch_batches.batches(i));
+    } catch (const Interrupted& interrupted) {
+      return stop_for_interrupt(interrupted.signal);  // the weights are those before the step
+    }
     epoch_ = static_cast<double>(epoch) + static_cast<double>(i + 1) / static_cast<double>(steps);
     after_step(i + 1, steps);
   }
@@ -194,7 +213,8 @@ void Trainer::train_step(const data::StepBatches& batches) {
   // The one wait for the device in a step: whether it was skipped is known before anything is
   // saved.
   const double norm = outcome.grad_norm.item<double>();
-  window_seconds_ += clock.seconds();
+  step_seconds_ = clock.seconds();
+  window_seconds_ += step_seconds_;
   double sum = 0;
   bad_micro_batch_ = 0;
   for (size_t i = 0; i < outcome.losses.size(); ++i) {
@@ -239,8 +259,11 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
   }
   if (skipped_in_a_row_ > 0) skipped();
   if (result_.steps % run_.logging_steps == 0 && window_trained_ > 0) report();
-  if (const int signal = agreed_interrupt(); signal != 0) return stop_for_interrupt(signal);
+  const Agreed agreed = this->agreed(step_seconds_);
+  if (agreed.signal != 0) return stop_for_interrupt(agreed.signal);
+  long_steps_ = agreed.seconds > kLongStep;
   if (crossed(before, epoch_, run_.eval_every)) evaluate();
+  if (stopped_) return;
   save_due_ |= run_.save_steps > 0 && result_.steps % run_.save_steps == 0;
   if (save_due_ && skipped_in_a_row_ == 0) {
     save_checkpoint("saved ");
@@ -249,12 +272,22 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
   if (run_.max_steps > 0 && result_.steps >= run_.max_steps) stopped_ = true;
 }
 
-int Trainer::agreed_interrupt() const {
+Trainer::Agreed Trainer::agreed(double seconds) const {
   const dist::Group& group = mesh_.control();
-  const at::Tensor signal = at::zeros({group.size()}, at::kInt);
-  signal.mutable_data_ptr<int>()[group.index()] = interrupted();
-  group.all_reduce(signal)->wait();
-  return signal.max().item<int>();
+  const at::Tensor all = at::zeros({group.size(), 2}, at::kDouble);
+  auto* mine = all.mutable_data_ptr<double>() + 2 * group.index();
+  mine[0] = interrupted(), mine[1] = seconds;
+  group.all_reduce(all)->wait();
+  const at::Tensor most = all.amax({0});
+  const auto* values = most.const_data_ptr<double>();
+  return {static_cast<int>(values[0]), values[1]};
+}
+
+void Trainer::between_layers(bool in_backward) {
+  // An optimizer in backward has updated some weights already: the step is finished.
+  if (!long_steps_ || (in_backward && run_.optimizer_in_backward)) return;
+  pacing_.pace();
+  if (const int signal = agreed().signal; signal != 0) throw Interrupted{signal};
 }
 
 double Trainer::checked_loss(const at::Tensor& sum, int64_t tokens) const {
@@ -276,24 +309,35 @@ void Trainer::report() {
   window_trained_ = window_tokens_ = 0;
 }
 
-void Trainer::evaluate() {
-  if (samples_.validation.empty()) return;
-  const Stopwatch clock;
+double Trainer::validation_loss() {
   const data::Epoch epoch_batches =
       data::evaluation_epoch(samples_.validation, run_, run_.eval_batch_size, rank_);
   at::Tensor sum = at::zeros({}, at::TensorOptions(at::kFloat).device(machine_.device));
   int64_t tokens = 0;
   for (int64_t i = 0; i < epoch_batches.steps(); ++i) {
+    if (const int signal = agreed().signal; signal != 0) throw Interrupted{signal};
     const data::StepBatches batches = epoch_batches.batches(i);
     for (const data::PackedBatch& batch : batches.mine) {
       sum.add_(step_.executor().forward(batch).sum);
     }
     tokens += batches.trained_tokens;
   }
-  const double loss = checked_loss(sum, tokens);
+  validated_tokens_ = tokens;
+  return checked_loss(sum, tokens);
+}
+
+void Trainer::evaluate() {
+  if (samples_.validation.empty()) return;
+  const Stopwatch clock;
   const bool before = result_.steps == 0;
+  double loss = 0;
+  try {
+    loss = validation_loss();
+  } catch (const Interrupted& interrupted) {
+    return stop_for_interrupt(interrupted.signal);
+  }
   const bool best = !before && (!result_.loss_best || loss < *result_.loss_best);
-  log_.evaluation({result_.steps, epoch_, loss, tokens, clock.seconds(), best});
+  log_.evaluation({result_.steps, epoch_, loss, validated_tokens_, clock.seconds(), best});
   evaluated_at_ = result_.steps;
   if (before) {
     result_.loss_before = loss;
@@ -322,6 +366,9 @@ void Trainer::keep_if_best(double loss) {
 void Trainer::stop_for_interrupt(int signal) {
   result_.interrupted_by = signal;
   stopped_ = true;
+  // Twice the same checkpoint would count twice when the oldest are removed.
+  if (saved_at_ == result_.steps)
+    return log_.line("interrupted: the last checkpoint is of this step");
   save_checkpoint("interrupted: saved ");
 }
 

@@ -11,6 +11,7 @@
 #include "data/loader.h"
 #include "data/sample.h"
 #include "device/machine.h"
+#include "device/pacing.h"
 #include "engine/executor.h"
 #include "layout/model.h"
 #include "plan/memory.h"
@@ -103,10 +104,17 @@ class Trainer {
   void skipped();
   // The sum of `sum` over all ranks, divided by `tokens`. UserError if it is not finite.
   double checked_loss(const at::Tensor& sum, int64_t tokens) const;
-  // The signal that any rank was sent, the same on all; 0: none.
-  int agreed_interrupt() const;
+  // What any rank has met, the same on all.
+  struct Agreed {
+    int signal = 0;      // that a rank was sent; 0: none
+    double seconds = 0;  // the longest of the given
+  };
+  Agreed agreed(double seconds = 0) const;
+  // Throws Interrupted on all ranks if one was sent a signal and the step may be given up.
+  void between_layers(bool in_backward);
   void report();
-  void evaluate();  // before the first step: only reported
+  void evaluate();           // before the first step: only reported
+  double validation_loss();  // over all ranks
   void keep_if_best(double loss);
   void stop_for_interrupt(int signal);
 
@@ -122,10 +130,16 @@ class Trainer {
   RunLog& log_;
   Schedule schedule_;
   TrainingResult result_;
-  double epoch_ = 0;           // epochs done, with the part of the current one
-  int64_t evaluated_at_ = -1;  // step of the last evaluation
+  double epoch_ = 0;              // epochs done, with the part of the current one
+  int64_t evaluated_at_ = -1;     // step of the last evaluation
+  int64_t validated_tokens_ = 0;  // in the last evaluation
   int64_t evaluations_since_best_ = 0;
   bool stopped_ = false;
+  bool long_steps_ =
+      true;  // so that a signal does not wait for their end; of the first it is not known
+  double step_seconds_ = 0;  // of the last step
+  device::Pacing pacing_;
+  int64_t saved_at_ = -1;  // step of the last checkpoint
   bool save_due_ = false;  // a checkpoint, after the next step that is not skipped
   int64_t skipped_steps_ = 0, skipped_in_a_row_ = 0;
   int64_t bad_micro_batch_ = 0;  // of the last step, this rank's first: its number over all, from 1

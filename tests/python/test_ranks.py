@@ -16,7 +16,10 @@ import time
 
 import pytest
 import reference
+import reviews
+import tiny_models
 from program import binary, dump, run
+from reviews import Review
 from test_parity import make_documents
 
 DEGREES = {"qwen3_head_dim": (2, 4, 8),         # 8 query heads, 2 key heads
@@ -173,9 +176,35 @@ def test_different_files_behind_an_option_are_named(folder, scratch, option):
     ranks = [start(2, 0, port, *arguments), start(2, 1, port, *arguments, option, other)]
     ends = [rank.communicate(timeout=60)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [2, 2]
-    assert re.fullmatch(rf"trireme: {option} is (a file of \d+ bytes|a folder of \d files) with hash \w{{16}} on rank 0 and "
-                        r".* on rank 1: start all ranks with the same options and files\n", ends[0]), ends
+    file = {"--batch": "", "--model": ": config.json"}[option]
+    assert re.fullmatch(rf"trireme: {option}{file} is a file of \d+ bytes with hash \w{{16}} on rank 0 and "
+                        r"a file .* on rank 1: start all ranks with the same options and files\n", ends[0]), ends
     assert ends[1] == ""
+
+
+def other_weights(folder):
+    tiny_models.edit_weights(folder, lambda tensors: [tensor.mul_(1.01) for tensor in tensors.values()])
+
+
+def another_template(folder):
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}")
+
+
+# Of a folder, what a rank would read by itself: weights of the same sizes too, and a template.
+@pytest.mark.parametrize("change, says", [(other_weights, "model.safetensors is a file of "),
+                                          (another_template, "chat_template.jinja is not there on rank 0 and a file of ")])
+def test_a_model_that_differs_on_one_rank_is_named(tmp_path, change, says):
+    one = tiny_models.make_text_model(tmp_path / "one")
+    change(tiny_models.copy_of(one, tmp_path / "two"))
+    users = {"甲": [Review(f"影片{i}", "画面美") for i in range(4)]}
+    data = reviews.write_pipeline_json(tmp_path / "data.json", users)
+    port = free_port()
+    ranks = [start(2, rank, port, "train", "--model", tmp_path / name, "--data_file", data, "--output_dir",
+                   tmp_path / "out", "--max_steps", 1, "--val_ratio", 0) for rank, name in enumerate(["one", "two"])]
+    ends = [rank.communicate(timeout=60)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [2, 2]
+    assert ends[0].splitlines()[-1].startswith(f"trireme: --model: {says}"), ends
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_mistake_before_ranks_meet_has_the_rank(scratch):
