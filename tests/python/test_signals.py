@@ -79,7 +79,7 @@ def test_a_long_step_is_given_up(folder, tmp_path, options):
     for line in process.stderr:
         if line.startswith("read "):
             break
-    time.sleep(1)
+    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     status, error = end_of(process)
     assert status == 128 + signal.SIGTERM, error
@@ -93,7 +93,7 @@ def test_ranks_give_up_a_long_step_together(folder, tmp_path):
     for line in ranks[0].stderr:
         if line.startswith("read "):
             break
-    time.sleep(1)
+    time.sleep(0.3)
     ranks[1].send_signal(signal.SIGUSR1)  # one is enough
     assert [end_of(rank)[0] for rank in ranks] == [128 + signal.SIGUSR1] * 2
     assert checkpoints(tmp_path / "out") == ["checkpoint-0"]
