@@ -6,7 +6,7 @@
 #include <array>
 #include <memory>
 
-#include "io/file.h"
+#include "io/temporary.h"
 
 namespace trireme::device {
 namespace {
@@ -126,7 +126,7 @@ Profile profile(const Machine& machine, const std::function<void()>& work) {
 void write_timeline(const Machine& machine, const std::string& path,
                     const std::function<void()>& work) {
   const auto result = record(machine, work);
-  io::write_text(io::posix(), path, "");  // says what is wrong with the path; Kineto does not
+  io::replace_text(io::posix(), path, "");  // says what is wrong with the path; Kineto does not
   result->save(path);
 }
 

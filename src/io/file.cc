@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <vector>
 
 #include "base/error.h"
 #include "base/regular_file.h"
@@ -55,8 +57,11 @@ std::string parent_of(const std::string& path) {
 class PosixFileSystem : public FileSystem {
  public:
   std::unique_ptr<WritableFile> create(const std::string& path) override {
-    Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
     if (fd.get() < 0) fail_errno(path, "create", errno);
+    // For as long as it is written it is no leftover to others; a file system without locks has no
+    // more to give.
+    (void)::flock(fd.get(), LOCK_EX | LOCK_NB);
     return std::make_unique<PosixFile>(std::move(fd), path);
   }
 
@@ -73,6 +78,12 @@ class PosixFileSystem : public FileSystem {
 
   void rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) fail_errno(to, "rename " + from + " to it", errno);
+  }
+
+  bool link(const std::string& from, const std::string& to) override {
+    if (::link(from.c_str(), to.c_str()) == 0) return true;
+    if (errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP || errno == EMLINK) return false;
+    fail_errno(to, "link " + from + " to it", errno);
   }
 
   bool exchange(const std::string& one, const std::string& other) override {
@@ -140,14 +151,37 @@ std::string read_text(const std::string& path, uint64_t most) {
   return text;
 }
 
+std::string read_beginning(const std::string& path, size_t most) {
+  const Fd fd = open_for_reading(path);
+  std::string text(most, '\0');
+  const ssize_t count = ::pread(fd.get(), text.data(), most, 0);
+  if (count < 0) fail_errno(path, "read", errno);
+  text.resize(static_cast<size_t>(count));
+  return text;
+}
+
 void write_text(FileSystem& files, const std::string& path, const std::string& text) {
   const auto file = files.create(path);
   file->write(std::as_bytes(std::span(text)));
   file->sync_and_close();
 }
 
+void copy_file(FileSystem& files, const std::string& from, const std::string& to) {
+  const Fd source = open_for_reading(from);
+  const auto file = files.create(to);
+  std::vector<std::byte> piece(size_t{1} << 20);
+  while (true) {
+    const ssize_t count = ::read(source.get(), piece.data(), piece.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_errno(from, "read", errno);
+    if (count == 0) break;
+    file->write(std::span(piece).first(static_cast<size_t>(count)));
+  }
+  file->sync_and_close();
+}
+
 void append_line(const std::string& path, const std::string& line) {
-  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644));
   if (fd.get() < 0) fail_errno(path, "append", errno);
   const std::string text = line + '\n';
   write_all(fd.get(), path, std::as_bytes(std::span(text)));

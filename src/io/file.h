@@ -28,10 +28,13 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
   virtual std::unique_ptr<WritableFile> create(
-      const std::string& path) = 0;  // truncates; mode 0644
+      const std::string& path) = 0;  // nothing may have its name; mode 0644
   virtual void make_folder(
       const std::string& path) = 0;  // with parents, which are synced; mode 0755
   virtual void rename(const std::string& from, const std::string& to) = 0;
+  // Another name for a file, which must be free. False, and nothing done, where the file system
+  // cannot.
+  virtual bool link(const std::string& from, const std::string& to) = 0;
   // Swaps two names that exist, in one step. False, and nothing done, where the file system cannot
   // (NFS).
   virtual bool exchange(const std::string& one, const std::string& other) = 0;
@@ -48,11 +51,17 @@ FileSystem& posix();
 // `most` bytes, not permitted.
 std::string read_text(const std::string& path, uint64_t most = kAnyLength);
 
-// Creates or replaces a file, synced.
+// The first bytes of a file, at most `most`.
+std::string read_beginning(const std::string& path, size_t most);
+
+// Creates a file, synced. io/temporary.h replaces one.
 void write_text(FileSystem& files, const std::string& path, const std::string& text);
 
+// Copies a file to a free name, synced.
+void copy_file(FileSystem& files, const std::string& from, const std::string& to);
+
 // Appends line and line break in one write, so that lines of several processes do not mix. It
-// reaches the kernel, not necessarily the disk: for logs.
+// reaches the kernel, not necessarily the disk: for logs. Never through a link.
 void append_line(const std::string& path, const std::string& line);
 
 }  // namespace trireme::io

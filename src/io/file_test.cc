@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "io/io_testing.h"
+#include "io/temporary.h"
 
 namespace trireme::io {
 namespace {
@@ -22,13 +23,26 @@ TEST(File, WritesReadsReplacesAppends) {
   const std::string path = folder / "a.txt";
   const std::string text("one\n\0two", 8);
   write_text(posix(), path, text + "longer");
-  write_text(posix(), path, text);
+  EXPECT_NE(user_error([&] { write_text(posix(), path, text); }).find("in the way"),
+            std::string::npos);
+  replace_text(posix(), path, text);
   EXPECT_EQ(read_text(path), text) << "replaced, not overwritten";
   append_line(path, "three");
   append_line(folder / "b.jsonl", "{}");
   EXPECT_EQ(read_text(path), text + "three\n");
   EXPECT_EQ(read_text(folder / "b.jsonl"), "{}\n");
   EXPECT_EQ(read_text(folder.write("empty", "")), "");
+}
+
+// What is created or appended is the file of that name, not what a link there leads to.
+TEST(File, NothingIsWrittenThroughALink) {
+  const TestFolder folder;
+  folder.write("theirs", "mine");
+  std::filesystem::create_symlink(folder / "theirs", folder / "link");
+  EXPECT_NE(user_error([&] { append_line(folder / "link", "x"); }), "");
+  EXPECT_NE(user_error([&] { write_text(posix(), folder / "link", "x"); }), "");
+  replace_text(posix(), folder / "link", "x");
+  EXPECT_EQ(read_text(folder / "theirs"), "mine");
 }
 
 TEST(File, ModesArePlain) {
@@ -93,9 +107,7 @@ TEST(File, ForbiddenFileSaysWhatToDo) {
 }
 
 TEST(File, FullDiskIsNamed) {
-  const auto file = posix().create("/dev/full");
-  const std::string text = "x";
-  const auto error = user_error([&] { file->write(std::as_bytes(std::span(text))); });
+  const auto error = user_error([] { append_line("/dev/full", "x"); });
   EXPECT_EQ(error, "/dev/full: cannot write: disk full: free space there or choose another folder");
 }
 

@@ -1,34 +1,34 @@
 // Publishing: fill a temporary folder, sync it, swap it with the old one, sync the parent, remove
 // the old one. The old content is never touched before the new one is complete and durable under
 // the final name, so that whatever operation fails or is the last before a power failure, one
-// complete folder is left.
+// complete folder is left. The next publish of the same name, and the next run in the same output
+// folder, sweep what is left over (io/temporary.h):
 //
-//   on disk                        what it means                     who repairs it
-//   folder                         nothing was going on              -
-//   folder, folder.tmp             body or removal did not finish    next publish removes .tmp
-//   folder.old, folder.tmp         between the two renames           recover_folder puts .old back
-//   folder, folder.old             removal did not finish            next publish removes .old
+//   under a temporary name         what it means                       what becomes of it
+//   empty, or a temporary manifest the body did not finish             removed
+//   a manifest                     the exchange or the removal was     removed
+//                                  the last that was done
+//   a manifest with "was"          set aside, on a file system that    put back if its name is
+//   free,
+//                                  cannot exchange names               else removed
 #include "io/publish.h"
 
 #include <filesystem>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/units.h"
 #include "io/posix.h"
+#include "io/temporary.h"
 
 namespace trireme::io {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool exists(const std::string& path) { return kind_of(path) != Kind::kNothing; }
-
 struct Names {
   std::string folder;
-  std::string temporary;
-  std::string old;
   std::string parent;
+  std::string name;
 };
 
 // Symbolic links are followed first: renaming a link would leave its target behind.
@@ -39,27 +39,24 @@ Names names_of(const std::string& folder) {
   if (error) fail_errno(folder, "resolve its path", error.value());
   if (!path.has_filename()) path = path.parent_path();  // a trailing slash
   if (path == path.root_path()) fail("{}: cannot be replaced: name another folder", folder);
-  const Kind kind = kind_of(path.string());
-  if (kind != Kind::kNothing && kind != Kind::kFolder) {
+  return {path.string(), path.parent_path().string(), path.filename().string()};
+}
+
+void require_replaceable(const std::string& folder) {
+  const Kind kind = kind_of(folder);
+  if (kind == Kind::kNothing) return;
+  if (kind != Kind::kFolder) {
     fail("{}: a file is in the way: remove it or name another folder", folder);
   }
-  return {path.string(), path.string() + ".tmp", path.string() + ".old",
-          path.parent_path().string()};
+  if (const std::string why = foreign(folder); !why.empty()) {
+    fail("{}: is not replaced: it {}: move it away or choose another folder", folder, why);
+  }
 }
 
-void recover(FileSystem& files, const Names& names) {
-  if (exists(names.folder) || !exists(names.old)) return;
-  files.rename(names.old, names.folder);
-  files.sync_folder(names.parent);
-}
-
-void check_space(FileSystem& files, const Names& names, uint64_t bytes) {
-  if (bytes == 0) return;
-  const uint64_t available = files.free_bytes(names.temporary);
-  if (available >= bytes) return;
-  fail("{}: saving needs {}, the disk has {} free: free space or choose another folder",
-       names.folder, format_bytes(static_cast<int64_t>(bytes)),
-       format_bytes(static_cast<int64_t>(available)));
+void complete_manifest(FileSystem& files, const std::string& folder, Manifest manifest) {
+  manifest.files = names_below(folder);
+  std::erase(manifest.files, kManifest);
+  replace_text(files, folder + "/" + kManifest, manifest_text(manifest));
 }
 
 // In any order: nothing is visible under its final name yet. The files are synced already.
@@ -73,60 +70,59 @@ void sync_tree(FileSystem& files, const std::string& folder) {
   files.sync_folder(folder);
 }
 
-// Two renames for file systems that cannot exchange names.
-void replace_in_two_steps(FileSystem& files, const Names& names) {
-  files.rename(names.folder, names.old);
+// Two renames for file systems that cannot exchange names. Returns the old one's new name.
+std::string replace_in_two_steps(FileSystem& files, const std::string& temporary,
+                                 const Names& names) {
+  const std::string aside = temporary_name(names.folder);
+  if (auto manifest = read_manifest(names.folder)) {
+    manifest->was = names.name;
+    replace_text(files, names.folder + "/" + kManifest, manifest_text(*manifest));
+  }
+  files.rename(names.folder, aside);
   try {
-    files.rename(names.temporary, names.folder);
+    files.rename(temporary, names.folder);
   } catch (...) {
-    files.rename(names.old, names.folder);
+    files.rename(aside, names.folder);
     throw;
   }
+  return aside;
 }
 
-void put_in_place(FileSystem& files, const Names& names) {
-  if (!exists(names.folder)) {
-    files.rename(names.temporary, names.folder);
-  } else if (!files.exchange(names.temporary, names.folder)) {
-    replace_in_two_steps(files, names);
+// Returns where the old content is now.
+std::string put_in_place(FileSystem& files, const std::string& temporary, const Names& names) {
+  if (kind_of(names.folder) == Kind::kNothing) {
+    files.rename(temporary, names.folder);
+    return temporary;
   }
-}
-
-// For what is of no use any more: a failure costs disk space until the next publish, not the
-// result.
-void discard(FileSystem& files, const std::string& path) {
-  try {
-    files.remove_all(path);
-  } catch (const UserError& error) {
-    warn("left behind, remove it by hand: {}", error.what());
-  }
+  if (files.exchange(temporary, names.folder)) return temporary;
+  return replace_in_two_steps(files, temporary, names);
 }
 
 }  // namespace
 
-void publish_folder(FileSystem& files, const std::string& folder,
-                    const std::function<void(const std::string& temporary)>& body, uint64_t bytes) {
-  const Names names = names_of(folder);
-  recover(files, names);
-  files.remove_all(names.temporary);
-  files.remove_all(names.old);
-  check_space(files, names, bytes);
-  try {
-    files.make_folder(names.temporary);
-    body(names.temporary);
-    sync_tree(files, names.temporary);
-    put_in_place(files, names);
-  } catch (...) {
-    discard(files, names.temporary);
-    throw;
-  }
-  files.sync_folder(names.parent);
-  discard(files, names.temporary);
-  discard(files, names.old);
+void check_space(FileSystem& files, const std::string& path, uint64_t bytes) {
+  if (bytes == 0) return;
+  const uint64_t available = files.free_bytes(path);
+  if (available >= bytes) return;
+  fail("{}: saving needs {}, the disk has {} free: free space or choose another folder", path,
+       format_bytes(static_cast<int64_t>(bytes)), format_bytes(static_cast<int64_t>(available)));
 }
 
-void recover_folder(FileSystem& files, const std::string& folder) {
-  recover(files, names_of(folder));
+void publish_folder(FileSystem& files, const std::string& folder, const Manifest& manifest,
+                    const std::function<void(const std::string& temporary)>& body, uint64_t bytes) {
+  const Names names = names_of(folder);
+  sweep(files, names.parent, names.name);
+  require_replaceable(names.folder);
+  check_space(files, names.folder, bytes);
+  TemporaryFolder temporary(files, names.folder, manifest);
+  body(temporary.path());
+  complete_manifest(files, temporary.path(), manifest);
+  sync_tree(files, temporary.path());
+  require_replaceable(names.folder);  // it may have changed while the body ran
+  const std::string old = put_in_place(files, temporary.path(), names);
+  temporary.keep();
+  files.sync_folder(names.parent);
+  discard(files, old);
 }
 
 }  // namespace trireme::io

@@ -1,102 +1,23 @@
 // publish_folder under a file system that fails, or dies, at each of its operations in turn.
 #include "io/publish.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
+#include <regex>
 #include <set>
 #include <utility>
 
+#include "io/faulty_files.h"
 #include "io/io_testing.h"
+#include "io/temporary.h"
 #include "io/weight_files.h"
 
 namespace trireme::io {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Fault {
-  int at = 0;          // the operation that fails, from 1; 0 is none
-  bool crash = false;  // nothing is executed from then on
-};
-
-// The operating system's files with a fault and a log. A failing write takes half of its bytes, a
-// failing remove_all one of the files: as a full disk, a dying disk and kill -9 leave them. Syncs
-// are only logged: this runs hundreds of publishes, and what syncs are for is tested by the order
-// of the log.
-class FaultyFiles : public FileSystem {
- public:
-  FaultyFiles(Fault fault, bool can_exchange) : fault_(fault), can_exchange_(can_exchange) {}
-
-  std::unique_ptr<WritableFile> create(const std::string& path) override;
-  void make_folder(const std::string& path) override {
-    step("make " + path, [] {});
-    fs::create_directories(path);
-  }
-  void rename(const std::string& from, const std::string& to) override {
-    step("rename " + from + " " + to, [] {});
-    posix().rename(from, to);
-  }
-  bool exchange(const std::string& one, const std::string& other) override {
-    if (!can_exchange_) return false;
-    step("exchange " + one + " " + other, [] {});
-    return posix().exchange(one, other);
-  }
-  void remove_all(const std::string& path) override {
-    step("remove " + path, [&] { remove_one(path); });
-    posix().remove_all(path);
-  }
-  void sync_folder(const std::string& path) override {
-    step("sync " + path, [] {});
-  }
-  uint64_t free_bytes(const std::string&) override { return 1000; }
-
-  // Counts an operation; when it is the one that fails, leaves what `partly` leaves of it.
-  void step(const std::string& text, const std::function<void()>& partly) {
-    log_.push_back(text);
-    if (crashed_) throw UserError("crashed");
-    if (static_cast<int>(log_.size()) != fault_.at) return;
-    partly();
-    crashed_ = fault_.crash;
-    throw UserError("injected at " + text);
-  }
-  const std::vector<std::string>& log() const { return log_; }
-
- private:
-  static void remove_one(const std::string& path) {
-    if (fs::is_directory(path) && !fs::is_empty(path)) {
-      fs::remove_all(fs::directory_iterator(path)->path());
-    }
-  }
-
-  Fault fault_;
-  bool can_exchange_;
-  bool crashed_ = false;
-  std::vector<std::string> log_;
-};
-
-class FaultyFile : public WritableFile {
- public:
-  FaultyFile(FaultyFiles& files, const std::string& path)
-      : files_(files), path_(path), file_(posix().create(path)) {}
-  void write(std::span<const std::byte> bytes) override {
-    files_.step("write " + path_, [&] { file_->write(bytes.first(bytes.size() / 2)); });
-    file_->write(bytes);
-  }
-  void sync_and_close() override {
-    files_.step("close " + path_, [] {});
-    file_.reset();
-  }
-
- private:
-  FaultyFiles& files_;
-  std::string path_;
-  std::unique_ptr<WritableFile> file_;
-};
-
-std::unique_ptr<WritableFile> FaultyFiles::create(const std::string& path) {
-  step("create " + path, [] {});
-  return std::make_unique<FaultyFile>(*this, path);
-}
 
 // Writes a small model whose every file tells its version.
 std::function<void(const std::string&)> model(FileSystem& files, const std::string& version) {
@@ -108,8 +29,10 @@ std::function<void(const std::string&)> model(FileSystem& files, const std::stri
   };
 }
 
+const Manifest kOurs = {.version = "1", .commit = "c", .kind = "model", .run = "r"};
+
 void publish(FileSystem& files, const std::string& folder, const std::string& version) {
-  publish_folder(files, folder, model(files, version));
+  publish_folder(files, folder, kOurs, model(files, version));
 }
 
 void publish(const std::string& folder, const std::string& version) {
@@ -132,25 +55,23 @@ std::string version_of(const std::string& folder) {
   return error.empty() && versions.size() == 1 ? *versions.begin() : "torn";
 }
 
-// What an earlier run left.
-enum class Start { kNothing, kWhole, kBetweenRenames, kStale };
+// What an earlier process left.
+enum class Start { kNothing, kWhole, kSetAside, kLeftovers };
 
 void prepare(Start start, const std::string& folder) {
   if (start == Start::kNothing) return;
   publish(folder, "old");
   if (start == Start::kWhole) return;
   FaultyFiles files({}, true);
-  files.make_folder(folder + ".tmp");
-  write_text(files, folder + ".tmp/config.json", "stale");
-  if (start == Start::kBetweenRenames) {
-    files.rename(folder, folder + ".old");
-  } else {
-    publish(folder + ".old", "stale");
-  }
+  files.make_folder(folder + ".trireme-00000001");
+  publish(folder + ".trireme-00000002", "stale");
+  TemporaryFolder(files, folder, kOurs).keep();
+  if (start == Start::kLeftovers) return;
+  Manifest manifest = *read_manifest(folder);
+  manifest.was = "model";
+  replace_text(files, folder + "/trireme.json", manifest_text(manifest));
+  files.rename(folder, folder + ".trireme-00000003");
 }
-
-// Hundreds of folders come and go, which takes a disk 10 s and memory less than one.
-std::string quick_place() { return fs::is_directory("/dev/shm") ? "/dev/shm" : testing::TempDir(); }
 
 // One publish with one fault. Returns false when the fault lay beyond the last operation.
 bool survives(Start start, bool can_exchange, Fault fault) {
@@ -167,16 +88,13 @@ bool survives(Start start, bool can_exchange, Fault fault) {
         << "before any recovery";
   }
   FaultyFiles healthy({}, true);
-  recover_folder(healthy, folder);
+  sweep(healthy, place.path());
   const std::string version = version_of(folder);
   EXPECT_TRUE(version == "new" || version == (start == Start::kNothing ? "" : "old")) << version;
   if (error.empty()) {
     EXPECT_EQ(version, "new") << "success means published";
   }
-  const bool began = std::ranges::count(files.log(), "make " + folder + ".tmp") > 0;
-  if (began && version != "new" && !fault.crash) {
-    EXPECT_FALSE(fs::exists(folder + ".tmp")) << error;
-  }
+  EXPECT_LE(std::distance(fs::directory_iterator(place.path()), {}), 1) << "swept";
 
   publish(healthy, folder, "newer");
   EXPECT_EQ(version_of(folder), "newer");
@@ -185,7 +103,7 @@ bool survives(Start start, bool can_exchange, Fault fault) {
 }
 
 TEST(Publish, AWholeFolderSurvivesAFaultAtEveryOperation) {
-  for (const auto start : {Start::kNothing, Start::kWhole, Start::kBetweenRenames, Start::kStale}) {
+  for (const auto start : {Start::kNothing, Start::kWhole, Start::kSetAside, Start::kLeftovers}) {
     for (const bool can_exchange : {true, false}) {
       for (const bool crash : {false, true}) {
         int at = 1;
@@ -202,12 +120,14 @@ std::vector<std::string> log_of(bool can_exchange) {
   const std::string folder = place / "model";
   publish(folder, "old");
   FaultyFiles files({}, can_exchange);
-  publish_folder(files, folder, [&](const std::string& temporary) {
+  publish_folder(files, folder, kOurs, [&](const std::string& temporary) {
     write_text(files, temporary + "/f", "new");
     files.make_folder(temporary + "/s");
   });
   std::vector<std::string> log = files.log();
   for (std::string& line : log) {
+    static const std::regex kTemporary(".trireme-[0-9a-f]{8}");
+    line = std::regex_replace(line, kTemporary, "~");
     for (size_t at; (at = line.find(folder)) != std::string::npos;)
       line.replace(at, folder.size(), "F");
     if (line == "sync " + place.path()) line = "sync P";
@@ -216,26 +136,108 @@ std::vector<std::string> log_of(bool can_exchange) {
 }
 
 using Log = std::vector<std::string>;
-const Log kFill = {"remove F.tmp",   "remove F.old",  "make F.tmp",
-                   "create F.tmp/f", "write F.tmp/f", "close F.tmp/f",
-                   "make F.tmp/s",   "sync F.tmp/s",  "sync F.tmp"};
+Log replaced(const std::string& path) {
+  return {"create " + path + "~", "write " + path + "~", "close " + path + "~",
+          "rename " + path + "~ " + path};
+}
+Log operator+(Log log, const Log& more) {
+  log.insert(log.end(), more.begin(), more.end());
+  return log;
+}
+const Log kFill = Log{"make F~",
+                      "create F~/trireme.json",
+                      "write F~/trireme.json",
+                      "close F~/trireme.json",
+                      "create F~/f",
+                      "write F~/f",
+                      "close F~/f",
+                      "make F~/s"} +
+                  replaced("F~/trireme.json") + Log{"sync F~", "sync F~/s", "sync F~"};
+
+// The old folder's own files, in any order but for the manifest, which goes with the folder.
+Log without_removals(Log log) {
+  std::erase_if(log, [](const std::string& line) { return line.starts_with("remove F~/"); });
+  return log;
+}
 
 // Nothing takes the final name before it is durable, nothing is removed before the new name is.
 TEST(Publish, SyncsBeforeTheExchangeAndRemovesAfterIt) {
-  Log expected = kFill;
-  for (const char* line : {"exchange F.tmp F", "sync P", "remove F.tmp", "remove F.old"}) {
-    expected.push_back(line);
-  }
-  EXPECT_EQ(log_of(true), expected);
+  const Log expected = kFill + Log{"exchange F~ F", "sync P", "remove F~"};
+  EXPECT_EQ(without_removals(log_of(true)), expected);
 }
 
 TEST(Publish, SyncsBeforeTheTwoRenamesAndRemovesAfterThem) {
-  Log expected = kFill;
-  for (const char* line :
-       {"rename F F.old", "rename F.tmp F", "sync P", "remove F.tmp", "remove F.old"}) {
-    expected.push_back(line);
+  const Log expected = kFill + replaced("F/trireme.json") +
+                       Log{"sync F", "rename F F~", "rename F~ F", "sync P", "remove F~"};
+  EXPECT_EQ(without_removals(log_of(false)), expected);
+}
+
+// The names are those that trireme gave its temporary folders and files once, and gives them now.
+TEST(Publish, NothingOfTheUsersIsTouched) {
+  const TestFolder place;
+  publish(place / "model", "old");
+  const std::vector<std::string> mine = {"model.old/f", "model.tmp/f", "model.trireme-0000000a/f",
+                                         "model.trireme-0000000b", "model.trireme-xyz/f"};
+  for (const std::string& name : mine) place.write(name, "mine");
+  place.write("model.trireme-0000000c/trireme.json", R"({"name": "another tool"})");
+  publish(place / "model", "new");
+  EXPECT_EQ(version_of(place / "model"), "new");
+  for (const std::string& name : mine) EXPECT_EQ(read_text(place / name), "mine") << name;
+  EXPECT_TRUE(fs::exists(place / "model.trireme-0000000c/trireme.json"));
+}
+
+TEST(Publish, RefusesWhatItDidNotPublish) {
+  const TestFolder place;
+  place.write("checkpoint-500/weights.bin", "mine");
+  const auto never = [&](const std::string& folder) {
+    return user_error([&] { publish(place / folder, "new"); });
+  };
+  EXPECT_TRUE(contains(never("checkpoint-500"), "holds weights.bin and no trireme.json of ours"));
+  EXPECT_EQ(read_text(place / "checkpoint-500/weights.bin"), "mine");
+  publish(place / "model", "old");
+  place.write("model/notes.txt", "mine");
+  EXPECT_TRUE(contains(never("model"), "holds notes.txt, which trireme did not write"));
+  EXPECT_TRUE(contains(user_error([&] { retire(posix(), place / "model"); }), "holds notes.txt"));
+  EXPECT_EQ(version_of(place / "model"), "old");
+  EXPECT_EQ(read_text(place / "model/notes.txt"), "mine");
+  // A manifest that lists the files of another folder is none.
+  place.write("evil/trireme.json",
+              R"({"trireme": {"version": "1", "commit": "c"}, "kind": "model", "run": "r",
+                  "files": ["../model/notes.txt"]})");
+  EXPECT_FALSE(read_manifest(place / "evil"));
+}
+
+TEST(Publish, WhatAnotherProcessFillsIsNoLeftover) {
+  const TestFolder place;
+  const TemporaryFolder theirs(posix(), place / "model", kOurs);
+  publish(place / "model", "new");
+  EXPECT_TRUE(fs::exists(theirs.path()));
+}
+
+TEST(ReplaceFile, LeavesNothingBesideAnOldFileWhenTheDiskIsFull) {
+  const TestFolder place(quick_place());
+  place.write("o", "old");
+  for (int at = 1; at <= 4; ++at) {
+    FaultyFiles files({at, false}, true);
+    EXPECT_NE(user_error([&] { replace_text(files, place / "o", "new"); }), "");
+    EXPECT_EQ(read_text(place / "o"), "old");
+    EXPECT_EQ(std::distance(fs::directory_iterator(place.path()), {}), 1) << at;
   }
-  EXPECT_EQ(log_of(false), expected);
+}
+
+TEST(FolderLock, IsOneProcessesAndAStaleOneNoObstacle) {
+  const TestFolder place;
+  place.write(".trireme.lock", "trireme: process 1 on a host\n");
+  {
+    const FolderLock mine(place.path());
+    const std::string error = user_error([&] { FolderLock theirs(place.path()); });
+    EXPECT_TRUE(contains(error, fmt::format("in use by another run, process {} on", ::getpid())))
+        << error;
+  }
+  EXPECT_FALSE(fs::exists(place / ".trireme.lock"));
+  place.write(".trireme.lock", "mine");
+  EXPECT_TRUE(contains(user_error([&] { FolderLock lock(place.path()); }), "not a lock"));
+  EXPECT_EQ(read_text(place / ".trireme.lock"), "mine");
 }
 
 TEST(Publish, AThrowOfTheBodyLeavesTheOldFolder) {
@@ -245,20 +247,22 @@ TEST(Publish, AThrowOfTheBodyLeavesTheOldFolder) {
     write_text(posix(), temporary + "/config.json", "new");
     throw std::runtime_error("stop");
   };
-  EXPECT_THROW(publish_folder(posix(), place / "model", stop), std::runtime_error);
+  EXPECT_THROW(publish_folder(posix(), place / "model", kOurs, stop), std::runtime_error);
   EXPECT_EQ(version_of(place / "model"), "old");
-  EXPECT_FALSE(fs::exists(place / "model.tmp"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(place.path()), {}), 1);
 }
 
 TEST(Publish, RefusesBeforeTheBodyWhenTheDiskIsTooSmall) {
   const TestFolder place;
   publish(place / "model", "old");
   FaultyFiles files({}, true);
+  files.room = 1000;
   const auto never = [](const std::string&) { FAIL() << "the body ran"; };
-  const auto error = user_error([&] { publish_folder(files, place / "model", never, 4096); });
+  const auto error =
+      user_error([&] { publish_folder(files, place / "model", kOurs, never, 4096); });
   EXPECT_TRUE(contains(error, "saving needs 4.00 KiB, the disk has 1000 B free")) << error;
   EXPECT_EQ(version_of(place / "model"), "old");
-  publish_folder(files, place / "model", model(files, "new"), 1000);
+  publish_folder(files, place / "model", kOurs, model(files, "new"), 1000);
   EXPECT_EQ(version_of(place / "model"), "new");
 }
 

@@ -82,4 +82,13 @@ int64_t byte_count(const TensorSource& tensor);
 void write_safetensors(FileSystem& files, const std::string& path,
                        const std::vector<TensorSource>& tensors);
 
+// How the header of a file begins that write_dump wrote.
+inline constexpr std::string_view kDumpMark = R"({"__metadata__":{"format":"pt","trireme":"dump"})";
+
+// The same, with metadata that says that a dump of ours may be replaced by the next.
+void write_dump(FileSystem& files, const std::string& path,
+                const std::vector<TensorSource>& tensors);
+// Whether a file begins so, and is no link.
+bool is_dump(const std::string& path);
+
 }  // namespace trireme::io

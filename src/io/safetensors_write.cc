@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "io/manifest.h"
 #include "io/safetensors.h"
 #include "io/safetensors_header.h"
 
@@ -22,8 +23,8 @@ std::vector<const TensorSource*> aligned_order(const std::vector<TensorSource>& 
 }
 
 // Row by row: nlohmann's object that keeps its order looks through all its keys for each new one.
-std::string header_of(const std::vector<const TensorSource*>& order) {
-  std::string header = R"({"__metadata__":{"format":"pt"})";
+std::string header_of(const std::vector<const TensorSource*>& order, std::string_view beginning) {
+  std::string header(beginning);
   std::set<std::string_view> names = {"__metadata__"};
   int64_t begin = 0;
   for (const TensorSource* tensor : order) {
@@ -40,21 +41,10 @@ std::string header_of(const std::vector<const TensorSource*>& order) {
   return header;
 }
 
-}  // namespace
-
-int64_t byte_count(const TensorSource& tensor) {
-  int64_t bytes = dtype_bytes(tensor.dtype);
-  for (const int64_t size : tensor.shape) {
-    TRIREME_CHECK(size >= 0 && !__builtin_mul_overflow(bytes, size, &bytes), "tensor {}: size {}",
-                  tensor.name, size);
-  }
-  return bytes;
-}
-
-void write_safetensors(FileSystem& files, const std::string& path,
-                       const std::vector<TensorSource>& tensors) {
+void write(FileSystem& files, const std::string& path, const std::vector<TensorSource>& tensors,
+           std::string_view beginning) {
   const auto order = aligned_order(tensors);
-  const std::string header = header_of(order);
+  const std::string header = header_of(order, beginning);
   const uint64_t length = header.size();
   TRIREME_CHECK(length <= kLongestHeader, "a header of {} bytes: write more shards", length);
   const auto file = files.create(path);
@@ -68,6 +58,33 @@ void write_safetensors(FileSystem& files, const std::string& path,
     file->write(bytes);
   }
   file->sync_and_close();
+}
+
+}  // namespace
+
+int64_t byte_count(const TensorSource& tensor) {
+  int64_t bytes = dtype_bytes(tensor.dtype);
+  for (const int64_t size : tensor.shape) {
+    TRIREME_CHECK(size >= 0 && !__builtin_mul_overflow(bytes, size, &bytes), "tensor {}: size {}",
+                  tensor.name, size);
+  }
+  return bytes;
+}
+
+void write_safetensors(FileSystem& files, const std::string& path,
+                       const std::vector<TensorSource>& tensors) {
+  write(files, path, tensors, R"({"__metadata__":{"format":"pt"})");
+}
+
+void write_dump(FileSystem& files, const std::string& path,
+                const std::vector<TensorSource>& tensors) {
+  write(files, path, tensors, kDumpMark);
+}
+
+bool is_dump(const std::string& path) {
+  if (!is_plain_file(path)) return false;
+  const std::string text = read_beginning(path, sizeof(uint64_t) + kDumpMark.size());
+  return text.ends_with(kDumpMark) && text.size() == sizeof(uint64_t) + kDumpMark.size();
 }
 
 }  // namespace trireme::io

@@ -20,11 +20,16 @@ std::span<const std::string_view> tokenizer_files() {
   return kNames;
 }
 
-void copy_tokenizer_files(FileSystem& files, const std::string& from, const std::string& to) {
+void copy_tokenizer_files(FileSystem& files, const std::string& from, const std::string& over,
+                          const std::string& to) {
   for (const std::string_view file : tokenizer_files()) {
-    const std::string name(file), source = (fs::path(from) / name).string();
-    if (kind_of(source) == Kind::kFile)
+    const std::string name(file);
+    for (const std::string& folder : {over, from}) {
+      const std::string source = (fs::path(folder) / name).string();
+      if (folder.empty() || kind_of(source) != Kind::kFile) continue;
       write_text(files, (fs::path(to) / name).string(), read_text(source));
+      break;
+    }
   }
 }
 

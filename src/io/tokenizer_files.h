@@ -14,7 +14,8 @@ namespace trireme::io {
 // generation_config.json.
 std::span<const std::string_view> tokenizer_files();
 
-// Copies those that exist in `from`.
-void copy_tokenizer_files(FileSystem& files, const std::string& from, const std::string& to);
+// Copies those that exist in `over`, which may be "", or else in `from`.
+void copy_tokenizer_files(FileSystem& files, const std::string& from, const std::string& over,
+                          const std::string& to);
 
 }  // namespace trireme::io

@@ -91,6 +91,7 @@ TEST_F(Sharded, IndexThatIsNotJsonIsRefusedWithItsPlace) {
 }
 
 TEST_F(Sharded, ATensorInTwoShardsIsRefused) {
+  std::filesystem::remove(folder_ / "one.safetensors");
   write_safetensors(posix(), folder_ / "one.safetensors",
                     {byte_tensor("a", "A"), byte_tensor("b", "XX")});
   const std::string error = open_error(folder_.path());
@@ -154,7 +155,7 @@ TEST(HfFolder, CopiesTheTokenizerFilesThatExist) {
   folder.write("from/merges.txt", "");
   folder.write("from/model.safetensors", "");
   posix().make_folder(folder / "to");
-  copy_tokenizer_files(posix(), folder / "from", folder / "to");
+  copy_tokenizer_files(posix(), folder / "from", "", folder / "to");
   EXPECT_EQ(read_text(folder / "to/tokenizer.json"), "{\"a\":\n1}");
   EXPECT_EQ(read_text(folder / "to/merges.txt"), "");
   EXPECT_FALSE(std::filesystem::exists(folder / "to/model.safetensors"));

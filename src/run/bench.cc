@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "base/rng.h"
 #include "base/stopwatch.h"
+#include "cli/outputs.h"
 #include "config/shapes.h"
 #include "data/packing.h"
 #include "device/profile.h"
@@ -365,6 +366,9 @@ Json bench(const config::RunConfig& run, Subject& subject, const device::Machine
 }
 
 int bench(const config::RunConfig& run, const Ranks& ranks) {
+  if (ranks.first() && !run.timeline.empty()) {
+    cli::check_output(run, config::kBench, "timeline", run.timeline);
+  }
   Subject subject(run);
   layout::Model& model = subject.model();
   const bool training = run.steps > 0;

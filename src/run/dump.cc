@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/error.h"
+#include "cli/outputs.h"
 #include "data/packing.h"
 #include "engine/executor.h"
 #include "io/safetensors.h"
+#include "io/temporary.h"
 #include "model/model_io.h"
 #include "run/prepare.h"
 #include "run/ranks.h"
@@ -37,12 +40,12 @@ std::vector<int64_t> read_row(const Json& row, const std::string& where, int64_t
   if (!row.is_array()) fail("{}: expected an array of ids, found {}", where, row.type_name());
   std::vector<int64_t> ids;
   for (const Json& value : row) {
-    const int64_t id = value.is_number_integer() ? value.get<int64_t>() : vocab;
-    if ((id < 0 || id >= vocab) && id != ignored) {
-      fail("{}[{}]: {} is no token id of this model (0 to {})", where, ids.size(), value.dump(),
-           vocab - 1);
+    const auto id = config::whole_number(value, std::min<int64_t>(ignored, 0), vocab - 1);
+    if (!id || (*id < 0 && *id != ignored)) {
+      fail("{}[{}]: {} is no token id of this model (0 to {})", where, ids.size(),
+           config::json_text(value), vocab - 1);
     }
-    ids.push_back(id);
+    ids.push_back(*id);
   }
   return ids;
 }
@@ -80,10 +83,22 @@ io::TensorSource source(std::string name, io::DType dtype, at::Tensor tensor) {
           }};
 }
 
+// Only what a dump wrote is replaced.
+void check_target(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::symlink_status(path, error);
+  if (!std::filesystem::exists(status) || io::is_dump(path)) return;
+  fail("--out {}: exists, and no dump wrote it: choose another", path);
+}
+
 void write(const std::string& path, const std::vector<io::TensorSource>& tensors) {
-  const std::string temporary = path + ".tmp";
-  io::write_safetensors(io::posix(), temporary, tensors);
-  io::posix().rename(temporary, path);
+  check_target(path);
+  const std::filesystem::path file = path;
+  io::FileSystem& files = io::posix();
+  io::sweep(files, file.has_parent_path() ? file.parent_path().string() : ".", file.filename());
+  io::replace_file(files, path, [&](const std::string& temporary) {
+    io::write_dump(files, temporary, tensors);
+  });
 }
 
 void dump(const config::RunConfig& run, const model::ModelFolder& model,
@@ -128,6 +143,10 @@ int dump(const config::RunConfig& run, const Ranks& ranks) {
   if (ranks.mesh.spec().data > 1) {
     fail("{} ranks for one batch: give --sequence_parallel_size {}", ranks.mesh.spec().ranks(),
          ranks.mesh.spec().ranks());
+  }
+  if (ranks.first()) {
+    cli::check_output(run, config::kDump, "out", run.out);
+    check_target(run.out);
   }
   const model::ModelFolder model(run, run);
   const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);

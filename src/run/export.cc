@@ -8,8 +8,11 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/version.h"
+#include "cli/outputs.h"
 #include "io/finite.h"
 #include "io/publish.h"
+#include "io/temporary.h"
 #include "io/tokenizer_files.h"
 #include "io/weight_files.h"
 #include "model/adapter_io.h"
@@ -32,29 +35,26 @@ config::RunConfig parse(cli::Arguments arguments) {
   return run;
 }
 
-// The result replaces the whole folder, so the folder may hold neither other files nor anything
-// that is read.
+// The result replaces the whole folder, so the folder may hold only what trireme published.
 void check_target(const config::RunConfig& run) {
   const std::string& path = run.output_dir;
-  for (const auto& [what, source] :
-       {std::pair("model", run.model), {"adapter", run.adapter}, {"tokenizer", run.tokenizer}}) {
-    if (!source.empty() && train::holds(path, source)) {
-      fail("--output_dir {}: is or holds the folder of the {} that is read, {}: choose another",
-           path, what, source);
-    }
-  }
+  cli::check_output(run, config::kExport, "output_dir", path);
   std::error_code error;
-  if (!fs::exists(path, error)) return;
-  if (!fs::is_directory(path, error)) fail("--output_dir {}: exists and is not a folder", path);
-  for (const auto& entry : fs::directory_iterator(path)) {
-    const std::string name = entry.path().filename();
-    if (!run.overwrite) {
-      fail("--output_dir {}: not empty: choose another, or give --overwrite to replace it", path);
-    }
-    if (!train::written_by_a_run(name) || entry.is_directory()) {
-      fail("--output_dir {}: holds {}, which no export wrote: choose another folder", path, name);
-    }
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) return;
+  if (!fs::is_directory(status)) fail("--output_dir {}: exists and is not a folder", path);
+  if (fs::is_empty(path, error)) return;
+  if (!run.overwrite) {
+    fail("--output_dir {}: not empty: choose another, or give --overwrite to replace it", path);
   }
+  const std::string target = fs::weakly_canonical(path, error).string();
+  if (const std::string why = io::foreign(target); !why.empty()) {
+    fail("--output_dir {}: {}: choose another folder", path, why);
+  }
+}
+
+io::Manifest manifest(const char* kind) {
+  return {.version = version(), .commit = commit(), .kind = kind, .run = io::random_name()};
 }
 
 std::vector<at::Tensor> load_adapters(const model::ModelFolder& model) {
@@ -70,15 +70,15 @@ void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
                   const std::vector<at::Tensor>& blocks) {
   io::FileSystem& files = io::posix();
   io::publish_folder(
-      files, run.output_dir,
+      files, run.output_dir, manifest("model"),
       [&](const std::string& temporary) {
         io::write_shards(files, temporary,
                          io::require_finite(model::merged_sources(model.layout, model.weights,
                                                                   *model.adapters, blocks),
                                             run.output_dir));
-        io::copy_tokenizer_files(files, model.path, temporary);
-        if (!run.tokenizer.empty()) io::copy_tokenizer_files(files, run.tokenizer, temporary);
-        io::write_text(files, temporary + "/config.json", model.spec.raw.dump(2) + "\n");
+        io::copy_tokenizer_files(files, model.path, run.tokenizer, temporary);
+        io::write_text(files, temporary + "/config.json",
+                       config::json_text(model.spec.raw, 2) + "\n");
       },
       model.weights.total_bytes());
 }
@@ -98,8 +98,8 @@ int run_export(cli::Arguments arguments) {
     return 0;
   }
   train::warn_of_peft(model, run.expert_adapters);
-  train::publish_adapter(io::posix(), run.output_dir, model, blocks, run.expert_adapters,
-                         run.tokenizer);
+  train::publish_adapter(io::posix(), run.output_dir, manifest("adapter"), model, blocks,
+                         run.expert_adapters, run.tokenizer);
   log("the adapter: {}", run.output_dir);
   return 0;
 }

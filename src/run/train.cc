@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "base/version.h"
+#include "cli/outputs.h"
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/tokenizer.h"
@@ -95,9 +96,11 @@ std::string how_shared(const config::MeshSpec& mesh) {
 Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
               const device::Machine& machine, const plan::MemoryPlan& plan,
               const train::TrainingSamples& samples,
-              const std::optional<deepspeed::DeepSpeed>& deepspeed, const Ranks& ranks) {
+              const std::optional<deepspeed::DeepSpeed>& deepspeed, const Ranks& ranks,
+              const io::Manifest& manifest) {
   Json json = {
-      {"trireme", {{"version", version()}, {"commit", commit()}}},
+      {"trireme", {{"version", manifest.version}, {"commit", manifest.commit}}},
+      {"run", manifest.run},
       {"options", config::to_json(run, config::kTrain)},
       {"model",
        {{"family", config::family_name(model.spec.family)},
@@ -115,11 +118,12 @@ Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
 train::TrainingResult train(const config::RunConfig& run, const model::ModelFolder& model,
                             const device::Machine& machine, const plan::MemoryPlan& plan,
                             const train::TrainingSamples& samples, train::OutputFolder& output,
-                            device::Phases& phases, const Ranks& ranks) {
+                            const Json& record, device::Phases& phases, const Ranks& ranks) {
   state::HostMemory host(plan, machine.device);  // pinned while the model is read
   const state::Zero zero(ranks.mesh, run.zero_stage);
   const auto weights =
       load_weights(run, model, machine, host.homes(plan, machine, /*training=*/true), phases, zero);
+  if (ranks.first()) output.begin(record);
   train::TrainStep step(run, model, machine, *weights, plan.execution, host, phases, ranks.mesh,
                         zero);
   train::RunLog run_log(ranks.first() ? output.metrics_path() : "",
@@ -141,6 +145,7 @@ int finish(const train::TrainingResult& result, const train::OutputFolder& outpu
 
 int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed>& deepspeed,
           const Ranks& ranks) {
+  if (ranks.first()) cli::check_output(run, config::kTrain, "output_dir", run.output_dir);
   const model::ModelFolder model(run, run);
   const data::Tokenizer tokenizer(cli::tokenizer_folder(run));
   model::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
@@ -164,17 +169,17 @@ int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed
             : "by the norm of the step before, in the first step each layer by its own");
   }
 
-  train::OutputFolder output(io::posix(), run, model);
-  if (ranks.first()) {
-    output.prepare();
-    output.write_run(run_json(run, model, machine, plan, samples, deepspeed, ranks));
-  }
+  const io::Manifest manifest = {
+      .version = version(), .commit = commit(), .run = io::random_name()};
+  train::OutputFolder output(io::posix(), run, model, manifest);
+  if (ranks.first()) output.prepare();
+  const Json record = run_json(run, model, machine, plan, samples, deepspeed, ranks, manifest);
   catch_interrupts();
   device::Phases phases(machine.device);
   const auto location = ranks.report_location([&] { return phases.where(); });
   train::TrainingResult result;
   train::explain_out_of_memory(plan, phases, machine, [&] {
-    result = train(run, model, machine, plan, samples, output, phases, ranks);
+    result = train(run, model, machine, plan, samples, output, record, phases, ranks);
   });
   if (result.interrupted_by == 0) log("{}", train::memory_report(plan, phases, machine));
   return finish(result, output);

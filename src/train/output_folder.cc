@@ -1,12 +1,16 @@
 #include "train/output_folder.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "config/json.h"
 #include "io/finite.h"
 #include "io/publish.h"
+#include "io/temporary.h"
 #include "io/tokenizer_files.h"
 #include "io/weight_files.h"
 #include "model/adapter_io.h"
@@ -27,37 +31,50 @@ bool is_checkpoint(const std::string& name) {
          name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
 }
 
-void copy_tokenizers(io::FileSystem& files, const model::ModelFolder& model,
-                     const std::string& tokenizer, const std::string& to) {
-  io::copy_tokenizer_files(files, model.path, to);
-  if (!tokenizer.empty()) io::copy_tokenizer_files(files, tokenizer, to);
+// Names that a run writes in output_dir itself.
+bool is_of_result(const std::string& name) {
+  static constexpr std::string_view kNames[] = {"config.json", "model.safetensors",
+                                                "adapter_config.json", "adapter_model.safetensors",
+                                                "model.safetensors.index.json"};
+  return std::ranges::find(kNames, name) != std::end(kNames) ||
+         std::ranges::find(io::tokenizer_files(), name) != io::tokenizer_files().end() ||
+         (name.starts_with("model-") && name.ends_with(".safetensors"));
+}
+
+// Without it the folder is no model or adapter to any reader.
+bool is_configuration(const std::string& name) {
+  return name == "config.json" || name == "adapter_config.json";
+}
+
+bool has(const std::vector<std::string>& names, const std::string& name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+bool exists(const std::string& path) {
+  std::error_code error;
+  return fs::exists(fs::symlink_status(path, error));
+}
+
+// Whether a run of ours wrote this run.json.
+bool is_our_run(const std::string& path) {
+  return io::is_plain_file(path) && io::read_beginning(path, io::kJsonMark.size()) == io::kJsonMark;
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  fs::directory_iterator item(folder, error);
+  for (; !error && item != fs::directory_iterator(); item.increment(error)) {
+    names.push_back(item->path().filename());
+  }
+  if (error) fail("{}: cannot be listed: {}", folder, error.message());
+  std::ranges::sort(names);
+  return names;
 }
 
 }  // namespace
 
-bool written_by_a_run(const std::string& name) {
-  static constexpr std::string_view kNames[] = {"run.json",
-                                                "metrics.jsonl",
-                                                "config.json",
-                                                "model.safetensors",
-                                                "adapter_config.json",
-                                                "adapter_model.safetensors",
-                                                "model.safetensors.index.json"};
-  if (std::ranges::find(kNames, name) != std::end(kNames)) return true;
-  if (std::ranges::find(io::tokenizer_files(), name) != io::tokenizer_files().end()) return true;
-  if (name.starts_with("model-") && name.ends_with(".safetensors")) return true;
-  const std::string stem =
-      name.ends_with(".tmp") || name.ends_with(".old") ? name.substr(0, name.size() - 4) : name;
-  return stem == "best" || is_checkpoint(stem);
-}
-
-bool holds(const std::string& outer, const std::string& inner) {
-  fs::path base = fs::weakly_canonical(outer), path = fs::weakly_canonical(inner);
-  if (!base.has_filename()) base = base.parent_path();  // a slash at the end
-  return std::ranges::mismatch(base, path).in1 == base.end();
-}
-
-void publish_adapter(io::FileSystem& files, const std::string& folder,
+void publish_adapter(io::FileSystem& files, const std::string& folder, const io::Manifest& manifest,
                      const model::ModelFolder& model, const std::vector<at::Tensor>& blocks,
                      config::ExpertAdapters expert_adapters, const std::string& tokenizer) {
   const layout::Adapters& adapters = *model.adapters;
@@ -70,11 +87,12 @@ void publish_adapter(io::FileSystem& files, const std::string& folder,
   int64_t bytes = 0;
   for (const io::TensorSource& tensor : tensors) bytes += io::byte_count(tensor);
   io::publish_folder(
-      files, folder,
+      files, folder, manifest,
       [&](const std::string& temporary) {
         io::write_safetensors(files, temporary + "/adapter_model.safetensors", tensors);
-        copy_tokenizers(files, model, tokenizer, temporary);
-        io::write_text(files, temporary + "/adapter_config.json", config.dump(2) + "\n");
+        io::copy_tokenizer_files(files, model.path, tokenizer, temporary);
+        io::write_text(files, temporary + "/adapter_config.json",
+                       config::json_text(config, 2) + "\n");
       },
       bytes);
 }
@@ -86,66 +104,79 @@ void warn_of_peft(const model::ModelFolder& model, config::ExpertAdapters expert
 }
 
 OutputFolder::OutputFolder(io::FileSystem& files, const config::RunConfig& run,
-                           const model::ModelFolder& model)
-    : files_(files), run_(run), model_(model), path_(run.output_dir) {}
+                           const model::ModelFolder& model, io::Manifest manifest)
+    : files_(files),
+      run_(run),
+      model_(model),
+      manifest_(std::move(manifest)),
+      path_(run.output_dir) {
+  manifest_.kind = model.adapters ? "adapter" : "model";
+}
 
-void OutputFolder::check_target() const {
+OutputFolder::Earlier OutputFolder::look() const {
+  Earlier earlier;
   std::error_code error;
-  if (fs::exists(path_, error) && !fs::is_directory(path_, error)) {
+  if (!fs::exists(fs::status(path_, error))) return earlier;
+  if (!fs::is_directory(path_, error)) {
     fail("--output_dir {}: exists and is not a folder", path_);
   }
-  check_not_read();
-  if (!fs::is_directory(path_, error) || fs::is_empty(path_, error)) return;
+  const bool ours = is_our_run(path_ + "/run.json");
+  earlier.result = io::read_manifest(path_);
+  std::string other;      // a file of the user
+  std::string misplaced;  // the same, where a run writes
+  for (const std::string& name : names_in(path_)) {
+    const std::string path = path_ + "/" + name;
+    if (name == io::FolderLock::kName || io::is_leftover(path)) continue;
+    earlier.empty = false;
+    const bool listed =
+        earlier.result && (name == io::kManifest || has(earlier.result->files, name));
+    if (is_checkpoint(name) || name == "best") {
+      const std::string why = io::foreign(path);
+      why.empty() ? earlier.folders.push_back(name) : void(misplaced = name + ", which " + why);
+    } else if (name == "run.json" || name == "metrics.jsonl") {
+      if (!ours || !io::is_plain_file(path)) misplaced = name;
+    } else if (name == io::kManifest || is_of_result(name)) {
+      if (!listed || !io::is_plain_file(path)) misplaced = name;
+    } else {
+      other = name;
+    }
+  }
+  if (earlier.empty) return earlier;
   if (!run_.overwrite) {
     fail(
         "--output_dir {}: not empty: choose another, or give --overwrite to replace an earlier run",
         path_);
   }
-  if (!earlier_files().empty() && !fs::exists(path_ + "/run.json", error)) {
-    fail("--output_dir {}: holds {}, but no run.json of an earlier run: choose another folder",
-         path_, earlier_files().front());
+  if (!misplaced.empty()) {
+    fail("--output_dir {}: holds {}: no run of trireme wrote it: choose another folder", path_,
+         misplaced);
   }
-}
-
-// This run must not replace what it reads.
-void OutputFolder::check_not_read() const {
-  std::error_code error;
-  for (const auto& [what, source] : {std::pair("model", model_.path),
-                                     {"tokenizer", run_.tokenizer},
-                                     {"adapter", run_.adapter}}) {
-    if (source.empty()) continue;
-    bool replaced = fs::equivalent(path_, source, error);
-    for (const std::string& name : earlier_files()) replaced |= holds(path_ + "/" + name, source);
-    if (!replaced) continue;
-    fail("--output_dir {}: is or holds the folder of the {} that is read, {}: choose another",
-         path_, what, source);
+  if (!ours && !earlier.result && earlier.folders.empty()) {
+    fail("--output_dir {}: holds {}, and nothing of an earlier run: choose another folder", path_,
+         other);
   }
-}
-
-std::vector<std::string> OutputFolder::earlier_files() const {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(path_, error)) {
-    const std::string name = entry.path().filename();
-    if (written_by_a_run(name)) names.push_back(name);
-  }
-  return names;
+  return earlier;
 }
 
 void OutputFolder::prepare() {
-  check_target();
+  look();
   if (model_.adapters) warn_of_peft(model_, run_.expert_adapters);
-  const std::vector<std::string> earlier = earlier_files();
   files_.make_folder(path_);
-  // The first write shows whether the folder is writable.
-  io::write_text(files_, metrics_path(), "");
-  for (const std::string& name : earlier) {
-    if (name != "metrics.jsonl") files_.remove_all(path_ + "/" + name);
-  }
+  lock_.emplace(path_);  // shows as well whether the folder is writable
+  io::sweep(files_, path_);
+  const Earlier earlier = look();  // another run may just have ended
+  earlier_ = earlier.folders;
+  std::vector<std::string> names = earlier_;
+  if (earlier.result)
+    names.insert(names.end(), earlier.result->files.begin(), earlier.result->files.end());
+  if (names.empty()) return;
+  log("--overwrite: of the earlier run in {} the new one will remove at its end: {}", path_,
+      fmt::join(names, ", "));
 }
 
-void OutputFolder::write_run(const config::Json& run) {
-  io::write_text(files_, path_ + "/run.json", run.dump(2) + "\n");
+void OutputFolder::begin(const config::Json& run) {
+  io::replace_text(files_, path_ + "/run.json", config::json_text(run, 2) + "\n");
+  io::replace_text(files_, metrics_path(), "");
 }
 
 void OutputFolder::publish(const std::string& folder, const model::BlockSource& weights) {
@@ -154,18 +185,20 @@ void OutputFolder::publish(const std::string& folder, const model::BlockSource& 
     for (int64_t b = 0; b <= model_.trained_layout().head(); ++b) {
       blocks.push_back(weights(b));
     }
-    publish_adapter(files_, folder, model_, blocks, run_.expert_adapters, run_.tokenizer);
+    publish_adapter(files_, folder, manifest_, model_, blocks, run_.expert_adapters,
+                    run_.tokenizer);
     return;
   }
   const io::DType dtype = file_dtype(model_.spec.dtype);
   io::publish_folder(
-      files_, folder,
+      files_, folder, manifest_,
       [&](const std::string& temporary) {
         io::write_shards(
             files_, temporary,
             io::require_finite(model::tensor_sources(model_.layout, weights, dtype), folder));
-        copy_tokenizers(files_, model_, run_.tokenizer, temporary);
-        io::write_text(files_, temporary + "/config.json", model_.spec.raw.dump(2) + "\n");
+        io::copy_tokenizer_files(files_, model_.path, run_.tokenizer, temporary);
+        io::write_text(files_, temporary + "/config.json",
+                       config::json_text(model_.spec.raw, 2) + "\n");
       },
       model_.layout.numel() * io::dtype_bytes(dtype));
 }
@@ -173,15 +206,24 @@ void OutputFolder::publish(const std::string& folder, const model::BlockSource& 
 std::string OutputFolder::save_checkpoint(int64_t step, const model::BlockSource& weights) {
   const std::string folder = fmt::format("{}/checkpoint-{}", path_, step);
   publish(folder, weights);
-  checkpoints_.push_back(folder);
+  if (!has(checkpoints_, folder)) checkpoints_.push_back(folder);  // the last, saved once more
   rotate();
   return folder;
+}
+
+// What was put into one of our folders meanwhile is no reason to end a run.
+void OutputFolder::remove(const std::string& folder) {
+  try {
+    io::retire(files_, folder);
+  } catch (const UserError& error) {
+    warn("{}", error.what());
+  }
 }
 
 void OutputFolder::rotate() {
   while (run_.save_total_limit > 0 &&
          static_cast<int64_t>(checkpoints_.size()) > run_.save_total_limit) {
-    files_.remove_all(checkpoints_.front());
+    remove(checkpoints_.front());
     checkpoints_.erase(checkpoints_.begin());
   }
 }
@@ -190,17 +232,58 @@ void OutputFolder::save_best(const model::BlockSource& weights) {
   publish(path_ + "/best", weights);
 }
 
+// Links, so that best/ stays whole beside them; copies where the file system has none. The
+// configuration last.
+void OutputFolder::place_result(const std::string& best, const io::Manifest& manifest) {
+  std::vector<std::string> names = manifest.files;
+  std::ranges::stable_partition(names, [](const auto& name) { return !is_configuration(name); });
+  std::optional<io::TemporaryFolder> copies;
+  for (const std::string& name : names) {
+    const std::string from = best + "/" + name, to = path_ + "/" + name;
+    if (!copies && files_.link(from, to)) continue;
+    if (!copies) {
+      uint64_t bytes = 0;
+      std::error_code error;
+      for (const std::string& each : names) bytes += fs::file_size(best + "/" + each, error);
+      io::check_space(files_, path_, bytes);
+      copies.emplace(files_, path_ + "/result", manifest_);
+    }
+    io::copy_file(files_, from, copies->path() + "/" + name);
+    files_.rename(copies->path() + "/" + name, to);
+  }
+  files_.sync_folder(path_);
+}
+
 void OutputFolder::finish() {
   const std::string best = path_ + "/best";
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(best)) names.push_back(entry.path().filename());
-  // The configuration last: without it the folder is no model or adapter to any reader.
-  std::ranges::sort(names, {}, [](const std::string& name) {
-    return name == "config.json" || name == "adapter_config.json";
-  });
-  for (const std::string& name : names) files_.rename(best + "/" + name, path_ + "/" + name);
-  files_.sync_folder(path_);
-  files_.remove_all(best);
+  const std::optional<io::Manifest> manifest = io::read_manifest(best);
+  if (!manifest) fail("{}: was removed or changed during the run", best);
+  const std::optional<io::Manifest> earlier = io::read_manifest(path_);
+  for (const std::string& name : manifest->files) {
+    if (exists(path_ + "/" + name) && !(earlier && has(earlier->files, name))) {
+      fail("{}/{}: was put there during the run: move it away; the result is {}", path_, name,
+           best);
+    }
+  }
+  {
+    std::optional<io::TemporaryFolder> aside;
+    if (earlier) {
+      aside.emplace(files_, path_ + "/result", manifest_);
+      std::vector<std::string> names = earlier->files;
+      std::ranges::stable_partition(names, is_configuration);
+      for (const std::string& name : names) {
+        if (!exists(path_ + "/" + name)) continue;
+        files_.rename(path_ + "/" + name, aside->path() + "/" + name);
+      }
+    }
+    io::replace_text(files_, path_ + "/" + io::kManifest, io::manifest_text(*manifest));
+    place_result(best, *manifest);
+  }
+  remove(best);
+  for (const std::string& name : earlier_) {
+    const auto left = io::read_manifest(path_ + "/" + name);
+    if (left && left->run != manifest_.run) remove(path_ + "/" + name);
+  }
 }
 
 }  // namespace trireme::train

@@ -1,8 +1,11 @@
 """Bad input to `trireme train`: exit status 2, one last line that names file or flag, the value and a remedy, and
 nothing written. Each row is what is wrong, and what the line must say."""
+import fcntl
 import json
 import os
+import resource
 import shutil
+import signal
 
 import pytest
 import reviews
@@ -36,10 +39,10 @@ def everything_in(folder):
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-def train(place, *options, expect=2, data="DMSC.csv", output="out"):
+def train(place, *options, expect=2, data="DMSC.csv", output="out", **run_options):
     """Runs in `place`, so that the names in messages are short."""
     return run("train", "--model", "model", "--data_file", data, "--output_dir", output, "--max_steps", 1, *options,
-               cwd=place, expect=expect)
+               cwd=place, expect=expect, **run_options)
 
 
 def assert_refused(place, *options, says, **names):
@@ -367,9 +370,11 @@ def test_max_length_too_small_for_any_sample(place):
 # The output folder.
 
 @pytest.mark.parametrize("output, says", [
-    ("DMSC.csv", ["--output_dir DMSC.csv", "not a folder"]), ("DMSC.csv/out", ["DMSC.csv", "cannot create the folder"]),
+    ("model/config.json", ["--output_dir model/config.json", "lies in what is read"]), ("file", ["file", "not a folder"]),
+    ("file/out", ["file", "cannot create the folder"]),
     ("/proc/nowhere/out", ["/proc/nowhere", "cannot create"]), ("/proc/self/out", ["/proc/self/out", "cannot create"])])
 def test_output_that_cannot_be_written(place, output, says):
+    (place / "file").write_text("")
     assert_refused(place, output=output, says=says)
 
 
@@ -389,7 +394,7 @@ def test_output_that_is_not_empty(place):
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_output_that_is_the_model_itself(place, output, overwrite):
     (place / "link").symlink_to("model")
-    assert_refused(place, *overwrite, output=output, says=[f"--output_dir {output}", "the folder of the model"])
+    assert_refused(place, *overwrite, output=output, says=[f"--output_dir {output}: is or holds what is read, --model"])
 
 
 def test_overwriting_a_run_from_its_own_checkpoint(place):
@@ -400,7 +405,68 @@ def test_overwriting_a_run_from_its_own_checkpoint(place):
 
 def test_overwriting_the_tokenizer_that_is_read(place):
     train(place, expect=0)
-    assert_refused(place, "--overwrite", "--tokenizer", "out", says=["--output_dir out", "tokenizer"])
+    assert_refused(place, "--overwrite", "--tokenizer", "out", says=["--output_dir out: is or holds what is read, --tokenizer out"])
+
+
+@pytest.mark.parametrize("output, says", [
+    ("/", "holds"), ("..", "holds"), ("model/out", "lies in what is read, --model model"), ("link/out", "--model model"),
+    ("home", "is or holds the home folder")])
+def test_outputs_over_what_is_not_theirs(place, output, says):
+    (place / "link").symlink_to("model")
+    (place / "home").mkdir()
+    assert_refused(place, "--overwrite", output=output, says=[f"--output_dir {output}", says],
+                   env=os.environ | {"HOME": str(place / "home")})
+
+
+def test_data_in_the_output_folder(place):
+    (place / "out" / "checkpoint-9").mkdir(parents=True)
+    shutil.copy(place / "DMSC.csv", place / "out" / "checkpoint-9" / "d.csv")
+    assert_refused(place, "--overwrite", data="out/checkpoint-9/d.csv", says=["is or holds what is read, --data_file"])
+
+
+def test_a_result_by_another_program(place):
+    """Known by name alone, as run.json, it would be replaced."""
+    (place / "out" / "checkpoint-500").mkdir(parents=True)
+    for name in ("run.json", "config.json", "checkpoint-500/w.bin", "model-best.safetensors"):
+        (place / "out" / name).write_text("{}")
+    assert_refused(place, "--overwrite", says=["--output_dir out: holds run.json", "no run of trireme wrote it"])
+
+
+def test_dump_replaces_only_dumps(place):
+    (place / "b.json").write_text('{"documents": [[1, 2, 3]]}')
+    (place / "mine").write_text("the only copy")
+    (place / "o.tmp").write_text("the only copy")
+
+    def dump(out, expect=2):
+        return run("dump", "--model", "model", "--batch", "b.json", "--out", out, "--threads", 1, cwd=place,
+                   expect=expect).stderr
+    assert "lies in what is read, --model model" in dump("model/model.safetensors")
+    assert "is or holds what is read, --batch b.json" in dump("b.json")
+    assert "--out mine: exists, and no dump wrote it" in dump("mine")
+    dump("o", expect=0)
+    before = set(place.iterdir())
+    dump("o", expect=0)
+    assert set(place.iterdir()) == before and (place / "o.tmp").read_text() == "the only copy"
+    full = run("dump", "--model", "model", "--batch", "b.json", "--out", "new", "--logits", "--threads", 1, cwd=place,
+               expect=2, restore_signals=False, preexec_fn=small_files)
+    assert "File too large" in full.stderr.splitlines()[-1]
+    assert set(place.iterdir()) == before
+
+
+def small_files():
+    """Writing fails as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def test_an_output_folder_in_use(place):
+    (place / "out").mkdir()
+    with open(place / "out" / ".trireme.lock", "w", encoding="utf-8") as lock:
+        lock.write("trireme: process 1 on a host")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert_refused(place, says=["out: in use by another run, process 1 on a host"])
+    train(place, expect=0)  # the lock went with its process
 
 
 # Memory.

@@ -444,8 +444,8 @@ def test_targets_of_export(folder, tmp_path):
     """Nothing is lost that an export did not write, and nothing that is read."""
     adapter = adapters.make(folder(DENSE), tmp_path / "adapter", ["q_proj"])
     model = shutil.copytree(folder(DENSE), tmp_path / "model")
-    for output, *says in [(adapter, "is or holds the folder of the adapter"),
-                          (model, "is or holds the folder of the model"), (tmp_path, "is or holds the folder of the")]:
+    for output, *says in [(adapter, "is or holds what is read, --adapter"),
+                          (model, "is or holds what is read, --model"), (tmp_path, "is or holds what is read")]:
         refused("export", "--model", model, "--adapter", adapter, "--output_dir", output, "--overwrite", says=says)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("the only copy")

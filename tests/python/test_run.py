@@ -54,7 +54,7 @@ def names_in(path):
 
 # The output folder.
 
-MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "trireme.json"]
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_overwrite_replaces_the_earlier_run_and_nothing_else(tmp_path, model, da
     assert files_under(out) == earlier
     train(model, data, out, *EIGHT_STEPS, "--max_steps", 3, "--save_steps", 3, "--overwrite")
     assert [name for name in names_in(out) if name.startswith("checkpoint")] == ["checkpoint-3"]
-    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "notes.txt").read_text() == "mine" and (out / "checkpoint-2.tmp").is_dir()
     assert metrics(out)[-1]["step"] == 3
     assert weights_of(out) != earlier["model.safetensors"]
 
@@ -269,7 +269,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, model, data, number):
     reference.load(saved)
     AutoTokenizer.from_pretrained(saved)
     assert weights_of(saved) != weights_of(model)
-    assert not [path for path in out.rglob("*") if path.name.endswith((".tmp", ".old"))]
+    assert not [path for path in out.rglob("*") if "trireme-" in path.name or path.name == ".trireme.lock"]
     assert not (out / "config.json").exists()  # no result that looks finished
 
 
