@@ -166,7 +166,7 @@ PieceRegex::Scratch::~Scratch() = default;
 PieceRegex::Scratch::Scratch(Scratch&&) noexcept = default;
 
 PieceRegex::PieceRegex(const std::string& pattern, const std::string& file)
-    : code_(std::make_unique<Code>(pattern, file)) {
+    : code_(new Code{.pattern = pattern, .file = file}) {
   const std::string translated = to_pcre2(pattern, file);
   int error = 0;
   PCRE2_SIZE offset = 0;
