@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2086,SC2154  # lists are split into words; APT and PYTHON are of ../dev
 # ./dev check, a part of ../dev: what takes long, or looks at the sources instead of results.
-CHECKS="format shell layers notorch install tidy fuzz asan"
-CHECK_APT="clang-format clang-tidy shellcheck"
+CHECKS="format shell layers notorch install tidy fuzz kill asan"
+CHECK_APT="clang-format clang-tidy shellcheck strace"
 
 check() {  # parts...
   [ $# -gt 0 ] || set -- $CHECKS
@@ -20,6 +20,12 @@ check() {  # parts...
 check_format() { scripts/format.sh --check; }
 
 check_shell() { git ls-files dev .ci/run '*.sh' | xargs shellcheck; }
+
+# kill -9 at each system call of a run that changes files: what is left loads, and the next run works.
+check_kill() {
+  build release trireme
+  TRIREME="$PWD/build/bin/trireme" "$PYTHON" tests/python/kill_loop.py
+}
 
 check_layers() { "$PYTHON" tests/layers_test.py; }
 

@@ -5,10 +5,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <future>
 #include <numeric>
 #include <set>
 #include <thread>
 
+#include "base/deadline.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "base/exit_status.h"
@@ -139,18 +141,29 @@ TEST(ErrorDeathTest, ABrokenInvariantNamesItsPlaceAndValues) {
   EXPECT_THROW(fail("{}:{}: no", "file", 3), UserError);
 }
 
+TEST(Deadline, IsOverOnlyIfItIsStillThere) {
+  std::promise<void> late;
+  {
+    const Deadline in_time(std::chrono::hours(1), [] { FAIL(); });
+  }
+  const Deadline over(std::chrono::milliseconds(10), [&] { late.set_value(); });
+  late.get_future().wait();
+}
+
 // In processes of their own.
 TEST(InterruptDeathTest, SignalsSoonAfterTheFirstAreTheSame) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  const auto twice = [](std::chrono::milliseconds pause) {
+  const auto twice = [](std::chrono::milliseconds pause, int second) {
     catch_interrupts();
     raise(SIGTERM);
     std::this_thread::sleep_for(pause);
-    raise(SIGINT);
+    raise(second);
     std::_Exit(saved_after(interrupted()));
   };
-  EXPECT_EXIT(twice(std::chrono::milliseconds(50)), testing::ExitedWithCode(128 + SIGTERM), "^$");
-  EXPECT_EXIT(twice(std::chrono::milliseconds(2050)), testing::ExitedWithCode(kNotSaved),
+  const std::chrono::milliseconds soon(50), later(2050);
+  EXPECT_EXIT(twice(soon, SIGINT), testing::ExitedWithCode(128 + SIGTERM), "^$");
+  EXPECT_EXIT(twice(later, SIGUSR1), testing::ExitedWithCode(128 + SIGTERM), "^$");
+  EXPECT_EXIT(twice(later, SIGINT), testing::ExitedWithCode(kNotSaved),
               "interrupted again: ended without saving");
 }
 

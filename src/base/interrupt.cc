@@ -30,7 +30,7 @@ void handle(int signal) {
   if (received == 0) {
     received_at = now();
     received = signal;
-  } else if (now() - received_at > kSameNanoseconds) {
+  } else if (signal == SIGINT && now() - received_at > kSameNanoseconds) {
     static constexpr char kLine[] = "\ntrireme: interrupted again: ended without saving\n";
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kLine, sizeof kLine - 1);
     _exit(kNotSaved);

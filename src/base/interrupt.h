@@ -2,8 +2,10 @@
 // launchers and schedulers send: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2. One that was ignored when the
 // program started (nohup, a background job of a script) stays ignored.
 //
-// Terminals and launchers send several at once: what comes within two seconds of the first counts
-// as the same. A later one ends the program at once, without saving, with status kNotSaved.
+// Terminals and launchers send several: what comes after the first changes nothing, so that a
+// scheduler's last warning does not end the saving that its first one began. But a Ctrl-C two
+// seconds or more after the first signal ends the program at once, without saving, with status
+// kNotSaved.
 #pragma once
 
 namespace trireme {

@@ -7,16 +7,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <mutex>
 #include <numeric>
 #include <set>
-#include <stop_token>
-#include <thread>
 
+#include "base/deadline.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/ending.h"
@@ -32,7 +29,8 @@ using config::Axis;
 
 constexpr Axis kUsedAxes[] = {Axis::kData, Axis::kRing, Axis::kUlysses, Axis::kSequence,
                               Axis::kShards};
-constexpr std::chrono::seconds kMeeting{60};  // ranks that a launcher starts together
+constexpr std::chrono::seconds kMeeting{60};             // ranks that a launcher starts together
+constexpr std::chrono::seconds kTogether{3 * kMeeting};  // all that is asked until they have met
 
 config::MeshSpec mesh_of(const config::RunConfig& run, const config::Launch& launch) {
   if (run.sequence_parallel_size == 1) return config::fill_mesh({}, launch.ranks);
@@ -140,26 +138,6 @@ void meet(const config::RunConfig& run, config::Verb verb, const config::Launch&
   ranks.mesh = {spec, std::move(control), *ranks.store, kUsedAxes, timeouts, backend_of(places)};
 }
 
-// Ends the process unless the object is gone in time. Until ranks have met, what one asks the store
-// may wait for ever for a process that hangs, and nobody watches yet.
-class Deadline {
- public:
-  Deadline(std::chrono::seconds patience, std::string sentence) {
-    thread_ =
-        std::jthread([this, patience, sentence = std::move(sentence)](const std::stop_token& stop) {
-          std::unique_lock lock(mutex_);
-          if (changed_.wait_for(lock, stop, patience, [&] { return stop.stop_requested(); }))
-            return;
-          std::_Exit(cli::end(cli::ending_for_another(sentence)));
-        });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::jthread thread_;  // the last to be made, the first to end
-};
-
 // No rank may exit with success before all have finished.
 void wait_for_all(const dist::Group& control) {
   control.all_reduce(at::zeros({1}, at::kLong))->wait();
@@ -174,12 +152,14 @@ int run_on_ranks(const config::RunConfig& run, config::Verb verb,
   if (launch.ranks == 1) return body({});
   only_warn(launch.rank != 0);
   Ranks ranks;
-  auto deadline = std::make_unique<Deadline>(
-      3 * kMeeting,
-      fmt::format("rank {} on {}: the ranks have not met within {} s: rank 0 at {}:{}, "
-                  "or a rank before this one, is there and hangs",
-                  launch.rank, dist::host_name(), (3 * kMeeting).count(), launch.address,
-                  launch.port));
+  // Until ranks have met, a question to the store may wait for ever for a process that hangs, and
+  // nobody watches yet.
+  auto deadline = std::make_unique<Deadline>(kTogether, [&] {
+    std::_Exit(cli::end(cli::ending_for_another(fmt::format(
+        "rank {} on {}: the ranks have not met within {} s: rank 0 at {}:{}, or a rank before this "
+        "one, is there and hangs",
+        launch.rank, dist::host_name(), kTogether.count(), launch.address, launch.port))));
+  });
   ranks.store = dist::connect(launch, kMeeting);
   ranks.watch = std::make_unique<dist::Watch>(
       launch, ranks.store, dist::Pace{}, [](dist::Watch& watch, const std::string& sentence) {

@@ -65,6 +65,7 @@ void add_weights(Hash& hash, std::ifstream& file, uint64_t size) {
 // Unreadable files are reported by their reader, not here.
 std::string file_text(const fs::path& path) {
   std::error_code error;
+  if (!fs::is_regular_file(path, error)) return "no regular file";  // a pipe would be waited for
   const uint64_t size = fs::file_size(path, error);
   std::ifstream file(path, std::ios::binary);
   if (error || !file) return "a file that cannot be read";
@@ -99,7 +100,7 @@ void add_content(const std::string& option, const std::string& path, Json& json)
   } else if (!fs::exists(path, error)) {
     json[option] = "a path where nothing is";
   } else {
-    json[option] = fs::is_regular_file(path, error) ? file_text(path) : "no regular file";
+    json[option] = file_text(path);
   }
 }
 

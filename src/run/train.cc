@@ -123,6 +123,7 @@ train::TrainingResult train(const config::RunConfig& run, const model::ModelFold
   const state::Zero zero(ranks.mesh, run.zero_stage);
   const auto weights =
       load_weights(run, model, machine, host.homes(plan, machine, /*training=*/true), phases, zero);
+  catch_interrupts();  // there is something to save from now on
   if (ranks.first()) output.begin(record);
   train::TrainStep step(run, model, machine, *weights, plan.execution, host, phases, ranks.mesh,
                         zero);
@@ -174,7 +175,6 @@ int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed
   train::OutputFolder output(io::posix(), run, model, manifest);
   if (ranks.first()) output.prepare();
   const Json record = run_json(run, model, machine, plan, samples, deepspeed, ranks, manifest);
-  catch_interrupts();
   device::Phases phases(machine.device);
   const auto location = ranks.report_location([&] { return phases.where(); });
   train::TrainingResult result;

@@ -196,6 +196,8 @@ def another_template(folder):
 def test_a_model_that_differs_on_one_rank_is_named(tmp_path, change, says):
     one = tiny_models.make_text_model(tmp_path / "one")
     change(tiny_models.copy_of(one, tmp_path / "two"))
+    for name in ["one", "two"]:
+        os.mkfifo(tmp_path / name / "pipe.json")  # not waited for
     users = {"甲": [Review(f"影片{i}", "画面美") for i in range(4)]}
     data = reviews.write_pipeline_json(tmp_path / "data.json", users)
     port = free_port()

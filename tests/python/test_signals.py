@@ -76,10 +76,7 @@ def test_a_signal_saves(folder, tmp_path, number):
 def test_a_long_step_is_given_up(folder, tmp_path, options):
     process = subprocess.Popen(command(folder, tmp_path / "out", *LONG, *options, data="long.json"), stderr=subprocess.PIPE,
                                text=True)
-    for line in process.stderr:
-        if line.startswith("read "):
-            break
-    time.sleep(0.3)
+    wait_until((tmp_path / "out" / "run.json").exists, process)
     process.send_signal(signal.SIGTERM)
     status, error = end_of(process)
     assert status == 128 + signal.SIGTERM, error
@@ -90,11 +87,8 @@ def test_ranks_give_up_a_long_step_together(folder, tmp_path):
     port = free_port()
     arguments = command(folder, tmp_path / "out", *LONG, "--sequence_parallel_size", 2, "--zero_stage", 3, data="long.json")
     ranks = [subprocess.Popen(arguments, env=launched(2, rank, port), stderr=subprocess.PIPE, text=True) for rank in range(2)]
-    for line in ranks[0].stderr:
-        if line.startswith("read "):
-            break
-    time.sleep(0.3)
-    ranks[1].send_signal(signal.SIGUSR1)  # one is enough
+    wait_until((tmp_path / "out" / "run.json").exists, ranks[0])
+    ranks[0].send_signal(signal.SIGUSR1)  # one is enough
     assert [end_of(rank)[0] for rank in ranks] == [128 + signal.SIGUSR1] * 2
     assert checkpoints(tmp_path / "out") == ["checkpoint-0"]
     ours = reference.load(tmp_path / "out" / "checkpoint-0").state_dict()
