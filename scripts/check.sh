@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2086,SC2154  # lists are split into words; APT and PYTHON are of ../dev
 # ./dev check, a part of ../dev: what takes long, or looks at the sources instead of results.
-CHECKS="format shell layers notorch install tidy fuzz kill asan"
+CHECKS="format shell layers notorch install tidy fuzz kill asan tsan"
 CHECK_APT="clang-format clang-tidy shellcheck strace"
 
 check() {  # parts...
@@ -62,4 +62,21 @@ check_asan() {
   grep -v '^#' tests/every_verb.txt |
     TRIREME="$PWD/build-asan/bin/trireme" OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 \
       UBSAN_OPTIONS=print_stacktrace=1 xargs "$PYTHON" -m pytest -q -p no:cacheprovider
+}
+
+# The tests whose ranks are threads, with the thread sanitizer. Of training a few meshes: it is slow there.
+check_tsan() {
+  build tsan dist_test attention_test engine_test state_test train_test
+  with_tsan dist_test
+  with_tsan attention_test
+  with_tsan engine_test
+  with_tsan state_test --gtest_filter='HostGrads.*'
+  with_tsan train_test --gtest_filter='*Ranks*/2x2*:*Rings*/2x2'
+}
+
+# The sanitizer of g++ 12 does not know the addresses that newer kernels give: setarch -R takes the old ones.
+with_tsan() {  # program arguments...
+  program="$1"; shift
+  OMP_NUM_THREADS=1 TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
+    setarch -R "build-tsan/bin/$program" "$@" --gtest_brief=1
 }

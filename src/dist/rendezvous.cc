@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <future>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -21,7 +22,11 @@ bool port_taken(const std::string& cause) {
 }
 
 // c10d logs each failed attempt with a backtrace, before it throws the exception that we report.
-void only_log_fatal_errors() { FLAGS_caffe2_log_level = 3; }
+// Ranks may be threads, and the level is one for the process.
+void only_log_fatal_errors() {
+  static std::once_flag once;
+  std::call_once(once, [] { FLAGS_caffe2_log_level = 3; });
+}
 
 [[noreturn]] void explain(const config::Launch& launch, const std::string& cause,
                           std::chrono::seconds timeout) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -83,7 +84,7 @@ struct Watch::State {
   // Only the watch's thread uses these.
   int64_t beats = 0, missed = 0;
   Pulse next;  // the last one read of the next rank
-  std::thread::id thread;
+  std::atomic<std::thread::id> thread;
 
   std::mutex mutex;
   std::condition_variable changed;

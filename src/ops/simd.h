@@ -6,7 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+// The choice is made before the sanitizers are set up.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define TRIREME_SIMD __attribute__((target_clones("avx512f", "arch=x86-64-v3", "default")))
 #else
 #define TRIREME_SIMD
