@@ -34,7 +34,8 @@ std::string holder(const Fd& fd, const std::string& path) {
   if (!found.empty() && !found.starts_with(kMark)) {
     fail("{}: not a lock of trireme: move it away", path);
   }
-  return found.empty() ? "another process" : found.substr(kMark.size());
+  if (found.empty()) return "another process";
+  return found.substr(kMark.size(), found.find('\n') - kMark.size());
 }
 
 LockState lock(const Fd& fd) {

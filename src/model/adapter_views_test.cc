@@ -173,6 +173,7 @@ class AdapterFiles : public testing::Test {
   std::string write(const layout::Adapters& adapters, const std::vector<at::Tensor>& blocks,
                     config::ExpertAdapters kind) {
     const std::string folder = folder_ / "adapter";
+    io::posix().remove_all(folder);
     io::posix().make_folder(folder);
     io::write_safetensors(io::posix(), folder + "/adapter_model.safetensors",
                           adapter_sources(spec_, adapters, blocks, kind));
