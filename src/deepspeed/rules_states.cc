@@ -1,4 +1,6 @@
 // The rules of what the optimizer keeps, and in how many bits.
+#include <fmt/format.h>
+
 #include "deepspeed/rules.h"
 
 namespace trireme::deepspeed {

@@ -48,13 +48,13 @@ inline constexpr int64_t kForwardBlocks = 4, kBackwardBlocks = 2;
 // keys and values twice, the blocks, the fp32 sum and its first term.
 constexpr int64_t ring_forward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
   const int64_t sum = element == 4 ? 0 : (4 + element) * q_dim;
-  return element * (2 * 2 * kv_dim + kForwardBlocks * q_dim) + sum;
+  return element * (4 * kv_dim + kForwardBlocks * q_dim) + sum;
 }
 // The same for its backward, with gradients of keys and values: one block's, and two fp32 copies
 // that travel. The first term of the queries' gradient is released before the kernels use memory of
 // their own.
 constexpr int64_t ring_backward_bytes(int64_t q_dim, int64_t kv_dim, int64_t element) {
-  return element * (3 * 2 * kv_dim + kBackwardBlocks * q_dim) + 4 * (q_dim + 2 * 2 * kv_dim);
+  return element * (6 * kv_dim + kBackwardBlocks * q_dim) + 4 * (q_dim + 4 * kv_dim);
 }
 
 }  // namespace trireme::layout

@@ -209,7 +209,8 @@ double tile_seconds(const ActivationRequest& r, Tiles tiles) {
   const Rates& rates = r.hardware.rates;
   const bool trained = r.training && !r.model->adapters;
   const auto count = [&](int64_t tile) {
-    return static_cast<double>((r.tokens + tile - 1) / tile);
+    const int64_t tiles = (r.tokens + tile - 1) / tile;
+    return static_cast<double>(tiles);
   };
   const auto lost = [&](int64_t tile) { return kEdgeRows / static_cast<double>(tile); };
   double seconds = 0;

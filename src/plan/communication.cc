@@ -10,7 +10,6 @@ namespace trireme::plan {
 namespace {
 
 using config::Axis;
-using layout::Collective;
 
 constexpr int64_t kFloat = 4, kDouble = 8;  // bytes
 
@@ -65,12 +64,13 @@ class Prediction {
     if (r_.model->spec.tied) lease(layout_.embedding());
     lease(head);
     int64_t end = head;
-    for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment) {
+    for (size_t i = segments.size(); i-- > 0;) {
+      const int64_t first = layout_.layer(segments[i]);
       if (end < head) {
-        for (int64_t b = layout_.layer(*segment); b < end; ++b) lease(b);
+        for (int64_t b = first; b < end; ++b) lease(b);
       }
-      for (int64_t b = end - 1; b >= layout_.layer(*segment); --b) lease(b);
-      end = layout_.layer(*segment);
+      for (int64_t b = end - 1; b >= first; --b) lease(b);
+      end = first;
     }
   }
   void lease(int64_t block) {

@@ -140,7 +140,7 @@ MemoryTable fixed_rows(const MemoryRequest& request) {
   add_model_rows(table, request);
   table.add(RowKind::kLibraries, "buffers of matrix products", kLibraries);
   table.add(RowKind::kBatch, fmt::format("{} tokens", r.tokens),
-            r.tokens * (4 * r.model->spec.head_dim + 5 * 8));
+            r.tokens * (4 * r.model->spec.head_dim + int64_t{5} * 8));
   return table;
 }
 

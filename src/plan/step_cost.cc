@@ -43,8 +43,8 @@ Workload Workload::of(const std::vector<int64_t>& documents) {
 Workload Workload::dearest(int64_t tokens, int64_t longest, int64_t ranks) {
   if (longest <= 0) return {};
   const auto square = [](int64_t n) { return static_cast<double>(n) * static_cast<double>(n); };
-  const double squares =
-      static_cast<double>(tokens / longest) * square(longest) + square(tokens % longest);
+  const int64_t whole = tokens / longest;
+  const double squares = static_cast<double>(whole) * square(longest) + square(tokens % longest);
   return {static_cast<double>(tokens) / static_cast<double>(ranks),
           squares / static_cast<double>(ranks)};
 }
