@@ -366,7 +366,7 @@ void Trainer::keep_if_best(double loss) {
 void Trainer::stop_for_interrupt(int signal) {
   result_.interrupted_by = signal;
   stopped_ = true;
-  // Twice the same checkpoint would count twice when the oldest are removed.
+  // Its weights are these: writing them again would only take the launcher's patience.
   if (saved_at_ == result_.steps)
     return log_.line("interrupted: the last checkpoint is of this step");
   save_checkpoint("interrupted: saved ");
