@@ -263,7 +263,7 @@ void Trainer::after_step(int64_t done, int64_t steps_in_epoch) {
   if (agreed.signal != 0) return stop_for_interrupt(agreed.signal);
   long_steps_ = agreed.seconds > kLongStep;
   if (crossed(before, epoch_, run_.eval_every)) evaluate();
-  if (stopped_) return;
+  if (result_.interrupted_by != 0) return;  // its state is saved
   save_due_ |= run_.save_steps > 0 && result_.steps % run_.save_steps == 0;
   if (save_due_ && skipped_in_a_row_ == 0) {
     save_checkpoint("saved ");
