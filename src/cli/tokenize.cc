@@ -1,10 +1,11 @@
 // trireme tokenize: JSON strings, one a line, to JSON arrays of their ids, one a line; --decode the
 // other way.
+#include "cli/tokenize.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <iostream>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,7 +15,6 @@
 #include "cli/verbs.h"
 #include "config/json.h"
 #include "config/schema.h"
-#include "data/tokenizer.h"
 
 namespace trireme::cli {
 namespace {
@@ -68,6 +68,12 @@ std::string decode_line(const Tokenizer& tokenizer, const Json& line, const std:
 
 }  // namespace
 
+std::string tokenize_line(const Tokenizer& tokenizer, const std::string& line, bool decode,
+                          const std::string& where) {
+  const Json json = parse_line(line, decode ? "array of ids" : "string", where);
+  return decode ? decode_line(tokenizer, json, where) : encode_line(tokenizer, json, where);
+}
+
 int run_tokenize(Arguments arguments) {
   if (help_shown(config::kTokenize, arguments)) return 0;
   const config::RunConfig run = config::parse_command_line(config::kTokenize, arguments);
@@ -77,10 +83,7 @@ int run_tokenize(Arguments arguments) {
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     const std::string where = fmt::format("stdin:{}", number);
-    const Json json = parse_line(line, run.decode ? "array of ids" : "string", where);
-    const std::string out =
-        run.decode ? decode_line(tokenizer, json, where) : encode_line(tokenizer, json, where);
-    print_result("{}\n", out);
+    print_result("{}\n", tokenize_line(tokenizer, line, run.decode, where));
   }
   if (std::ferror(stdin) != 0) fail("stdin: cannot be read to its end");
   return 0;

@@ -75,6 +75,18 @@ std::optional<Manifest> read_manifest(const std::string& folder) {
   }
 }
 
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  fs::directory_iterator item(folder, error);
+  for (; !error && item != fs::directory_iterator(); item.increment(error)) {
+    names.push_back(item->path().filename());
+  }
+  if (error) fail_errno(folder, "list it", error.value());
+  std::ranges::sort(names);
+  return names;
+}
+
 std::vector<std::string> names_below(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code error;

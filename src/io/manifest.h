@@ -11,12 +11,12 @@
 namespace trireme::io {
 
 struct Manifest {
-  std::string version, commit;     // of the program
-  std::string kind;                // "model" or "adapter"
-  std::string run;                 // random, one for each run of the program
-  std::vector<std::string> files;  // paths in the folder, sorted, without trireme.json itself
-  bool temporary = false;          // still being filled
-  std::string was;                 // the final name of a folder that was set aside for a moment
+  std::string version, commit;          // of the program
+  std::string kind;                     // "model" or "adapter"
+  std::string run;                      // random, one for each run of the program
+  std::vector<std::string> files = {};  // paths in the folder, sorted, without trireme.json itself
+  bool temporary = false;               // still being filled
+  std::string was = {};  // the final name of a folder that was set aside for a moment
 };
 
 inline constexpr const char* kManifest = "trireme.json";
@@ -28,6 +28,8 @@ std::string manifest_text(const Manifest& manifest);
 // The folder's manifest; nullopt where it has none, or one that is not ours.
 std::optional<Manifest> read_manifest(const std::string& folder);
 
+// Names in a folder, sorted. UserError: it cannot be listed.
+std::vector<std::string> names_in(const std::string& folder);
 // Paths of all files and empty folders below, sorted. UserError: it cannot be listed.
 std::vector<std::string> names_below(const std::string& folder);
 

@@ -46,13 +46,9 @@ bool begins_as_ours(const std::string& path) {
 
 // The manifest goes last, so that what is left after a kill is still known as ours.
 void remove_folder(FileSystem& files, const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(path, error)) {
-    if (entry.path().filename() != kManifest) names.push_back(entry.path().string());
+  for (const std::string& name : names_in(path)) {
+    if (name != kManifest) files.remove_all(path + "/" + name);
   }
-  if (error) fail_errno(path, "list it", error.value());
-  for (const std::string& name : names) files.remove_all(name);
   files.remove_all(path);
 }
 
@@ -143,15 +139,11 @@ std::string foreign(const std::string& folder) {
 }
 
 void sweep(FileSystem& files, const std::string& parent, const std::string& name) {
-  std::vector<std::string> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(parent, error)) {
-    const std::string of = final_name(entry.path().filename());
-    if (!of.empty() && (name.empty() || of == name)) found.push_back(entry.path().string());
-  }
-  for (const std::string& path : found) {
-    if (!is_leftover(path)) continue;
-    put_back_or_remove(files, path, parent + "/" + final_name(fs::path(path).filename()));
+  if (kind_of(parent) != Kind::kFolder) return;
+  for (const std::string& left : names_in(parent)) {
+    const std::string of = final_name(left);
+    if (of.empty() || !(name.empty() || of == name) || !is_leftover(parent + "/" + left)) continue;
+    put_back_or_remove(files, parent + "/" + left, parent + "/" + of);
   }
 }
 

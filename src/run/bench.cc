@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 
 #include "attention/block.h"
@@ -17,6 +18,7 @@
 #include "data/packing.h"
 #include "device/profile.h"
 #include "engine/rates.h"
+#include "io/file.h"
 #include "model/adapter_views.h"
 #include "plan/communication.h"
 #include "plan/step_cost.h"
@@ -365,10 +367,19 @@ Json bench(const config::RunConfig& run, Subject& subject, const device::Machine
   return result;
 }
 
+// Only a timeline is replaced. Kineto's begin so, and one that was cut off may be empty.
+void check_timeline(const config::RunConfig& run) {
+  cli::check_output(run, config::kBench, "timeline", run.timeline);
+  static constexpr std::string_view kMark = "\n  {\n    \"schemaVersion\":";
+  std::error_code error;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(run.timeline, error))) return;
+  const std::string begin = io::read_beginning(run.timeline, kMark.size());
+  if (begin.empty() || begin == kMark) return;
+  fail("--timeline {}: exists, and no bench wrote it: choose another", run.timeline);
+}
+
 int bench(const config::RunConfig& run, const Ranks& ranks) {
-  if (ranks.first() && !run.timeline.empty()) {
-    cli::check_output(run, config::kBench, "timeline", run.timeline);
-  }
+  if (ranks.first() && !run.timeline.empty()) check_timeline(run);
   Subject subject(run);
   layout::Model& model = subject.model();
   const bool training = run.steps > 0;

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "cli/outputs.h"
-#include "data/packing.h"
+#include "data/batch_file.h"
 #include "engine/executor.h"
 #include "io/safetensors.h"
 #include "io/temporary.h"
@@ -32,47 +32,6 @@ config::RunConfig parse(cli::Arguments arguments) {
       "give a JSON file {\"documents\": [[ids...], ...], \"labels\": [[ids or -100...], ...]}");
   cli::require(run.out, "out", "give a safetensors file to write");
   return run;
-}
-
-// One row of ids, each `ignored` or in [0, vocab).
-std::vector<int64_t> read_row(const Json& row, const std::string& where, int64_t vocab,
-                              int64_t ignored) {
-  if (!row.is_array()) fail("{}: expected an array of ids, found {}", where, row.type_name());
-  std::vector<int64_t> ids;
-  for (const Json& value : row) {
-    const auto id = config::whole_number(value, std::min<int64_t>(ignored, 0), vocab - 1);
-    if (!id || (*id < 0 && *id != ignored)) {
-      fail("{}[{}]: {} is no token id of this model (0 to {})", where, ids.size(),
-           config::json_text(value), vocab - 1);
-    }
-    ids.push_back(*id);
-  }
-  return ids;
-}
-
-data::PackedBatch read_batch(const std::string& path, int64_t vocab) {
-  const Json json = config::read_json(path);
-  if (!json.is_object() || !json.contains("documents") || !json["documents"].is_array()) {
-    fail("{}: expected an object with \"documents\", a list of lists of ids", path);
-  }
-  const Json& documents = json["documents"];
-  const Json& labels = json.contains("labels") ? json["labels"] : documents;
-  if (!labels.is_array() || labels.size() != documents.size()) {
-    fail("{}: labels: expected {} lists, one a document", path, documents.size());
-  }
-  data::PackedBatch batch;
-  for (size_t i = 0; i < documents.size(); ++i) {
-    const auto tokens = read_row(documents[i], fmt::format("{}: documents[{}]", path, i), vocab, 0);
-    const auto targets = read_row(labels[i], fmt::format("{}: labels[{}]", path, i), vocab, -100);
-    if (tokens.empty() || tokens.size() != targets.size()) {
-      fail("{}: document {} has {} ids and {} labels: they must be as many, and not none", path, i,
-           tokens.size(), targets.size());
-    }
-    data::append_document(batch, tokens, targets);
-  }
-  if (batch.trained_tokens == 0)
-    fail("{}: no label is trained on: all are -100 or first of their document", path);
-  return batch;
 }
 
 io::TensorSource source(std::string name, io::DType dtype, at::Tensor tensor) {
@@ -149,7 +108,7 @@ int dump(const config::RunConfig& run, const Ranks& ranks) {
     check_target(run.out);
   }
   const model::ModelFolder model(run, run);
-  const data::PackedBatch batch = read_batch(run.batch, model.spec.vocab);
+  const data::PackedBatch batch = data::read_batch(run.batch, model.spec.vocab);
   const device::Machine machine = prepare_machine(run, ranks);
   const int64_t tokens = std::ssize(batch.tokens);
   const plan::MemoryPlan plan = plan_run(

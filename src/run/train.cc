@@ -170,8 +170,10 @@ int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed
             : "by the norm of the step before, in the first step each layer by its own");
   }
 
-  const io::Manifest manifest = {
-      .version = version(), .commit = commit(), .run = io::random_name()};
+  const io::Manifest manifest = {.version = version(),
+                                 .commit = commit(),
+                                 .kind = "",  // the output folder's
+                                 .run = io::random_name()};
   train::OutputFolder output(io::posix(), run, model, manifest);
   if (ranks.first()) output.prepare();
   const Json record = run_json(run, model, machine, plan, samples, deepspeed, ranks, manifest);

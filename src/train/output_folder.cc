@@ -60,18 +60,6 @@ bool is_our_run(const std::string& path) {
   return io::is_plain_file(path) && io::read_beginning(path, io::kJsonMark.size()) == io::kJsonMark;
 }
 
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator item(folder, error);
-  for (; !error && item != fs::directory_iterator(); item.increment(error)) {
-    names.push_back(item->path().filename());
-  }
-  if (error) fail("{}: cannot be listed: {}", folder, error.message());
-  std::ranges::sort(names);
-  return names;
-}
-
 }  // namespace
 
 void publish_adapter(io::FileSystem& files, const std::string& folder, const io::Manifest& manifest,
@@ -82,8 +70,10 @@ void publish_adapter(io::FileSystem& files, const std::string& folder, const io:
       model::resolve_expert_adapters(expert_adapters, model.spec, adapters);
   const auto tensors =
       io::require_finite(model::adapter_sources(model.spec, adapters, blocks, kind), folder);
-  const config::Json config = config::peft_config_json(
-      model::peft_config(model.spec, adapters, kind, fs::absolute(model.path).lexically_normal()));
+  std::error_code error;  // without a working folder the path stays as it was given
+  const fs::path base = fs::absolute(model.path, error);
+  const config::Json config = config::peft_config_json(model::peft_config(
+      model.spec, adapters, kind, (error ? fs::path(model.path) : base).lexically_normal()));
   int64_t bytes = 0;
   for (const io::TensorSource& tensor : tensors) bytes += io::byte_count(tensor);
   io::publish_folder(
@@ -124,7 +114,7 @@ OutputFolder::Earlier OutputFolder::look() const {
   earlier.result = io::read_manifest(path_);
   std::string other;      // a file of the user
   std::string misplaced;  // the same, where a run writes
-  for (const std::string& name : names_in(path_)) {
+  for (const std::string& name : io::names_in(path_)) {
     const std::string path = path_ + "/" + name;
     if (name == io::FolderLock::kName || io::is_leftover(path)) continue;
     earlier.empty = false;
@@ -206,7 +196,7 @@ void OutputFolder::publish(const std::string& folder, const model::BlockSource& 
 std::string OutputFolder::save_checkpoint(int64_t step, const model::BlockSource& weights) {
   const std::string folder = fmt::format("{}/checkpoint-{}", path_, step);
   publish(folder, weights);
-  if (!has(checkpoints_, folder)) checkpoints_.push_back(folder);  // the last, saved once more
+  checkpoints_.push_back(folder);
   rotate();
   return folder;
 }

@@ -111,7 +111,7 @@ class Killed : public LoraOutput {
   // Every folder with a configuration under a final name loads; returns their number.
   int loadable(const model::ModelFolder& model) {
     int count = 0;
-    for (const std::string& name :
+    for (const std::string name :
          {"", "/best", "/checkpoint-2", "/checkpoint-4", "/checkpoint-6"}) {
       config::RunConfig reads = run_;
       reads.adapter = run_.output_dir + name;

@@ -14,11 +14,13 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "cli/tokenize.h"
 #include "config/launch.h"
 #include "config/model_spec.h"
 #include "config/peft_config.h"
 #include "config/run_config_file.h"
 #include "config/schema.h"
+#include "data/batch_file.h"
 #include "data/chat_template.h"
 #include "data/pretokenizer.h"
 #include "data/review.h"
@@ -27,6 +29,7 @@
 #include "data/tokenizer_testing.h"
 #include "deepspeed/deepspeed.h"
 #include "deepspeed/hjson.h"
+#include "io/manifest.h"
 #include "io/safetensors_header.h"
 #include "io/weight_files.h"
 #include "layout/model.h"
@@ -172,6 +175,18 @@ void command_line(const std::string& input) {
   config::json_text(config::to_json(run, verb));
 }
 
+// What says that a folder is ours. Another program's file is no error.
+void manifest(const std::string& input) {
+  folder().write(io::kManifest, input);
+  const auto read = io::read_manifest(folder().path());
+  if (!read) return;
+  folder().write(io::kManifest, io::manifest_text(*read));
+  const auto again = io::read_manifest(folder().path());
+  require(
+      again && again->files == read->files && again->run == read->run && again->was == read->was,
+      "what is written reads as what was read");
+}
+
 void slurm_hosts(const std::string& input) { config::first_host(input); }
 
 // ------------------------------------------------------------------------------------------------
@@ -234,6 +249,21 @@ const data::Tokenizer& chat_tokenizer() {
   return tokenizer;
 }
 
+// The documents of dump, for a model of 300 tokens.
+void batch_file(const std::string& input) {
+  const data::PackedBatch batch = data::read_batch(folder().write("input.json", input), 300);
+  require(batch.trained_tokens > 0, "something is trained on");
+}
+
+// Lines of tokenize: of ids where the first byte is odd.
+void tokenize_lines(const std::string& input) {
+  if (input.empty()) return;
+  const bool decode = static_cast<unsigned char>(input[0]) % 2 == 1;
+  const std::string line = input.substr(1);
+  const std::string ids = cli::tokenize_line(chat_tokenizer(), line, decode, kName);
+  config::parse_json(ids, kName);
+}
+
 // tokenizer_config.json, and chat_template.jinja where there is a second text.
 void chat_template(const std::string& input) {
   const auto texts = parts(input, 2);
@@ -246,11 +276,13 @@ void chat_template(const std::string& input) {
 }
 
 constexpr std::array kTargets = {
+    Target{"batch_file", batch_file},
     Target{"chat_template", chat_template},
     Target{"command_line", command_line},
     Target{"deepspeed", deepspeed_config},
     Target{"hjson", hjson},
     Target{"json", json},
+    Target{"manifest", manifest},
     Target{"model_config", model_config},
     Target{"peft_config", peft_config},
     Target{"piece_regex", piece_regex},
@@ -259,6 +291,7 @@ constexpr std::array kTargets = {
     Target{"run_config", run_config},
     Target{"safetensors_header", safetensors_header},
     Target{"slurm_hosts", slurm_hosts},
+    Target{"tokenize_lines", tokenize_lines},
     Target{"tokenizer", tokenizer},
     Target{"weight_files", weight_files},
 };

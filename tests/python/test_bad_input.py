@@ -6,13 +6,15 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import time
 
 import pytest
 import reviews
 import tiny_models
 from bad_files import (add_tensor, change_config, change_tensor, claimed_header_length, header_entry, header_text,
                        remove_files, remove_tensor, shards, truncate, write_file)
-from program import run
+from program import binary, run
 from reviews import Review
 
 USERS = {"影迷甲": [Review("盐湖快车", "画面美！", "2015-01-01", 4), Review("机械鲸", "还行", "2015-02-01", 3)],
@@ -467,6 +469,29 @@ def test_an_output_folder_in_use(place):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert_refused(place, says=["out: in use by another run, process 1 on a host"])
     train(place, expect=0)  # the lock went with its process
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_two_runs_in_one_folder(place, options):
+    """The second is refused, and the first does not notice."""
+    first = subprocess.Popen([binary(), "train", "--model", "model", "--data_file", "DMSC.csv", "--output_dir", "out",
+                              "--max_steps", "10000000", "--threads", "1"], cwd=place, stderr=subprocess.PIPE, text=True)
+    while not (place / "out" / "run.json").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    says = train(place, *options).stderr.splitlines()[-1]
+    assert ("in use by another run, process " if options else "--output_dir out: not empty") in says
+    first.terminate()
+    first.communicate(timeout=60)
+    assert first.returncode == 128 + signal.SIGTERM and len(list((place / "out").glob("checkpoint-*"))) == 1
+
+
+def test_bench_replaces_only_timelines(place):
+    (place / "mine").write_text("the only copy")
+    done = run("bench", "--model", "model", "--length", 8, "--timeline", "mine", cwd=place, expect=2)
+    assert "--timeline mine: exists, and no bench wrote it" in done.stderr
+    for _ in range(2):
+        run("bench", "--model", "model", "--length", 8, "--steps", 1, "--timeline", "trace.json", cwd=place)
 
 
 # Memory.

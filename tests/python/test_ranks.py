@@ -209,6 +209,26 @@ def test_a_model_that_differs_on_one_rank_is_named(tmp_path, change, says):
     assert not (tmp_path / "out").exists()
 
 
+def test_another_program_on_one_rank_is_named(folder, scratch):
+    """Its commit stands in the binary: of a copy it is changed."""
+    documents, labels = make_batch([9])
+    (scratch / "batch.json").write_text(json.dumps({"documents": documents, "labels": labels}))
+    commit, = re.findall(r"commit (\w+)", run("--version").stdout)
+    if commit == "unknown":
+        pytest.skip("built from an archive without a commit")
+    code, text = pathlib.Path(binary()).read_bytes(), commit.encode() + b"\0"
+    assert code.count(text) == 1
+    other = scratch / "trireme"
+    other.write_bytes(code.replace(text, bytes(reversed(commit.encode())) + b"\0"))
+    other.chmod(0o755)
+    port, arguments = free_port(), [*map(str, dump_arguments(folder("qwen3_head_dim"), scratch, 2))]
+    ranks = [subprocess.Popen([program, *arguments], env=launched(2, rank, port), text=True, stderr=subprocess.PIPE)
+             for rank, program in enumerate([binary(), str(other)])]
+    ends = [rank.communicate(timeout=60)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [2, 2]
+    assert ends[0].splitlines()[-1].startswith("trireme: the program is version "), ends
+
+
 def test_a_mistake_before_ranks_meet_has_the_rank(scratch):
     process = start(2, 1, free_port(), "dump", "--modle", "x")
     assert process.communicate(timeout=60)[1].startswith("trireme: rank 1: --modle: unknown option")

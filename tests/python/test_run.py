@@ -217,6 +217,8 @@ def test_early_stopping(tmp_path, model, data, rising, patience, threshold):
     assert metrics(tmp_path / "out")[-1]["step"] == expected
     assert evaluations(tmp_path / "out")[-1]["step"] == expected
     assert "stopping early" in done.stderr
+    # The checkpoint that is due at that step is there.
+    assert (tmp_path / "out" / f"checkpoint-{expected}").is_dir() == (expected % 4 == 0)
     best = min(evaluations(tmp_path / "out")[1:], key=lambda line: line["eval_loss"])
     assert weights_of(tmp_path / "out") == weights_of(rising / f"checkpoint-{best['step']}")
 

@@ -24,6 +24,8 @@ def folder(tmp_path_factory):
     # One document, and a step of many seconds.
     users = {"影迷乙": [Review("长片", "画面美，音乐也好！" * 2_500)]}
     reviews.write_pipeline_json(folder / "long.json", users)
+    users = {f"影迷{name}": [Review("长片", "画面美，音乐也好！" * 2_500)] for name in "丙丁"}
+    reviews.write_pipeline_json(folder / "two_long.json", users)
     return folder
 
 
@@ -81,6 +83,52 @@ def test_a_long_step_is_given_up(folder, tmp_path, options):
     status, error = end_of(process)
     assert status == 128 + signal.SIGTERM, error
     assert checkpoints(tmp_path / "out") == ["checkpoint-0"] and steps_done(tmp_path / "out") == 0
+
+
+def test_an_evaluation_is_given_up(folder, tmp_path):
+    """The one before the first step, of a sample that takes many seconds."""
+    process = subprocess.Popen(command(folder, tmp_path / "out", *LONG, "--val_ratio", 0.5, data="two_long.json"),
+                               stderr=subprocess.PIPE, text=True)
+    wait_until((tmp_path / "out" / "run.json").exists, process)
+    process.send_signal(signal.SIGTERM)
+    status, error = end_of(process)
+    assert status == 128 + signal.SIGTERM, error
+    assert checkpoints(tmp_path / "out") == ["checkpoint-0"] and metric_lines(tmp_path / "out") == []
+
+
+def test_a_save_that_has_begun_is_finished(folder, tmp_path):
+    process = subprocess.Popen(command(folder, tmp_path / "out", *ENDLESS, "--save_steps", 1, "--save_total_limit", 2),
+                               stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any((tmp_path / "out").glob("checkpoint-*.trireme-*")), process)
+    process.send_signal(signal.SIGTERM)
+    status, error = end_of(process)
+    assert status == 128 + signal.SIGTERM, error
+    last = f"checkpoint-{steps_done(tmp_path / 'out')}"
+    saved = checkpoints(tmp_path / "out")
+    assert last in saved and len(saved) <= 2 and not any(".trireme-" in name for name in saved)
+    for name in saved:
+        reference.load(tmp_path / "out" / name)
+
+
+def test_a_result_that_is_being_placed_is_finished(folder, tmp_path):
+    """Nothing is left to train: the run ends as it would have, or the signal came before its last step's end."""
+    process = subprocess.Popen(command(folder, tmp_path / "out", "--max_steps", 1), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any((tmp_path / "out").glob("best*")) or (tmp_path / "out" / "config.json").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    status, error = end_of(process)
+    assert status == 0, error
+    reference.load(tmp_path / "out")
+
+
+def test_before_the_weights_a_signal_ends_the_program(folder, tmp_path):
+    """The first of two ranks waits for the second, which never comes."""
+    process = subprocess.Popen(command(folder, tmp_path / "out", *ENDLESS, "--sequence_parallel_size", 2),
+                               env=launched(2, 0, free_port()), stderr=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGTERM)
+    assert end_of(process)[0] == -signal.SIGTERM
+    assert not (tmp_path / "out").exists()
 
 
 def test_ranks_give_up_a_long_step_together(folder, tmp_path):
