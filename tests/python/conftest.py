@@ -1,5 +1,6 @@
 import functools
 import pathlib
+import signal
 import sys
 
 import program
@@ -12,6 +13,15 @@ def trireme():
     if not path.exists():
         pytest.fail(f"{path} is not there: set TRIREME to the program, or run ./dev build")
     return str(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_signal_is_ignored():
+    """Shells ignore SIGINT for what they start in the background, and nohup SIGHUP; the program would too."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # ignored here, not by children
 
 
 @pytest.fixture(scope="session", autouse=True)
