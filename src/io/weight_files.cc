@@ -146,6 +146,13 @@ const WeightFiles::Located* WeightFiles::find(const std::string& name) const {
   return at == tensors_.end() ? nullptr : &at->second;
 }
 
+void WeightFiles::rename(const std::string& from, const std::string& to) {
+  auto node = tensors_.extract(from);
+  TRIREME_CHECK(!node.empty() && !tensors_.contains(to), "{} to {}", from, to);
+  node.key() = to;
+  tensors_.insert(std::move(node));
+}
+
 int64_t WeightFiles::total_bytes() const {
   uint64_t total = 0;
   for (const auto& [name, located] : tensors_) total += located.entry->end - located.entry->begin;

@@ -25,6 +25,8 @@ class WeightFiles {
     const TensorEntry* entry;
   };
   const Located* find(const std::string& name) const;  // nullptr: not there
+  // From now on the tensor goes by another name, which none has yet.
+  void rename(const std::string& from, const std::string& to);
   const std::map<std::string, Located>& tensors() const { return tensors_; }
   const std::string& folder() const { return folder_; }
   int64_t total_bytes() const;  // of the tensors, as stored

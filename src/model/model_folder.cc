@@ -9,8 +9,10 @@
 
 namespace trireme::model {
 
-ModelFolder::ModelFolder(const std::string& folder)
-    : layout::Model(config::read_model_spec(folder)), path(folder), weights(folder) {
+ModelFolder::ModelFolder(const std::string& path) : ModelFolder(path, open_folder(path)) {}
+
+ModelFolder::ModelFolder(const std::string& path, OpenFolder folder)
+    : layout::Model(std::move(folder.spec)), path(path), weights(std::move(folder.weights)) {
   check_weights(spec, layout, weights);
 }
 

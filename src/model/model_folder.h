@@ -15,6 +15,7 @@
 #include "io/weight_files.h"
 #include "layout/model.h"
 #include "model/adapter_io.h"
+#include "model/open_folder.h"
 
 namespace trireme::model {
 
@@ -34,6 +35,9 @@ struct ModelFolder : layout::Model {
   // Fills blocks of adapters->layout, on any device: from the adapter's folder, or with PEFT's
   // initial values.
   void load_adapters(uint64_t seed, std::vector<at::Tensor>& blocks) const;
+
+ private:
+  ModelFolder(const std::string& path, OpenFolder folder);
 };
 
 // Checks that every id of the tokenizer has a row in the embedding. UserError otherwise.

@@ -144,6 +144,21 @@ bool harmless(const config::ModelSpec& spec, const std::string& name) {
   return name.ends_with("rotary_emb.inv_freq") || (spec.tied && name == "lm_head.weight");
 }
 
+[[noreturn]] void fail_missing(const io::WeightFiles& files, const layout::ParamInfo& info) {
+  if (info.name == "lm_head.weight") {
+    fail(
+        "{}: tensor lm_head.weight {} is missing, and config.json does not tie it "
+        "(tie_word_embeddings): transformers would begin with random numbers there: set "
+        "tie_word_embeddings to true if the embedding is the head, otherwise save the model with "
+        "its head",
+        files.folder(), shape_text(info.shape));
+  }
+  fail(
+      "{}: tensor {} {} is missing: config.json and the weights do not belong together, or a shard "
+      "was not downloaded",
+      files.folder(), info.name, shape_text(info.shape));
+}
+
 }  // namespace
 
 void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& layout,
@@ -152,12 +167,7 @@ void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& lay
   for (const layout::BlockLayout& block : layout.blocks) {
     for (const layout::ParamInfo& info : block.params) {
       const Source source = find_source(files, info);
-      if (source.located == nullptr) {
-        fail(
-            "{}: tensor {} {} is missing: config.json and the weights do not belong together, or a "
-            "shard was not downloaded",
-            files.folder(), info.name, shape_text(info.shape));
-      }
+      if (source.located == nullptr) fail_missing(files, info);
       const auto& entry = *source.located->entry;
       const auto expected = expected_shape(info, source, spec.moe ? spec.moe->experts : 0);
       if (entry.shape != expected) {

@@ -1,0 +1,116 @@
+"""Model folders as other programs leave them, against transformers: heads of their own, names under a prefix.
+
+Tolerances as in test_parity.py and test_training.py: logits 1e-4, gradients 1e-4 of their norm, losses of a run 2e-5.
+"""
+import json
+
+import pytest
+import reference
+import reviews
+import tiny_models
+import torch
+from program import dump, metrics, run, train
+from reviews import Review
+from safetensors.torch import load_file
+from test_parity import assert_parity, make_documents
+from test_ranks_training import train_on
+
+EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+USERS = {"影迷甲": [Review("盐湖快车", "画面美，音乐也好！"), Review("长街", "好", "2017-01-01")],
+         "路人": [Review("南方来信", "It's fine, 7/10. " * 3)]}
+FLAGS = ("--val_ratio", 0, "--logging_steps", 1, "--learning_rate", 1e-3, "--lr_scheduler_type", "constant",
+         "--max_grad_norm", 0, "--adam_epsilon", 1e-3)
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    """The folder of a tied model."""
+    return tiny_models.make_text_model(tmp_path_factory.mktemp("text") / "model")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return reviews.write_pipeline_json(tmp_path_factory.mktemp("data") / "train.json", USERS)
+
+
+def changed(folder, to, change):
+    """A copy of the folder whose tensors `change` edits."""
+    copy = tiny_models.copy_of(folder, to)
+    tiny_models.edit_weights(copy, change)
+    return copy
+
+
+def assert_read_as_transformers_does(model, scratch):
+    theirs = reference.load(model)
+    documents, labels = make_documents(theirs.config.vocab_size, (37, 5, 23))
+    assert_parity(dump(model, documents, labels, scratch), reference.forward_backward(theirs, documents, labels))
+
+
+def assert_trained_as_by_pytorch(model, data, output, steps=3):
+    """Losses of a run, and of the model that it writes, as a loop of PyTorch has them on the same samples."""
+    done = train(model, data, output, *FLAGS, "--max_steps", steps, "--save_steps", 2)
+    samples = reviews.samples(USERS)
+    batch = [ids for ids, _ in samples], [labels for _, labels in samples]
+    losses, _ = reference.train(reference.load(model), *batch, steps, 1e-3, 0.0, None, eps=1e-3)
+    assert [line["loss"] for line in metrics(output)] == pytest.approx(losses[:-1], abs=2e-5)
+    written = reference.forward_backward(reference.load(output), *batch)
+    assert written.loss == pytest.approx(losses[-1], abs=2e-5)
+    return done
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+# A head beside tie_word_embeddings: true. transformers ties them where they are equal (modeling_utils tie_weights).
+
+def with_head(tensors):
+    tensors[HEAD] = torch.randn(tensors[EMBED].shape, generator=torch.Generator().manual_seed(2)) * 0.2
+
+
+def with_last_row_changed(tensors):
+    tensors[HEAD] = tensors[EMBED].clone()
+    tensors[HEAD][-1, -1] += 1
+
+
+def with_equal_head(tensors):
+    tensors[HEAD] = tensors[EMBED].clone()
+
+
+def with_head_only(tensors):
+    tensors[HEAD] = tensors.pop(EMBED)
+
+
+@pytest.mark.parametrize("change", [with_head, with_last_row_changed, with_equal_head, with_head_only])
+def test_a_head_beside_a_config_that_ties_it(text_model, tmp_path, change):
+    assert_read_as_transformers_does(changed(text_model, tmp_path / "model", change), tmp_path)
+
+
+def test_a_head_of_its_own_is_trained_and_written(text_model, data, tmp_path):
+    model = changed(text_model, tmp_path / "model", with_head)
+    done = assert_trained_as_by_pytorch(model, data, tmp_path / "out")
+    assert "tie_word_embeddings true" in done.stderr and "lm_head.weight" in done.stderr
+    for folder in (tmp_path / "out", tmp_path / "out" / "checkpoint-2"):
+        tensors = load_file(folder / "model.safetensors")
+        assert config_of(folder)["tie_word_embeddings"] is False
+        assert not torch.equal(tensors[HEAD], tensors[EMBED])
+    train_on(2, model, data, tmp_path / "ranks", *FLAGS, "--max_steps", 3, "--zero_stage", 3, "--batch_size", 1,
+             "--sequence_parallel_size", 2, "--packing", "on")
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "ranks"))
+    assert max((one[name] - two[name]).abs().max().item() for name in one | two) < 1e-5
+
+
+def test_a_head_of_its_own_is_kept_by_a_merge(text_model, data, tmp_path):
+    model = changed(text_model, tmp_path / "model", with_head)
+    train(model, data, tmp_path / "adapter", *FLAGS, "--max_steps", 1, "--use_lora")
+    run("export", "--model", model, "--adapter", tmp_path / "adapter", "--merge", "--output_dir", tmp_path / "merged")
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    assert torch.equal(merged[HEAD], load_file(model / "model.safetensors")[HEAD])
+    assert config_of(tmp_path / "merged")["tie_word_embeddings"] is False
+
+
+def test_an_equal_head_is_written_once(text_model, data, tmp_path):
+    model = changed(text_model, tmp_path / "model", with_equal_head)
+    train(model, data, tmp_path / "out", *FLAGS, "--max_steps", 1)
+    assert HEAD not in tiny_models.tensor_names(tmp_path / "out")
+    assert config_of(tmp_path / "out")["tie_word_embeddings"] is True
