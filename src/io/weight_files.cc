@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "config/json.h"
 #include "io/posix.h"
+#include "io/weight_names.h"
 
 namespace trireme::io {
 namespace {
@@ -118,7 +119,7 @@ void WeightFiles::open_shards(const WeightMap& weight_map) {
 
 void WeightFiles::add_tensors(const SafetensorsFile& file) {
   for (const auto& [name, entry] : file.entries()) {
-    const auto [at, added] = tensors_.emplace(name, Located{&file, &entry});
+    const auto [at, added] = tensors_.emplace(name, Located{&file, &entry, name});
     if (!added) {
       fail("{}: tensor {} is in {} too: remove one of them", file.path(), name,
            at->second.file->path());
@@ -151,6 +152,20 @@ void WeightFiles::rename(const std::string& from, const std::string& to) {
   TRIREME_CHECK(!node.empty() && !tensors_.contains(to), "{} to {}", from, to);
   node.key() = to;
   tensors_.insert(std::move(node));
+}
+
+const WeightFiles::Located* WeightFiles::use_standard_names() {
+  std::vector<std::string> stored;
+  for (const auto& [name, located] : tensors_) stored.push_back(name);
+  const auto renamed = standard_names(stored, folder_);
+  if (renamed.empty()) return nullptr;
+  std::map<std::string, Located> tensors;
+  for (auto& [name, located] : tensors_) {
+    const auto found = renamed.find(name);
+    tensors.emplace(found == renamed.end() ? name : found->second, std::move(located));
+  }
+  tensors_ = std::move(tensors);
+  return find(renamed.begin()->second);
 }
 
 int64_t WeightFiles::total_bytes() const {

@@ -23,10 +23,14 @@ class WeightFiles {
   struct Located {
     const SafetensorsFile* file;
     const TensorEntry* entry;
+    std::string stored;  // the name in the file
   };
   const Located* find(const std::string& name) const;  // nullptr: not there
   // From now on the tensor goes by another name, which none has yet.
   void rename(const std::string& from, const std::string& to);
+  // From now on all tensors go by their Hugging Face names (weight_names.h). Returns a tensor that
+  // got another name, if any did.
+  const Located* use_standard_names();
   const std::map<std::string, Located>& tensors() const { return tensors_; }
   const std::string& folder() const { return folder_; }
   int64_t total_bytes() const;  // of the tensors, as stored

@@ -35,6 +35,15 @@ bool same_numbers(const io::WeightFiles& files, const std::string& a, const std:
   return true;
 }
 
+void settle_names(io::WeightFiles& weights) {
+  const auto* renamed = weights.use_standard_names();
+  if (renamed == nullptr) return;
+  for (const auto& [name, located] : weights.tensors()) {
+    if (&located != renamed) continue;
+    log("{}: its tensors are named as {}: read as {}", weights.folder(), located.stored, name);
+  }
+}
+
 void settle_head(config::ModelSpec& spec, io::WeightFiles& weights) {
   if (!spec.tied) return;
   const auto* embedding = weights.find(kEmbedding);
@@ -60,6 +69,7 @@ void settle_head(config::ModelSpec& spec, io::WeightFiles& weights) {
 
 OpenFolder open_folder(const std::string& folder) {
   OpenFolder opened = {config::read_model_spec(folder), io::WeightFiles(folder)};
+  settle_names(opened.weights);
   settle_head(opened.spec, opened.weights);
   return opened;
 }

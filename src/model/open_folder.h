@@ -14,8 +14,10 @@ struct OpenFolder {
   io::WeightFiles weights;
 };
 
-// Opens config.json and the headers of the weight files. Whether the head is tied is settled here,
-// as transformers does (modeling_utils tie_weights), before any memory is planned:
+// Opens config.json and the headers of the weight files. Tensors get their Hugging Face names
+// (io/weight_names.h); the log says which were read as what. Whether the
+// head is tied is settled here, as transformers does (modeling_utils tie_weights), before any
+// memory is planned:
 //
 //   tie_word_embeddings true, the file has embed_tokens and lm_head   tied if their numbers are
 //   equal,

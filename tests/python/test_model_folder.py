@@ -2,6 +2,7 @@
 
 Tolerances as in test_parity.py and test_training.py: logits 1e-4, gradients 1e-4 of their norm, losses of a run 2e-5.
 """
+import functools
 import json
 
 import pytest
@@ -14,6 +15,7 @@ from reviews import Review
 from safetensors.torch import load_file
 from test_parity import assert_parity, make_documents
 from test_ranks_training import train_on
+from transformers import AutoModel
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 USERS = {"影迷甲": [Review("盐湖快车", "画面美，音乐也好！"), Review("长街", "好", "2017-01-01")],
@@ -114,3 +116,66 @@ def test_an_equal_head_is_written_once(text_model, data, tmp_path):
     train(model, data, tmp_path / "out", *FLAGS, "--max_steps", 1)
     assert HEAD not in tiny_models.tensor_names(tmp_path / "out")
     assert config_of(tmp_path / "out")["tie_word_embeddings"] is True
+
+
+# Names of tensors. transformers reads the base model's as they are, the others only from the model that wrote them.
+
+def behind(decoder, head=""):
+    """Names with this before what is the decoder's, and that before the head's."""
+    def change(tensors):
+        for name in list(tensors):
+            standard = name.startswith("model.")
+            tensors[decoder + name.removeprefix("model.") if standard else head + name] = tensors.pop(name)
+    return change
+
+
+def wrapped_layer_by_layer(tensors):
+    for name in [name for name in tensors if ".layers.1." in name]:
+        tensors[name.replace(".layers.1.", ".layers.1._orig_mod.")] = tensors.pop(name)
+
+
+@pytest.fixture(scope="module")
+def untied_model(tmp_path_factory):
+    return tiny_models.make_text_model(tmp_path_factory.mktemp("untied") / "model", tie_word_embeddings=False)
+
+
+@pytest.fixture(scope="module")
+def logits_of(text_model, untied_model):
+    """logits_of(tied): the documents, and what transformers makes of them."""
+    documents, labels = make_documents(4096, (37, 5, 3))
+
+    @functools.cache
+    def compute(tied):
+        model = reference.load(text_model if tied else untied_model)
+        return documents, labels, reference.forward_backward(model, documents, labels).logits
+    return compute
+
+
+@pytest.mark.parametrize("tied, change", [
+    (True, behind("")), (False, behind("")), (True, behind("_orig_mod.model.")),
+    (False, behind("module._orig_mod.model.", "module._orig_mod.")), (False, wrapped_layer_by_layer),
+    (False, behind("base_model.model.model.", "base_model.model.")), (True, behind("model.language_model."))])
+def test_names_under_another_prefix(text_model, untied_model, logits_of, tmp_path, tied, change):
+    model = changed(text_model if tied else untied_model, tmp_path / "model", change)
+    documents, labels, theirs = logits_of(tied)
+    assert (dump(model, documents, labels, tmp_path, grads=False).logits - theirs).abs().max() <= 1e-4
+
+
+def test_the_base_model_alone_as_transformers_saves_it(text_model, data, tmp_path):
+    """AutoModel's folder in shards; the result has the standard names."""
+    AutoModel.from_pretrained(text_model).save_pretrained(tmp_path / "model", max_shard_size="500KB")
+    assert tiny_models.shard_count(tmp_path / "model") > 1
+    assert "norm.weight" in tiny_models.tensor_names(tmp_path / "model")
+    tiny_models.edit_json(tmp_path / "model" / "config.json",
+                          lambda config: config.update(architectures=["Qwen3ForCausalLM"]))
+    tiny_models.with_tokenizer(tmp_path / "model")
+    done = assert_trained_as_by_pytorch(tmp_path / "model", data, tmp_path / "out", steps=1)
+    assert "tensors are named as embed_tokens.weight: read as model.embed_tokens.weight" in done.stderr
+    assert set(tiny_models.tensor_names(tmp_path / "out")) == set(tiny_models.tensor_names(text_model))
+
+
+def test_a_merge_writes_standard_names(untied_model, data, tmp_path):
+    model = changed(untied_model, tmp_path / "model", behind("_orig_mod.model.", "_orig_mod."))
+    train(model, data, tmp_path / "adapter", *FLAGS, "--max_steps", 1, "--use_lora")
+    run("export", "--model", model, "--adapter", tmp_path / "adapter", "--merge", "--output_dir", tmp_path / "merged")
+    assert set(tiny_models.tensor_names(tmp_path / "merged")) == set(tiny_models.tensor_names(untied_model))
