@@ -248,12 +248,6 @@ ModelSpec parse_model_spec(const Json& json, const std::string& name) {
   if (!json.is_object()) fail("{}: {} where an object is expected", name, json.type_name());
   const Keys keys(json, name);
   const FamilyDefaults& family = find_family(keys);
-  if (const Json* quantization = keys.find("quantization_config")) {
-    fail("{}: quantization_config {}: trireme reads unquantised checkpoints only", name,
-         quantization->is_object() && quantization->contains("quant_method")
-             ? json_text((*quantization)["quant_method"])
-             : json_text(*quantization));
-  }
   ModelSpec spec;
   spec.family = family.family;
   spec.architecture = family.architecture;
@@ -265,6 +259,13 @@ ModelSpec parse_model_spec(const Json& json, const std::string& name) {
   read_mlp(keys, spec);
   refuse_impossible_total(keys, spec);
   spec.raw = json;
+  if (const Json* quantization = keys.find("quantization_config")) {
+    spec.fp8 = read_fp8(*quantization, name);
+    spec.raw.erase("quantization_config");
+    if (keys.find("dtype") == nullptr && keys.find("torch_dtype") == nullptr) {
+      spec.dtype = "bfloat16";
+    }
+  }
   return spec;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/json.h"
+#include "config/quantization.h"
 
 namespace trireme::config {
 
@@ -51,7 +52,8 @@ struct ModelSpec {
   std::vector<bool> sparse_layers;  // per layer: experts instead of a dense MLP
   std::vector<int64_t> eos_ids;
   std::string dtype = "float32";  // of the checkpoint: float32 | bfloat16 | float16
-  Json raw;                       // the file as read, written back with the output
+  std::optional<Fp8Blocks> fp8;   // linears are stored in float8, which is not written
+  Json raw;                       // the file as it is written back with the output
 
   int64_t q_dim() const { return heads * head_dim; }
   int64_t kv_dim() const { return kv_heads * head_dim; }

@@ -218,14 +218,56 @@ TEST(ModelSpec, UnsupportedFeaturesAreRefusedByName) {
             "config.json: rope type yarn is not supported: trireme knows default and llama3");
   EXPECT_EQ(error_with("llama", "hidden_act", "gelu"),
             "config.json: hidden_act gelu is not supported: trireme knows silu");
-  EXPECT_EQ(error_with("llama", "quantization_config", {{"quant_method", "fp8"}}),
-            "config.json: quantization_config \"fp8\": trireme reads unquantised checkpoints only");
   EXPECT_EQ(error_with("qwen3", "layer_types", {"full_attention", "sliding_attention"}),
             "config.json: layer_types has \"sliding_attention\": trireme knows full_attention "
             "only");
   EXPECT_EQ(error_with("llama", "partial_rotary_factor", 0.5),
             "config.json: partial_rotary_factor 0.5 is not supported: trireme rotates the whole "
             "head (1)");
+}
+
+bool contains(const std::string& text, const char* part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string quantization_error(const Json& quantization) {
+  return error_with("llama", "quantization_config", quantization);
+}
+
+TEST(ModelSpec, OtherQuantisationsAreRefusedWithTheRemedy) {
+  for (const char* method : {"gptq", "awq", "bitsandbytes", "compressed-tensors", "fbgemm_fp8"}) {
+    const std::string error = quantization_error({{"quant_method", method}});
+    EXPECT_TRUE(error.starts_with(fmt::format("config.json: quantization_config {}: ", method)));
+    EXPECT_TRUE(contains(error, "give the model that this one was made from")) << error;
+  }
+  EXPECT_TRUE(contains(quantization_error({{"load_in_4bit", true}}), "config bitsandbytes"));
+  EXPECT_TRUE(contains(quantization_error("fp8"), "an object is expected"));
+}
+
+TEST(ModelSpec, Fp8BlocksAreReadAndNotWrittenBack) {
+  Json json = minimal("qwen3");
+  EXPECT_FALSE(parse_model_spec(json, "config.json").fp8);
+  json["quantization_config"] = {{"quant_method", "fp8"},
+                                 {"fmt", "e4m3"},
+                                 {"weight_block_size", {64, 32}},
+                                 {"activation_scheme", "dynamic"}};
+  const ModelSpec spec = parse_model_spec(json, "config.json");
+  EXPECT_EQ(spec.fp8->rows, 64);
+  EXPECT_EQ(spec.fp8->columns, 32);
+  EXPECT_FALSE(spec.raw.contains("quantization_config"));
+  const Json base = {{"quant_method", "fp8"}};
+  for (const auto& [key, value, says] : std::vector<std::tuple<const char*, Json, const char*>>{
+           {"fmt", "e5m2", "quantization_config.fmt e5m2"},
+           {"scale_fmt", "e4m3", "scale_fmt e4m3 is not supported: trireme reads float, ue8m0"},
+           {"activation_scheme", "other", "activation_scheme other"},
+           {"modules_to_convert", {"embed_tokens"}, "modules_to_convert [\"embed_tokens\"]"},
+           {"weight_block_size", {128}, "weight_block_size is [128]: two whole numbers"},
+           {"weight_block_size", 128, "weight_block_size is 128: two whole numbers"},
+           {"weight_block_size", {128, 0}, "two whole numbers from 1"}}) {
+    Json changed = base;
+    changed[key] = value;
+    EXPECT_TRUE(contains(quantization_error(changed), says)) << quantization_error(changed);
+  }
 }
 
 TEST(ModelSpec, SlidingWindowIsRefusedWhereALayerUsesIt) {

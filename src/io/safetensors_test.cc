@@ -88,7 +88,7 @@ std::vector<Attack> field_attacks() {
        "tensor t: dtype is there twice"},
       {"unknown field", eight(R"({"t":{"dtype":"U8","order":"C"}})"), "t: unknown field order"},
       {"field missing", eight(R"({"t":{"dtype":"U8","shape":[8]}})"), "data_offsets is missing"},
-      {"unknown dtype", eight(tensor_t("F8_E4M3", "[8]", "[0,8]")), "tensor t: dtype F8_E4M3 is"},
+      {"unknown dtype", eight(tensor_t("F8_E5M2", "[8]", "[0,8]")), "tensor t: dtype F8_E5M2 is"},
       {"dtype is a number", eight(R"({"t":{"dtype":8}})"),
        "tensor t: the header has 8 where a string"},
       {"shape is a number", eight(tensor_t("U8", "8", "[0,8]")), "8 where a list"},

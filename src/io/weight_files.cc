@@ -119,7 +119,7 @@ void WeightFiles::open_shards(const WeightMap& weight_map) {
 
 void WeightFiles::add_tensors(const SafetensorsFile& file) {
   for (const auto& [name, entry] : file.entries()) {
-    const auto [at, added] = tensors_.emplace(name, Located{&file, &entry, name});
+    const auto [at, added] = tensors_.emplace(name, Located{&file, &entry, name, {}});
     if (!added) {
       fail("{}: tensor {} is in {} too: remove one of them", file.path(), name,
            at->second.file->path());
@@ -166,6 +166,18 @@ const WeightFiles::Located* WeightFiles::use_standard_names() {
   }
   tensors_ = std::move(tensors);
   return find(renamed.begin()->second);
+}
+
+int64_t WeightFiles::join_scales(config::Fp8Blocks blocks) {
+  static constexpr std::string_view kEnd = "_scale_inv";
+  return static_cast<int64_t>(std::erase_if(tensors_, [&](const auto& item) {
+    const auto& [name, scales] = item;
+    if (!name.ends_with(kEnd)) return false;
+    const auto at = tensors_.find(name.substr(0, name.size() - kEnd.size()));
+    if (at == tensors_.end() || at->second.entry->dtype != DType::kF8E4M3) return false;
+    at->second.scales = Scales{scales.file, scales.entry, blocks};
+    return true;
+  }));
 }
 
 int64_t WeightFiles::total_bytes() const {

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "config/quantization.h"
 #include "io/file.h"
 #include "io/safetensors.h"
 
@@ -20,10 +22,18 @@ class WeightFiles {
   // missing or truncated, index and shards that disagree, a tensor in two shards.
   explicit WeightFiles(const std::string& folder);
 
+  // The scales of a float8 matrix, or of several: [..., rows / of a block, columns / of a block],
+  // rounded up.
+  struct Scales {
+    const SafetensorsFile* file;
+    const TensorEntry* entry;
+    config::Fp8Blocks blocks;
+  };
   struct Located {
     const SafetensorsFile* file;
     const TensorEntry* entry;
-    std::string stored;  // the name in the file
+    std::string stored;            // the name in the file
+    std::optional<Scales> scales;  // join_scales found them
   };
   const Located* find(const std::string& name) const;  // nullptr: not there
   // From now on the tensor goes by another name, which none has yet.
@@ -31,6 +41,9 @@ class WeightFiles {
   // From now on all tensors go by their Hugging Face names (weight_names.h). Returns a tensor that
   // got another name, if any did.
   const Located* use_standard_names();
+  // Puts each scale, `weight_scale_inv` beside `weight`, to its float8 tensor; it is no tensor of
+  // its own from now on. Returns how many.
+  int64_t join_scales(config::Fp8Blocks blocks);
   const std::map<std::string, Located>& tensors() const { return tensors_; }
   const std::string& folder() const { return folder_; }
   int64_t total_bytes() const;  // of the tensors, as stored

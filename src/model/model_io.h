@@ -1,6 +1,6 @@
-// Between Hugging Face weight files and flat blocks: reads any dtype and either expert layout, and
-// writes them back. Whatever is read here is finite: NaN or infinity is a UserError that names the
-// tensor and the place in it.
+// Between Hugging Face weight files and flat blocks: reads any dtype, float8 with scales too, and
+// either expert layout, and writes them back. Whatever is read here is finite: NaN or infinity is a
+// UserError that names the tensor and the place in it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,6 +21,9 @@ namespace trireme::model {
 void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                    const io::WeightFiles& files);
 
+// The part of it for one tensor: that its dtype is read, and that a float8 one has its scales.
+void check_readable(const config::ModelSpec& spec, const io::WeightFiles::Located& located);
+
 // Fills a block (allocated by the caller, any device, fp32 or bf16) one tensor at a time.
 void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, at::Tensor& flat);
 
@@ -28,7 +31,8 @@ void load_block(const layout::BlockLayout& block, const io::WeightFiles& files, 
 // or F16.
 at::Tensor read_tensor(const io::SafetensorsFile& file, const std::string& name);
 
-// One tensor of the layout, as stored, on the host. check_weights has accepted the files.
+// One tensor of the layout on the host, as stored, float8 as bf16. check_weights has accepted the
+// files.
 at::Tensor read_param(const io::WeightFiles& files, const layout::ParamInfo& info);
 io::DType stored_dtype(const io::WeightFiles& files, const layout::ParamInfo& info);
 

@@ -44,6 +44,16 @@ void settle_names(io::WeightFiles& weights) {
   }
 }
 
+void settle_float8(const config::ModelSpec& spec, io::WeightFiles& weights) {
+  if (!spec.fp8) return;
+  const int64_t count = weights.join_scales(*spec.fp8);
+  const auto& [rows, columns] = *spec.fp8;
+  log("{}: {} of {} tensors are float8 with a scale{}: read as bfloat16, as float32 on the CPU; "
+      "what is written is {}, without quantization_config",
+      weights.folder(), count, weights.tensors().size(),
+      rows == 0 ? " each" : fmt::format(" for each block of {} x {}", rows, columns), spec.dtype);
+}
+
 void settle_head(config::ModelSpec& spec, io::WeightFiles& weights) {
   if (!spec.tied) return;
   const auto* embedding = weights.find(kEmbedding);
@@ -55,6 +65,8 @@ void settle_head(config::ModelSpec& spec, io::WeightFiles& weights) {
         kHead);
     return;
   }
+  check_readable(spec, *embedding);
+  check_readable(spec, *head);
   const std::vector<int64_t> shape = layout::embedding_tensor(spec).shape;
   const bool readable = embedding->entry->shape == shape && head->entry->shape == shape;
   if (readable && same_numbers(weights, kEmbedding, kHead, shape)) return;
@@ -70,6 +82,7 @@ void settle_head(config::ModelSpec& spec, io::WeightFiles& weights) {
 OpenFolder open_folder(const std::string& folder) {
   OpenFolder opened = {config::read_model_spec(folder), io::WeightFiles(folder)};
   settle_names(opened.weights);
+  settle_float8(opened.spec, opened.weights);
   settle_head(opened.spec, opened.weights);
   return opened;
 }

@@ -15,7 +15,7 @@ struct OpenFolder {
 };
 
 // Opens config.json and the headers of the weight files. Tensors get their Hugging Face names
-// (io/weight_names.h); the log says which were read as what. Whether the
+// (io/weight_names.h), float8 ones their scales; the log says which were read as what. Whether the
 // head is tied is settled here, as transformers does (modeling_utils tie_weights), before any
 // memory is planned:
 //

@@ -69,18 +69,19 @@ std::vector<at::Tensor> load_adapters(const model::ModelFolder& model) {
 void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
                   const std::vector<at::Tensor>& blocks) {
   io::FileSystem& files = io::posix();
+  const auto tensors = io::require_finite(
+      model::merged_sources(model.layout, model.weights, *model.adapters, blocks), run.output_dir);
+  int64_t bytes = 0;
+  for (const io::TensorSource& tensor : tensors) bytes += io::byte_count(tensor);
   io::publish_folder(
       files, run.output_dir, manifest("model"),
       [&](const std::string& temporary) {
-        io::write_shards(files, temporary,
-                         io::require_finite(model::merged_sources(model.layout, model.weights,
-                                                                  *model.adapters, blocks),
-                                            run.output_dir));
+        io::write_shards(files, temporary, tensors);
         io::copy_tokenizer_files(files, model.path, run.tokenizer, temporary);
         io::write_text(files, temporary + "/config.json",
                        config::json_text(model.spec.raw, 2) + "\n");
       },
-      model.weights.total_bytes());
+      bytes);
 }
 
 }  // namespace
