@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/testing.h"
+#include "config/python_json.h"
 
 namespace trireme::config {
 namespace {
@@ -32,6 +33,20 @@ TEST(Json, ValuesSurvive) {
   EXPECT_EQ(json["x"].get<double>(), 1e-5);
   EXPECT_EQ(json["n"].get<int64_t>(), -3);
   EXPECT_EQ(json["s"].get<std::string>(), "影😀\n");
+}
+
+// json.dumps({"a": nan, "b": [inf, -inf], "NaN": "NaN -Infinity"}), with what has the words in it.
+TEST(Json, NumbersThatPythonWrites) {
+  const std::string text =
+      R"({"a": NaN, "b": [Infinity, -Infinity], "NaN": "\"NaN -Infinity", "c": 1})";
+  const std::string plain = without_python_numbers(text);
+  EXPECT_EQ(plain.size(), text.size());
+  EXPECT_EQ(plain.find("\"c\""), text.find("\"c\""));
+  EXPECT_EQ(parse_json(plain, "f").dump(),
+            R"({"a":"","b":["inf","-inf"],"NaN":"\"NaN -Infinity","c":1})");
+  for (const char* other : {"[NaNa]", "[xNaN]", "[-NaN]", "[Infinity1]", "[\"NaN\"]"}) {
+    EXPECT_EQ(without_python_numbers(other), other);
+  }
 }
 
 TEST(Json, UnescapedQuoteNamesLineColumnInCharactersAndRemedy) {

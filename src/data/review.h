@@ -1,6 +1,7 @@
 // Reviews as they come from any of the inputs, one struct per arrow of the data path.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@ namespace trireme::data {
 struct Turn {
   std::string role;
   std::string content;
+  auto operator<=>(const Turn&) const = default;
 };
 
 struct Review {
@@ -44,8 +46,10 @@ struct ReviewSet {
   Tally dropped;
 };
 
-// Reads Douban DMSC.csv, a dmsc_v2 folder (movies.csv + ratings.csv; or its ratings.csv) or the
-// pipeline's train.json, by content. Throws UserError with file, line, column (CSV) or JSON path.
+// Reads Douban DMSC.csv, a dmsc_v2 folder (movies.csv + ratings.csv; or its ratings.csv), the
+// pipeline's train.json, or the users of it one a line, by content. A user's review of a film that
+// stands there twice, in the same words and with the same context, counts once. Throws UserError
+// with file, line, column (CSV) or JSON path.
 ReviewSet read_reviews(const std::string& path);
 
 }  // namespace trireme::data

@@ -2,9 +2,10 @@
 // is ratings.csv with numbers for films and unix seconds for dates, and movies.csv with the films'
 // titles.
 #include <algorithm>
-#include <array>
+#include <cctype>
 #include <charconv>
 #include <filesystem>
+#include <iterator>
 #include <span>
 #include <unordered_map>
 
@@ -18,10 +19,17 @@
 namespace trireme::data {
 namespace {
 
+// The headers as they are published, for messages and to tell layouts apart.
 constexpr std::string_view kDmscHeader =
     "ID,Movie_Name_EN,Movie_Name_CN,Crawl_Date,Number,Username,Date,Star,Comment,Like";
 constexpr std::string_view kRatingsHeader = "userId,movieId,rating,timestamp,comment,like";
 constexpr std::string_view kMoviesHeader = "movieId,title,title_cn";
+
+// A column that is read.
+struct Column {
+  std::string_view name;
+  bool needed = true;
+};
 
 struct TextHash {
   using is_transparent = void;
@@ -37,21 +45,39 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-// A table read row by row, its columns found by the header's names, which may stand in any order.
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(), [](unsigned char c) { return std::tolower(c); });
+  return result;
+}
+
+// A name is one of a comma-separated list, in any case.
+bool is_one_of(std::string_view name, std::string_view list) {
+  return fmt::format(",{},", lower(list)).find(fmt::format(",{},", lower(name))) !=
+         std::string::npos;
+}
+
+// A table read row by row, its columns found by the header's names, which may stand in any order
+// and in upper or lower case.
 class Table {
  public:
-  // Reads the header: every name of `expected` (comma-separated) once, in any order; further
-  // columns are passed over.
-  Table(std::string_view text, const std::string& name, std::string_view expected)
-      : csv_(text, name), expected_(expected) {
+  // Reads the header, in which `columns` stand once each; others are passed over. `expected`: the
+  // whole header, for messages.
+  Table(std::string_view text, const std::string& name, std::string_view expected,
+        std::vector<Column> columns)
+      : csv_(text, name), expected_(expected), names_(std::move(columns)) {
     csv_.next();
     width_ = csv_.size();
-    for (size_t at = 0; at <= expected.size();) {
-      const size_t comma = std::min(expected.find(',', at), expected.size());
-      columns_.push_back(find_column(expected.substr(at, comma - at)));
-      at = comma + 1;
-    }
+    for (const Column& column : names_) columns_.push_back(find_column(column));
   }
+
+  // One of two columns must be there.
+  void require_one_of(int column, int other) const {
+    if (columns_[column] || columns_[other]) return;
+    fail("{}: bad header: no column {}; expected {}", csv_.place(), names_[column].name, expected_);
+  }
+
+  bool has(int column) const { return columns_[column].has_value(); }
 
   // The next row; throws for one that is short or long.
   bool next() {
@@ -63,8 +89,11 @@ class Table {
     return true;
   }
 
-  std::string_view field(int column) const { return csv_[columns_[column]]; }
-  std::string place(int column) const { return csv_.place(columns_[column]); }
+  // Empty where the column is absent.
+  std::string_view field(int column) const {
+    return columns_[column] ? csv_[*columns_[column]] : std::string_view{};
+  }
+  std::string place(int column) const { return csv_.place(columns_[column].value_or(0)); }
 
   int64_t integer(int column) const {
     const std::string_view text = trimmed(field(column));
@@ -75,38 +104,54 @@ class Table {
          in_quotes(field(column)));
   }
 
-  // 1..5, also as "3.0"; empty when the field is.
+  // YYYY-MM-DD.
+  std::string date(int column) const {
+    if (std::optional<std::string> day = date_of(trimmed(field(column)))) return *day;
+    fail("{}: {} is {}: a day as YYYY-MM-DD is expected", place(column), name(column),
+         in_quotes(field(column)));
+  }
+
+  // 1..5, also as "3.0"; empty when the field is, or says so in the words that tools write.
   std::optional<int> stars(int column) const {
     const std::string_view text = trimmed(field(column));
     if (text.empty()) return std::nullopt;
     const bool plain = text.size() == 1 || (text.size() > 2 && text[1] == '.' &&
                                             text.find_first_not_of('0', 2) == text.npos);
     if (plain && text[0] >= '1' && text[0] <= '5') return text[0] - '0';
+    if (is_one_of(text, "nan,null,none,na,n/a")) return std::nullopt;
     fail("{}: {} is {}: 1, 2, 3, 4, 5 or nothing is expected", place(column), name(column),
          in_quotes(field(column)));
   }
 
  private:
-  // Name of the column-th expected column.
-  std::string_view name(int column) const {
-    size_t at = 0;
-    for (int i = 0; i < column; ++i) at = expected_.find(',', at) + 1;
-    return expected_.substr(at, expected_.find(',', at) - at);
+  std::string_view name(int column) const { return names_[column].name; }
+
+  // Written as it is published, else in another case.
+  std::optional<size_t> find_column(const Column& column) const {
+    std::vector<std::string> names, lowered;
+    for (size_t i = 0; i < width_; ++i) names.emplace_back(trimmed(csv_[i]));
+    std::ranges::transform(names, std::back_inserter(lowered), lower);
+    const bool exact = std::ranges::find(names, column.name) != names.end();
+    const std::vector<std::string>& searched = exact ? names : lowered;
+    const std::string wanted = exact ? std::string(column.name) : lower(column.name);
+    const auto found = std::ranges::find(searched, wanted);
+    if (found == searched.end()) return missing(column, names);
+    if (const auto again = std::find(found + 1, searched.end(), wanted); again != searched.end()) {
+      fail("{}: bad header: two columns {}: remove one", csv_.place(again - searched.begin()),
+           column.name);
+    }
+    return found - searched.begin();
   }
 
-  size_t find_column(std::string_view name) const {
-    std::vector<std::string> names;
-    for (size_t i = 0; i < width_; ++i) names.emplace_back(trimmed(csv_[i]));
-    const auto found = std::ranges::find(names, name);
-    if (found == names.end()) {
-      fail("{}: bad header: no column {}{}; expected {}", csv_.place(), name,
-           did_you_mean(name, names), expected_);
-    }
-    const size_t column = found - names.begin();
-    if (const auto again = std::find(found + 1, names.end(), name); again != names.end()) {
-      fail("{}: bad header: two columns {}: remove one", csv_.place(again - names.begin()), name);
-    }
-    return column;
+  // An absent column that need not be there, unless its name is in the header with a mistake.
+  std::optional<size_t> missing(const Column& column, std::vector<std::string> names) const {
+    std::erase_if(names, [&](const std::string& name) { return is_one_of(name, expected_); });
+    const std::string near = nearest(column.name, names);
+    const bool mistaken =
+        !near.empty() && 3 * edit_distance(lower(column.name), lower(near)) <= column.name.size();
+    if (!column.needed && !mistaken) return std::nullopt;
+    fail("{}: bad header: no column {}{}; expected {}", csv_.place(), column.name,
+         near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), expected_);
   }
 
   [[noreturn]] void fail_width() const {
@@ -121,8 +166,9 @@ class Table {
 
   CsvReader csv_;
   std::string_view expected_;
+  std::vector<Column> names_;
   size_t width_ = 0;
-  std::vector<size_t> columns_;
+  std::vector<std::optional<size_t>> columns_;
 };
 
 // Groups rows by user, in order of appearance.
@@ -152,21 +198,25 @@ void require_rows(bool any, const std::string& path) {
 }
 
 ReviewSet read_dmsc(std::string_view text, const std::string& path) {
-  enum { kId, kFilmEn, kFilm, kCrawlDate, kNumber, kUser, kDate, kStar, kComment, kLike };
-  Table table(text, path, kDmscHeader);
+  enum { kId, kFilmEn, kFilm, kUser, kDate, kStar, kComment };
+  Table table(text, path, kDmscHeader,
+              {{"ID", false},
+               {"Movie_Name_EN", false},
+               {"Movie_Name_CN", false},
+               {"Username"},
+               {"Date"},
+               {"Star", false},
+               {"Comment"}});
+  table.require_one_of(kFilm, kFilmEn);
   Users users;
   bool any = false;
-  while (table.next()) {
+  for (int64_t row = 0; table.next(); ++row) {
     any = true;
     Review review;
-    review.position = table.integer(kId);
+    review.position = table.has(kId) ? table.integer(kId) : row;
     review.film = is_blank(table.field(kFilm)) ? table.field(kFilmEn) : table.field(kFilm);
     if (is_blank(review.film)) fail("{}: no film: Movie_Name_CN is empty", table.place(kFilm));
-    review.date = trimmed(table.field(kDate));
-    if (!is_date(review.date)) {
-      fail("{}: Date is {}: a day as YYYY-MM-DD is expected", table.place(kDate),
-           in_quotes(table.field(kDate)));
-    }
+    review.date = table.date(kDate);
     review.stars = table.stars(kStar);
     review.text = table.field(kComment);
     users.add(table.field(kUser), std::move(review));
@@ -182,7 +232,8 @@ TextMap<std::string> read_movies(const std::string& path) {
   require_utf8(bytes, path);
   const std::string_view text = without_bom(bytes);
   if (is_blank(text)) fail("{}:1:1: the file is empty: expected {}", path, kMoviesHeader);
-  Table table(text, path, kMoviesHeader);
+  Table table(text, path, kMoviesHeader, {{"movieId"}, {"title", false}, {"title_cn", false}});
+  table.require_one_of(kTitleCn, kTitle);
   TextMap<std::string> titles;
   while (table.next()) {
     const std::string_view title =
@@ -198,14 +249,15 @@ TextMap<std::string> read_movies(const std::string& path) {
 
 // Position is the second, so that two reviews of a day keep their order.
 ReviewSet read_dmsc_v2(std::string_view text, const std::string& path) {
-  enum { kUser, kFilm, kRating, kSeconds, kComment, kLike };
+  enum { kUser, kFilm, kRating, kSeconds, kComment };
   constexpr int64_t kLatest = 4102444800;  // 2100-01-01
   const std::string movies = (std::filesystem::path(path).parent_path() / "movies.csv").string();
   std::error_code error;
   if (!std::filesystem::exists(movies, error))
     fail("{}: no such file: ratings.csv needs movies.csv beside it", movies);
   const TextMap<std::string> titles = read_movies(movies);
-  Table table(text, path, kRatingsHeader);
+  Table table(text, path, kRatingsHeader,
+              {{"userId"}, {"movieId"}, {"rating", false}, {"timestamp"}, {"comment"}});
   Users users;
   bool any = false;
   while (table.next()) {
@@ -234,11 +286,8 @@ ReviewSet read_dmsc_v2(std::string_view text, const std::string& path) {
 // Known columns of a header among its names: which layout a header with a mistake in it was meant
 // to be.
 int hits(const CsvReader& header, std::string_view expected) {
-  const std::string list = fmt::format(",{},", expected);
   int found = 0;
-  for (size_t i = 0; i < header.size(); ++i) {
-    found += list.find(fmt::format(",{},", trimmed(header[i]))) != list.npos;
-  }
+  for (size_t i = 0; i < header.size(); ++i) found += is_one_of(trimmed(header[i]), expected);
   return found;
 }
 

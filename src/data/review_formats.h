@@ -15,4 +15,7 @@ ReviewSet read_csv_reviews(std::string_view text, const std::string& path);
 // The existing pipeline's train.json: a list of users, or one.
 ReviewSet read_json_reviews(std::string_view text, const std::string& path);
 
+// The same users, one a line.
+ReviewSet read_json_lines(std::string_view text, const std::string& path);
+
 }  // namespace trireme::data

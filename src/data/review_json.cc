@@ -4,9 +4,14 @@
 //       {"type": "movie_review", "data": [
 //         {"context": [turns], "continuation": review, "continuation_prefix": "<film>: ",
 //         "timestamp": day}]}]}}]
-// Collections of other types are passed over and counted.
+// or such users a line each, without the list around them (JSON lines). Collections of other types
+// are passed over and counted.
+#include <algorithm>
+#include <optional>
+
 #include "base/error.h"
 #include "config/json.h"
+#include "config/python_json.h"
 #include "data/review_formats.h"
 #include "data/review_text.h"
 
@@ -31,9 +36,9 @@ struct Place {
 
 class Reader {
  public:
-  explicit Reader(const std::string& name) : name_(name) {}
-
-  ReviewSet read(const Json& root) {
+  // `name`: of the file, or of a line of it.
+  void read(const Json& root, const std::string& name) {
+    name_ = name;
     const Place top;
     if (root.is_object()) {
       read_user(root, top);
@@ -43,8 +48,9 @@ class Reader {
       fail("{}: the file is {}: a list of users, or one user, is expected", name_,
            root.type_name());
     }
-    return std::move(set_);
   }
+
+  ReviewSet take() && { return std::move(set_); }
 
  private:
   [[noreturn]] void fail_type(const Json& value, const char* expected, const Place& place) const {
@@ -141,23 +147,19 @@ class Reader {
     if (review.film.ends_with(": ")) review.film.resize(review.film.size() - 2);
     if (is_blank(review.film))
       fail("{}: {}: no film: \"<film>: \" is expected", name_, prefix.text());
-    review.date = text(member(item, "timestamp", place), date);
-    if (!is_time(review.date)) {
-      fail("{}: {}: {}: a day as YYYY-MM-DD is expected", name_, date.text(),
-           in_quotes(review.date));
+    const std::string& day = text(member(item, "timestamp", place), date);
+    const std::optional<std::string> read = date_of(day);
+    if (!read) {
+      fail("{}: {}: {}: a day as YYYY-MM-DD is expected", name_, date.text(), in_quotes(day));
     }
+    review.date = *read;
     if (item.contains("context")) read_context(item["context"], {&place, "context"}, review);
     if (is_blank(review.text)) return count(set_.dropped, "empty comment");
     user.reviews.push_back(std::move(review));
   }
 
-  // Data sets with dialogues have a time of day after the day.
-  static bool is_time(const std::string& text) {
-    return is_date(std::string_view(text).substr(0, 10)) &&
-           (text.size() == 10 || text[10] == ' ' || text[10] == 'T');
-  }
-
   void read_context(const Json& turns, const Place& place, Review& review) {
+    if (turns.is_null() || turns == "") return;  // NaN is "" (config/python_json.h)
     list(turns, place);
     for (size_t i = 0; i < turns.size(); ++i)
       review.context.push_back(read_turn(turns[i], {&place, "", i}));
@@ -176,15 +178,40 @@ class Reader {
     return read;
   }
 
-  const std::string& name_;
+  std::string name_;
   ReviewSet set_;
   int64_t position_ = 0;
 };
 
+// The parser counts from the line's begin: its place is that of line 1.
+Json parse_line(std::string_view line, int64_t number, const std::string& path) {
+  const std::string as_first = fmt::format("{}:1:", path);
+  try {
+    return config::parse_json(config::without_python_numbers(line), path);
+  } catch (const UserError& error) {
+    const std::string_view words = error.what();
+    if (!words.starts_with(as_first)) throw;
+    fail("{}:{}:{}", path, number, words.substr(as_first.size()));
+  }
+}
+
 }  // namespace
 
 ReviewSet read_json_reviews(std::string_view text, const std::string& path) {
-  return Reader(path).read(config::parse_json(text, path));
+  Reader reader;
+  reader.read(config::parse_json(config::without_python_numbers(text), path), path);
+  return std::move(reader).take();
+}
+
+ReviewSet read_json_lines(std::string_view text, const std::string& path) {
+  Reader reader;
+  for (int64_t number = 1; !text.empty(); ++number) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    if (is_blank(line)) continue;
+    reader.read(parse_line(line, number, path), fmt::format("{}:{}", path, number));
+  }
+  return std::move(reader).take();
 }
 
 }  // namespace trireme::data

@@ -91,8 +91,8 @@ TEST(ReviewJson, MistakesNameTheirJsonPath) {
   EXPECT_EQ(error_of(user("{}", good)), "train.json: user.profile.name: missing");
   EXPECT_EQ(error_of("[{}]"), "train.json: [0].user: missing");
   EXPECT_TRUE(error_of("[3]").starts_with("train.json: [0]: "));
-  EXPECT_EQ(error_of(user(profile, item("b", "乙: ", "2015/02/01"))),
-            "train.json: task.task_behavior_collections[1].data[0].timestamp: '2015/02/01': a day "
+  EXPECT_EQ(error_of(user(profile, item("b", "乙: ", "2015/02-01"))),
+            "train.json: task.task_behavior_collections[1].data[0].timestamp: '2015/02-01': a day "
             "as YYYY-MM-DD is expected");
   EXPECT_TRUE(error_of(user(profile, item("b", ": ", "2015-02-01"))).find("no film") !=
               std::string::npos);
@@ -100,6 +100,50 @@ TEST(ReviewJson, MistakesNameTheirJsonPath) {
                   .find("context[0]: a string or an object") != std::string::npos);
   EXPECT_TRUE(error_of("[]").find("no reviews") != std::string::npos);
   EXPECT_TRUE(error_of("\"x\"").find("a list of users") != std::string::npos);
+}
+
+TEST(ReviewJson, UsersOneALine) {
+  const std::string first = user(R"({"name": "Y"})", item("b", "乙: ", "2015-02-01")),
+                    second = user(R"({"name": "Z"})", item("c", "乙: ", "2015-02-01"));
+  const TestFolder folder;
+  for (const char* name : {"train.jsonl", "train.json", "train"}) {
+    const ReviewSet set = read_reviews(folder.write(name, first + "\r\n\n" + second + "\n"));
+    ASSERT_EQ(set.users.size(), 2u) << name;
+    EXPECT_EQ(set.users[1].name, "Z");
+    EXPECT_EQ(set.users[1].reviews[0].position, 1) << "counted over all lines";
+  }
+  EXPECT_EQ(read_reviews(folder.write("one.jsonl", first)).users.size(), 1u);
+  EXPECT_EQ(read(R"({"user":)"
+                 "\n" +
+                 first.substr(9))
+                .users.size(),
+            1u)
+      << "one user over several lines";
+  const auto error = [&](const std::string& line) {
+    const std::string words =
+        user_error([&] { read_reviews(folder.write("train.jsonl", first + "\n" + line + "\n")); });
+    return words.substr(words.find("train.jsonl"));
+  };
+  EXPECT_EQ(error("{\"user\" 1}"), "train.jsonl:2:9: expected ':' after the key, found '1}'");
+  EXPECT_EQ(error("{}"), "train.jsonl:2: user: missing");
+}
+
+// As Python's json module writes a missing number.
+TEST(ReviewJson, NaNIsMissing) {
+  const ReviewSet set = read(
+      user(R"({"name": "Y", "age": NaN, "city": "NaN"})", item("b", "乙: ", "2015-02-01", "NaN")));
+  const std::vector<std::pair<std::string, std::string>> expected = {{"city", "NaN"}};
+  EXPECT_EQ(set.users[0].profile, expected);
+  EXPECT_TRUE(set.users[0].reviews[0].context.empty());
+}
+
+TEST(ReviewJson, ADialogueMayRepeatItsWords) {
+  const auto turn = [](const char* words) { return fmt::format("[\"{}\"]", words); };
+  const ReviewSet set =
+      read(user(R"({"name": "Y"})", item("ok", "乙: ", "2015-02-01", turn("a")) + "," +
+                                        item("ok", "乙: ", "2015-02-02", turn("b")) + "," +
+                                        item("ok", "乙: ", "2015-02-02", turn("a"))));
+  EXPECT_EQ(set.users[0].reviews.size(), 2u);
 }
 
 TEST(ReviewJson, InvalidJsonNamesLineAndColumn) {

@@ -75,14 +75,78 @@ TEST(Dmsc, ColumnsMayStandInAnyOrder) {
       << "the English title where there is no Chinese one";
 }
 
+TEST(Dmsc, OnlyTheColumnsThatAreUsedInAnyCase) {
+  const ReviewSet set = read_dmsc(
+      "movie_name_cn,USERNAME,date,comment\n片甲,u,2015-01-01,first\n片乙,u,2015-01-01,second\n");
+  ASSERT_EQ(set.users[0].reviews.size(), 2u);
+  EXPECT_EQ(set.users[0].reviews[1].text, "second") << "the order of rows within a day";
+  EXPECT_EQ(set.users[0].reviews[1].film, "片乙");
+  EXPECT_FALSE(set.has_stars);
+  const ReviewSet lower = read_dmsc(
+      "id,movie_name_en,movie_name_cn,crawl_date,number,username,date,star,comment,like\n" +
+      row(0, "u", "2015-01-01", "4", "x"));
+  EXPECT_EQ(lower.users[0].reviews[0].stars, 4);
+  // A column in its own case is that column, whatever stands beside it.
+  EXPECT_EQ(read_dmsc("date,Movie_Name_CN,Username,Date,Comment\nx,F,u,2015-01-01,t\n")
+                .users[0]
+                .reviews[0]
+                .date,
+            "2015-01-01");
+}
+
+TEST(Dmsc, DatesAndStarsAsToolsWriteThem) {
+  for (const char* date : {"2016/1/10", "2016-1-10", "2016/01/10", " 2016-01-10"}) {
+    EXPECT_EQ(read_dmsc(kHeader + row(0, "u", date, "1", "x")).users[0].reviews[0].date,
+              "2016-01-10");
+  }
+  EXPECT_EQ(read_dmsc(kHeader + row(0, "u", "2016/1/10 8:00", "1", "x")).users[0].reviews[0].date,
+            "2016-01-10 8:00");
+  for (const char* date :
+       {"2016/1-10", "10/1/2016", "2016/13/1", "2016/1", "2016.1.10", "16/1/10"}) {
+    EXPECT_TRUE(contains(dmsc_error(kHeader + row(0, "u", date, "1", "x")), "Date is")) << date;
+  }
+  for (const char* star : {"nan", "NaN", "null", "None", "NA"}) {
+    const ReviewSet set = read_dmsc(kHeader + row(0, "u", "2016-01-10", star, "x"));
+    EXPECT_FALSE(set.users[0].reviews[0].stars.has_value()) << star;
+  }
+}
+
+// Two crawls of a page, with other numbers of likes; and what only looks like it.
+TEST(Dmsc, AReviewThatStandsTwiceCountsOnce) {
+  const auto of_film = [](int id, const std::string& film, const std::string& user,
+                          const std::string& date, const std::string& comment, int like) {
+    return fmt::format("{},F,{},2017-01-22,1,{},{},5,{},{}\n", id, film, user, date, comment, like);
+  };
+  const ReviewSet set = read_dmsc(kHeader + of_film(0, "片甲", "u", "2016-01-10", "words", 0) +
+                                  of_film(1, "片甲", "u", "2016-01-10", "words", 7) +
+                                  of_film(2, "片甲", "u", "2016-03-01", "words", 7) +
+                                  of_film(3, "片乙", "u", "2016-02-10", "words", 1) +
+                                  of_film(4, "片甲", "u", "2016-02-11", "other words", 1) +
+                                  of_film(5, "片甲", "v", "2016-01-10", "words", 1));
+  ASSERT_EQ(set.users.size(), 2u);
+  ASSERT_EQ(set.users[0].reviews.size(), 3u);
+  EXPECT_EQ(set.users[0].reviews[0].position, 0);
+  EXPECT_EQ(set.users[0].reviews[1].film, "片乙");
+  EXPECT_EQ(set.users[0].reviews[2].text, "other words");
+  EXPECT_EQ(set.users[1].reviews.size(), 1u);
+  EXPECT_EQ(set.dropped, (Tally{{"the same review of a film again", 2}}));
+}
+
 TEST(Dmsc, BadHeader) {
   EXPECT_TRUE(
       contains(dmsc_error("a,b,c\n1,2,3\n"), ":1:1: bad header 'a': expected ID,Movie_Name_EN"));
-  std::string renamed = kHeader;
-  renamed.replace(renamed.find("Username"), 8, "UserName");
-  const std::string error = dmsc_error(renamed + row(0, "u", "2015-01-01", "1", "x"));
-  EXPECT_TRUE(contains(error, ":1:1: bad header: no column Username (did you mean 'UserName'?)"))
-      << error;
+  const auto renamed = [](const std::string& name, const std::string& to) {
+    std::string header = kHeader;
+    header.replace(header.find(name), name.size(), to);
+    return dmsc_error(header + row(0, "u", "2015-01-01", "1", "x"));
+  };
+  EXPECT_TRUE(contains(renamed("Username", "UserNames"),
+                       ":1:1: bad header: no column Username (did you mean 'UserNames'?)"));
+  EXPECT_TRUE(contains(renamed("Star", "Stars"), "no column Star (did you mean 'Stars'?)"))
+      << "a column that may be absent is not passed over for a mistake in its name";
+  EXPECT_TRUE(contains(renamed("Comment", "Text"), "no column Comment; expected ID,"));
+  EXPECT_TRUE(contains(dmsc_error("Username,Date,Comment\nu,2015-01-01,x\n"),
+                       "no column Movie_Name_CN; expected"));
   EXPECT_TRUE(contains(dmsc_error("ID," + kHeader + "0," + row(0, "u", "2015-01-01", "1", "x")),
                        ":1:4: bad header: two columns ID"));
 }
@@ -119,6 +183,9 @@ TEST(DmscV2, FolderOrRatingsFile) {
       folder.write("ratings.csv",
                    "userId,movieId,rating,timestamp,comment,like\n"
                    "5,0,4,1318222486,later,1\n5,1,3,1318222400,earlier,1\n6,0,,1318222400,,1\n");
+  const std::string upper =
+      folder.write("upper.csv", "USERID,MOVIEID,TIMESTAMP,COMMENT\n5,0,1318222486,later\n");
+  EXPECT_EQ(read_reviews(upper).users[0].reviews[0].film, "港, 湾");
   for (const std::string& path : {folder.path(), ratings}) {
     const ReviewSet set = read_reviews(path);
     ASSERT_EQ(set.users.size(), 1);

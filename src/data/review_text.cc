@@ -36,6 +36,11 @@ size_t skip_ascii(std::string_view text, size_t at) {
        static_cast<unsigned char>(text[at]));
 }
 
+// A date ends here, or a time of day follows.
+bool ends_or_goes_on(std::string_view text, size_t at) {
+  return text.size() == at || text[at] == ' ' || text[at] == 'T';
+}
+
 // Length of the white-space character at `at`, or 0.
 size_t blank_length(std::string_view text, size_t at) {
   static constexpr std::array<std::string_view, 4> kWide = {"\u3000", "\u00A0", "\u200B", "\uFEFF"};
@@ -120,6 +125,24 @@ bool is_date(std::string_view text) {
   const int y = number(0, 4), m = number(5, 2), d = number(8, 2);
   if (y < 1 || m < 1 || d < 1) return false;
   return (year{y} / month{static_cast<unsigned>(m)} / day{static_cast<unsigned>(d)}).ok();
+}
+
+std::optional<std::string> date_of(std::string_view text) {
+  if (is_date(text.substr(0, 10)) && ends_or_goes_on(text, 10)) return std::string(text);
+  const char separator = text.size() > 4 ? text[4] : '\0';
+  if (separator != '-' && separator != '/') return std::nullopt;
+  const auto digits = [&](size_t from) {
+    return std::min(text.find_first_not_of("0123456789", from), text.size()) - from;
+  };
+  const size_t month = digits(5), day = 5 + month + 1;
+  if (month < 1 || month > 2 || day >= text.size() || text[day - 1] != separator) {
+    return std::nullopt;
+  }
+  const size_t end = day + digits(day);
+  const std::string whole = fmt::format("{}-{:0>2}-{:0>2}", text.substr(0, 4),
+                                        text.substr(5, month), text.substr(day, end - day));
+  if (!is_date(whole) || !ends_or_goes_on(text, end)) return std::nullopt;
+  return whole + std::string(text.substr(end));
 }
 
 std::string date_of_unix_seconds(int64_t seconds) {

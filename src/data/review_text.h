@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -34,7 +35,10 @@ std::string one_line(std::string_view text);
 
 // A day of the calendar as YYYY-MM-DD.
 bool is_date(std::string_view text);
-// Its day in UTC.
+// The same for a day as tools write it (2016/1/10, 2016-1-10), with the time of day that may follow
+// behind a blank or a T left as it is; nullopt for anything else.
+std::optional<std::string> date_of(std::string_view text);
+// The day in UTC.
 std::string date_of_unix_seconds(int64_t seconds);
 
 // A value for a message: quoted, on one line, at most about 40 bytes of it.
