@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/regular_file.h"
+#include "config/other_text.h"
 
 namespace trireme::config {
 namespace {
@@ -68,6 +69,10 @@ std::string remedy(std::string_view text, size_t offset, const std::string& expe
     return ": remove the comma before it";
   }
   if (found == '\'') return ": strings are written in double quotes";
+  const bool new_line = found == '{' && last != npos && before.find('\n', last) != npos;
+  if (expected == "the end of the file" && new_line) {
+    return ": a value on each line (JSON Lines) is given where one is expected";
+  }
   return "";
 }
 
@@ -105,6 +110,7 @@ size_t token_start(std::string_view text, size_t read, bool unknown_word) {
 // `read` bytes had been read, the last of them at or in the fault.
 [[noreturn]] void fail_syntax(std::string_view text, const std::string& name, size_t read,
                               std::string_view message) {
+  if (const std::string other = other_text(text); !other.empty()) fail("{}: {}", name, other);
   if (const std::string lexical = lexical_text(message); !lexical.empty()) {
     fail("{}:{}: {}", name, place_text(text, std::min(read - 1, text.size())), lexical);
   }

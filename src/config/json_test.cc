@@ -68,6 +68,10 @@ TEST(Json, WhatWasExpected) {
   EXPECT_EQ(error_of("[1 2]"), "f.json:1:4: expected ',' or ']', found '2]'");
   EXPECT_EQ(error_of("{\"a\": 1\n \"b\": 2}"),
             "f.json:2:2: expected ',' or '}', found '\"b\": 2}'");
+  EXPECT_EQ(
+      error_of("{\"a\": 1}\n{\"a\": 2}\n"),
+      "f.json:2:1: expected the end of the file, found '{\"a\": 2}': a value on each line (JSON "
+      "Lines) is given where one is expected");
   EXPECT_EQ(error_of("{} {}"), "f.json:1:4: expected the end of the file, found '{}'");
   EXPECT_EQ(error_of("{\"a\": 1,\n"),
             "f.json:2:1: expected a key in double quotes, found the end of the file");

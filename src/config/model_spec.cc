@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "config/folder_kind.h"
 #include "config/model_spec_keys.h"
 
 namespace trireme::config {
@@ -277,7 +278,10 @@ ModelSpec read_model_spec(const std::string& folder) {
   if (!std::filesystem::exists(folder, error)) fail("{}: no such folder: {}", folder, expected);
   if (!std::filesystem::is_directory(folder, error)) fail("{}: a file: {}", folder, expected);
   const std::string path = (std::filesystem::path(folder) / "config.json").string();
-  if (!std::filesystem::exists(path, error)) fail("{}: no config.json: {}", folder, expected);
+  if (!std::filesystem::exists(path, error)) {
+    const std::string other = other_folder(folder);
+    fail("{}: no config.json: {}", folder, other.empty() ? expected : other);
+  }
   return parse_model_spec(read_json(path), path);
 }
 

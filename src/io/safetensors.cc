@@ -57,6 +57,16 @@ size_t regular_file_size(const Fd& fd, const std::string& path) {
   return size;
 }
 
+// What a file is whose first bytes are these; nullptr where that is not known.
+const char* other_file(std::string_view prefix) {
+  if (prefix.starts_with("PK\3\4")) return "a file of torch.save (a zip archive)";
+  if (prefix.starts_with("GGUF")) return "a GGUF file of llama.cpp";
+  if (prefix.starts_with("<!DOCTYP") || prefix.starts_with("<html")) {
+    return "an HTML page (download it again)";
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 std::string read_header(const Fd& fd, uint64_t file_bytes, const std::string& path) {
@@ -64,6 +74,9 @@ std::string read_header(const Fd& fd, uint64_t file_bytes, const std::string& pa
   read_at(fd, path, 0, std::as_writable_bytes(std::span(prefix)));
   if (std::string_view(prefix.data(), kPrefix) == "version ") {
     fail("{}: a Git LFS pointer, not the file itself: run `git lfs pull` in its folder", path);
+  }
+  if (const char* other = other_file({prefix.data(), kPrefix})) {
+    fail("{}: {}, not a safetensors file", path, other);
   }
   const auto length = std::bit_cast<uint64_t>(prefix);
   if (length > kLongestHeader) {

@@ -1,10 +1,13 @@
 #include "io/weight_files.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <set>
 
 #include "base/error.h"
+#include "config/folder_kind.h"
 #include "config/json.h"
 #include "io/posix.h"
 #include "io/weight_names.h"
@@ -32,33 +35,30 @@ void check_model_folder(const std::string& folder) {
   }
 }
 
-// The first name in the folder, in alphabetical order, that ends so; "" when none does.
-std::string first_ending(const std::string& folder, std::string_view ending) {
+// The first name in the folder, in alphabetical order, that ends so and is none of `others`; ""
+// when none does.
+std::string first_ending(const std::string& folder, std::string_view ending,
+                         const std::set<std::string>& others = {}) {
   std::set<std::string> names;
   std::error_code error;
   fs::directory_iterator item(folder, error);
   for (; !error && item != fs::directory_iterator(); item.increment(error)) {
     const std::string name = item->path().filename().string();
-    if (name.ends_with(ending)) names.insert(name);
+    if (name.ends_with(ending) && !others.contains(name)) names.insert(name);
   }
   if (error) fail_errno(folder, "list it", error.value());
   return names.empty() ? "" : *names.begin();
 }
 
 [[noreturn]] void fail_without_weights(const std::string& folder) {
-  if (const std::string shard = first_ending(folder, ".safetensors"); !shard.empty()) {
+  const std::string shard = first_ending(folder, ".safetensors");
+  if (shard.starts_with("model")) {
     fail("{}: has {} but neither {} nor {}: download the missing file", folder, shard, kSingle,
          kIndex);
   }
-  for (const char* ending : {".bin", ".pth", ".pt", ".gguf"}) {
-    const std::string other = first_ending(folder, ending);
-    if (other.empty()) continue;
-    fail(
-        "{}: its weights are in {}, which is not read: convert the model to safetensors "
-        "(save_pretrained of transformers does)",
-        folder, other);
-  }
-  fail("{}: no weights: neither {} nor {} is there", folder, kSingle, kIndex);
+  const std::string other = config::other_folder(folder);
+  fail("{}: no weights: neither {} nor {} is there{}{}", folder, kSingle, kIndex,
+       other.empty() ? "" : ": ", other);
 }
 
 // A shard must be a file of the folder: an index must not make us read others.
@@ -88,6 +88,32 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
   return weight_map;
 }
 
+// Where an index names files that are not there: which, for how many tensors, and what is there
+// instead.
+void check_shards(const std::string& folder, const std::map<std::string, std::string>& weight_map,
+                  const std::set<std::string>& shards) {
+  std::set<std::string> missing;
+  for (const std::string& shard : shards) {
+    if (kind_of(join(folder, shard)) == Kind::kNothing) missing.insert(shard);
+  }
+  if (missing.empty()) return;
+  const auto tensors = std::ranges::count_if(
+      weight_map, [&](const auto& item) { return missing.contains(item.second); });
+  constexpr size_t kNamed = 4;
+  const std::vector<std::string> named(
+      missing.begin(), std::next(missing.begin(), std::min(kNamed, missing.size())));
+  const std::string stray = first_ending(folder, ".safetensors", shards);
+  fail("{}: {} {}{} missing, {} names {} files with {} tensors, of which {} are missing: {}",
+       folder, missing.size() == 1 ? "shard" : "shards", fmt::format("{}", fmt::join(named, ", ")),
+       missing.size() == 1        ? " is"
+       : missing.size() <= kNamed ? " are"
+                                  : fmt::format(" and {} others are", missing.size() - kNamed),
+       kIndex, shards.size(), weight_map.size(), tensors,
+       stray.empty() ? "download what is missing"
+                     : "it does not name " + stray +
+                           ", which is there: the index is of another model, download it again");
+}
+
 }  // namespace
 
 WeightFiles::WeightFiles(const std::string& folder) : folder_(folder) {
@@ -108,11 +134,7 @@ WeightFiles::WeightFiles(const std::string& folder) : folder_(folder) {
 void WeightFiles::open_shards(const WeightMap& weight_map) {
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : weight_map) shards.insert(shard);
-  for (const std::string& shard : shards) {
-    if (kind_of(join(folder_, shard)) == Kind::kNothing) {
-      fail("{}: shard {} is missing, {} names it: download it", folder_, shard, kIndex);
-    }
-  }
+  check_shards(folder_, weight_map, shards);
   files_.reserve(shards.size());
   for (const std::string& shard : shards) files_.emplace_back(join(folder_, shard));
 }

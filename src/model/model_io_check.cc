@@ -24,19 +24,57 @@ bool harmless(const config::ModelSpec& spec, const std::string& name) {
          (spec.fp8 && name.ends_with("activation_scale"));
 }
 
-[[noreturn]] void fail_missing(const io::WeightFiles& files, const layout::ParamInfo& info) {
-  if (info.name == "lm_head.weight") {
+// Names that tell of another kind of weights.
+struct Pattern {
+  const char* part;
+  const char* what;
+};
+constexpr const char* kUnmerged =
+    "of a PEFT model that was saved with its adapter unmerged: save merge_and_unload() of it, or "
+    "give the base model as --model and the adapter's own folder as --adapter";
+constexpr const char* kQuantised =
+    "of quantised weights (GPTQ, AWQ, bitsandbytes, compressed-tensors): give the model that they "
+    "were made from";
+constexpr Pattern kPatterns[] = {
+    {".lora_A.", kUnmerged},          {".lora_B.", kUnmerged},       {".base_layer.", kUnmerged},
+    {".modules_to_save.", kUnmerged}, {".qweight", kQuantised},      {".qzeros", kQuantised},
+    {".weight_packed", kQuantised},   {".quant_state.", kQuantised}, {".SCB", kQuantised}};
+
+void refuse_patterns(const io::WeightFiles& files) {
+  for (const auto& [name, located] : files.tensors()) {
+    for (const auto& [part, what] : kPatterns) {
+      if (name.find(part) == std::string::npos) continue;
+      fail("{}: tensor {} is {}", located.file->path(), located.stored, what);
+    }
+  }
+}
+
+using Missing = std::vector<const layout::ParamInfo*>;
+
+[[noreturn]] void fail_missing(const config::ModelSpec& spec, const io::WeightFiles& files,
+                               const Missing& missing, size_t all) {
+  const layout::ParamInfo& first = *missing.front();
+  const std::string tensor = fmt::format("tensor {} {}", first.name, shape_text(first.shape));
+  if (missing.size() == 1 && first.name == "lm_head.weight") {
     fail(
-        "{}: tensor lm_head.weight {} is missing, and config.json does not tie it "
-        "(tie_word_embeddings): transformers would begin with random numbers there: set "
-        "tie_word_embeddings to true if the embedding is the head, otherwise save the model with "
-        "its head",
-        files.folder(), shape_text(info.shape));
+        "{}: {} is missing, and config.json does not tie it (tie_word_embeddings): transformers "
+        "would begin with random numbers there: set tie_word_embeddings to true if the embedding "
+        "is the head, otherwise save the model with its head",
+        files.folder(), tensor);
+  }
+  if (missing.size() == all && !files.tensors().empty()) {
+    fail(
+        "{}: none of its {} tensors ({}, ...) is named as those of a {} model ({}, ...): "
+        "config.json "
+        "is of another model, or they were saved by another program",
+        files.folder(), files.tensors().size(), files.tensors().begin()->second.stored,
+        config::family_name(spec.family), first.name);
   }
   fail(
-      "{}: tensor {} {} is missing: config.json and the weights do not belong together, or a shard "
-      "was not downloaded",
-      files.folder(), info.name, shape_text(info.shape));
+      "{}: {} is missing{}: config.json and the weights do not belong together, or a shard was not "
+      "downloaded",
+      files.folder(), tensor,
+      missing.size() == 1 ? "" : fmt::format(", and {} others of {}", missing.size() - 1, all));
 }
 
 // One scale for a whole matrix may have any number of dimensions.
@@ -96,15 +134,19 @@ void check_readable(const config::ModelSpec& spec, const io::WeightFiles::Locate
 
 void check_weights(const config::ModelSpec& spec, const layout::ModelLayout& layout,
                    const io::WeightFiles& files) {
+  refuse_patterns(files);
   std::set<std::string> used;
+  Missing missing;
+  size_t all = 0;
   for (const layout::BlockLayout& block : layout.blocks) {
     for (const layout::ParamInfo& info : block.params) {
+      ++all;
       const Source source = find_source(files, info);
-      if (source.located == nullptr) fail_missing(files, info);
-      check_source(spec, info, source);
+      source.located == nullptr ? missing.push_back(&info) : check_source(spec, info, source);
       used.insert(source.name);
     }
   }
+  if (!missing.empty()) fail_missing(spec, files, missing, all);
   for (const auto& [name, located] : files.tensors()) {
     if (used.contains(name) || harmless(spec, name)) continue;
     fail(

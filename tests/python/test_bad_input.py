@@ -76,6 +76,23 @@ def only_pytorch_weights(model):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
 
 
+def renamed(old, new):
+    return lambda model: tiny_models.edit_weights(model, lambda tensors: [
+        tensors.update({name.replace(old, new, 1): tensors.pop(name)}) for name in list(tensors) if old in name])
+
+
+def index_of_another_model(model):
+    """Four files, of which the folder has none."""
+    def change(index):
+        index["weight_map"] = {name: shard.replace("of-00003", "of-00004") for name, shard in index["weight_map"].items()}
+    tiny_models.edit_json(model / INDEX, change)
+
+
+def only_an_adapter(model):
+    remove_files("config.json", "model.safetensors")(model)
+    write_file("adapter_config.json", "{}")(model)
+
+
 def index_without(name):
     return shards(lambda model: tiny_models.edit_json(model / INDEX, lambda index: index["weight_map"].pop(name)))
 
@@ -93,6 +110,11 @@ def index_with(name, shard):
         (only_pytorch_weights, ["pytorch_model.bin", "convert the model to safetensors"]),
         (remove_files("tokenizer.json"), ["model/tokenizer.json", "no such file"]),
         (shards(remove_files(SHARD)), [f"model: shard {SHARD} is missing", "download"]),
+        (shards(remove_files(SHARD, "model-00003-of-00003.safetensors")),
+         [f"shards {SHARD}, model-00003-of-00003.safetensors are missing", "names 3 files with 24 tensors, of which 16 are missing"]),
+        (shards(index_of_another_model), ["shards model-00001-of-00004.safetensors, model-00002", "of which 24 are missing",
+                                          "does not name model-00001-of-00003.safetensors", "of another model"]),
+        (only_an_adapter, ["model: no config.json: an adapter", "--adapter"]),
         (shards(truncate(SHARD, 0.7)), [SHARD, "truncated", "bytes of data expected"]),
         (shards(remove_files(INDEX)), ["model-00001-of-00003", f"nor {INDEX}", "download the missing file"]),
         (truncate("model.safetensors", 0.7), ["model/model.safetensors", "the file is truncated"]),
@@ -107,6 +129,13 @@ def index_with(name, shard):
         (remove_tensor(NORM), [f"tensor {NORM} [60] is missing"]),
         (change_config(tie_word_embeddings=False), ["tensor lm_head.weight [4096, 60] is missing", "random numbers"]),
         (remove_tensor(DOWN), [f"tensor {DOWN} [60, 164] is missing"]),
+        (renamed("model.layers.1", "model.blocks.1"), ["is missing, and 10 others of 24"]),
+        (renamed("", "transformer."), ["its tensors are named as transformer.model.layers.0.", "_orig_mod."]),
+        (renamed("model.layers", "transformer.h"), ["missing, and 21 others of 24"]),
+        (renamed("model.", "transformer.h."), ["its tensors are named as transformer.h.layers.0."]),
+        (renamed("layernorm", "ln"), ["input_layernorm", "is missing, and 3 others of 24"]),
+        (renamed("q_proj.", "q_proj.base_layer."), ["q_proj.base_layer.weight is of a PEFT model", "merge_and_unload"]),
+        (renamed("q_proj.weight", "q_proj.qweight"), ["q_proj.qweight is of quantised weights", "made from"]),
         (add_tensor("model.layers.2.input_layernorm.weight", NORM), ["layers.2.input_layernorm.weight is not one"]),
         (add_tensor("model.norm.bias", NORM), ["tensor model.norm.bias is not one of a qwen3 model"]),
         (change_tensor(DOWN, lambda t: t[:, 1:]), [DOWN, "[60, 163], config.json asks for [60, 164]"]),
@@ -207,6 +236,7 @@ def test_model_config_and_tokenizer(place, damage, says):
 @pytest.mark.parametrize("text, says", [
     pytest.param(*row, id=row[1][-1].replace(" ", "_")[:40]) for row in [
         ('{\n  "training": {\n    "max_length": 512,\n  }\n}', ["c.json:4:3", "remove the comma before it"]),
+        ("# ours\ntraining:\n  max_length: 512\n", ["c.json: YAML, where JSON is expected", "yaml.safe_load"]),
         ('{"training": {"max_length": 512', ["c.json:1:32", "expected ',' or '}'", "the end of the file"]),
         ('{"model": {"name": "my "best" model"}}', ["c.json:1:25", 'a quote inside a string is written \\"']),
         ("{'training': {}}", ["c.json:1:2", "strings are written in double quotes"]),

@@ -168,6 +168,7 @@ def refused(place, text, *options):
         ("", ["ds.json: empty"]),
         ("[]", ["ds.json: array where an object is expected"]),
         ("{\n  stage: 3\n}", ["ds.json:2:3: expected a key in double quotes, found 'stage: 3'"]),
+        ("train_batch_size: 8\nzero_optimization:\n  stage: 2\n", ["ds.json: YAML, where JSON is expected"]),
         ('{"bf16": {"enabled": true}', ["ds.json:1:27", "the end of the file"]),
         ('{"bf16": {},\n "bf16": {}}', ["ds.json:2:2: the key 'bf16' is given twice"]),
         ('{"zero_optimisation": {"stage": 3}}', ["ds.json:1:2: zero_optimisation", "mean 'zero_optimization'?"]),
