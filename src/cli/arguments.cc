@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/result.h"
+#include "config/launch.h"
 
 namespace trireme::cli {
 
@@ -14,6 +16,14 @@ bool help_shown(config::Verb verb, Arguments arguments) {
   }
   print_result("{}", config::help_text(verb));
   return true;
+}
+
+config::RunConfig parse_options(config::Verb verb, Arguments arguments) {
+  config::RunConfig run = config::parse_command_line(verb, arguments);
+  if (!run.remarks.empty() && config::read_launch().rank == 0) {
+    for (const std::string& remark : run.remarks) log("{}", remark);
+  }
+  return run;
 }
 
 void require(const std::string& value, const std::string& flag, const std::string& remedy) {

@@ -15,6 +15,10 @@ using Arguments = std::span<const std::string>;
 // True when --help was asked for, and printed.
 bool help_shown(config::Verb verb, Arguments arguments);
 
+// The options of a verb, as config::parse_command_line; logs what became of other programs' names,
+// on the first rank.
+config::RunConfig parse_options(config::Verb verb, Arguments arguments);
+
 // UserError that names the flag when `value` is empty.
 void require(const std::string& value, const std::string& flag, const std::string& remedy);
 

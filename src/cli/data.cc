@@ -26,7 +26,7 @@ using data::ReviewSet;
 using data::TokenizedSample;
 
 config::RunConfig parse(Arguments arguments) {
-  config::RunConfig run = config::parse_command_line(config::kData, arguments);
+  config::RunConfig run = parse_options(config::kData, arguments);
   require(run.data_file, "data_file", "give a CSV, a dmsc_v2 folder or a JSON file");
   run.tokenizer = tokenizer_folder(run);
   require(run.tokenizer, "tokenizer", "give a folder with tokenizer.json, or --model");

@@ -33,7 +33,7 @@ TEST(Reference, ARowSaysWhatTheSchemaKnows) {
   const std::string page = options_reference();
   EXPECT_EQ(row_of(page, "--max_length"),
             fmt::format("| `--max_length` | integer, tokens, 1 to 1073741824 | `2048` | {} | "
-                        "`training.max_length` | train, data, generate, bench, dump | yes |",
+                        "`training.max_length` | train, data, generate | yes |",
                         config::find_option("max_length")->help));
   EXPECT_EQ(row_of(page, "--keep"),
             fmt::format("| `--keep` | `auto`, `all`, `none` | `auto` | {} | `training.keep` | "

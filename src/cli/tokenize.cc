@@ -76,7 +76,7 @@ std::string tokenize_line(const Tokenizer& tokenizer, const std::string& line, b
 
 int run_tokenize(Arguments arguments) {
   if (help_shown(config::kTokenize, arguments)) return 0;
-  const config::RunConfig run = config::parse_command_line(config::kTokenize, arguments);
+  const config::RunConfig run = parse_options(config::kTokenize, arguments);
   const std::string folder = tokenizer_folder(run);
   if (folder.empty()) fail("--tokenizer is missing: give a folder with tokenizer.json");
   const Tokenizer tokenizer(folder);

@@ -38,6 +38,11 @@ template <>
 inline constexpr std::array<std::string_view, 3> kWords<LrScheduler>{"cosine", "linear",
                                                                      "constant"};
 
+// How the learning rate goes up to its peak.
+enum class Warmup { kLinear, kLog };
+template <>
+inline constexpr std::array<std::string_view, 2> kWords<Warmup>{"linear", "log"};
+
 // How adapters of experts are written (model/adapter_io.h).
 enum class ExpertAdapters { kAuto, kModules, kParameters };
 template <>

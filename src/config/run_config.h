@@ -60,6 +60,7 @@ struct TrainingOptions {
   double learning_rate = 1e-5;
   LrScheduler lr_scheduler_type = LrScheduler::kCosine;
   int64_t warmup_steps = 0;
+  Warmup warmup_type = Warmup::kLinear;
   double weight_decay = 0.0;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
@@ -177,6 +178,8 @@ struct RunConfig : FileOptions,
   // Where an option was given, by its name: "--seed", or "c.json:3:5: training.seed"; the last of
   // several. Options that are not here have their defaults. set_option writes it.
   std::map<std::string, std::string> given;
+  // What became of names that are other programs', a line each (config/names.h).
+  std::vector<std::string> remarks;
 };
 
 }  // namespace trireme::config

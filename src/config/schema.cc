@@ -18,7 +18,7 @@ void append(std::vector<Option>& list, std::vector<Option> part, const char* gro
   for (Option& option : part) {
     option.group = group;
     if (option.verbs & kTrain) {
-      option.verbs |= kBench | kDump;
+      option.verbs |= (kBench | kDump) & ~option.except;
       // A run config cannot name itself.
       if (option.json_key.empty() && option.name != "config") {
         option.json_key = "training." + option.name;

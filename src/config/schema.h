@@ -26,7 +26,9 @@ enum class Numerics { kSame, kChanges };
 // that it names. kNothing: it may differ, or other options cover it.
 enum class MustMatch { kValue, kContent, kNothing };
 
-// Verbs an option belongs to, as bits. kBench and kDump take whatever kTrain takes.
+// Verbs an option belongs to, as bits: those that read it. kBench and kDump take what kTrain takes,
+// but what an option says otherwise (Option::except). tests/options_test.py finds what nothing
+// reads.
 enum Verb : unsigned {
   kTrain = 1,
   kData = 2,
@@ -71,6 +73,7 @@ struct Option {
   bool list = false;  // strings only: names with commas between; in the run config a list will do
   MustMatch must_match = MustMatch::kValue;
   unsigned verbs = kTrain;
+  unsigned except = 0;  // of kBench and kDump
   Numerics numerics = Numerics::kSame;
   std::string help = "";
   std::string group = "";  // heading in --help

@@ -28,6 +28,7 @@ std::vector<Option> file_options() {
        .field = &RunConfig::tokenizer,
        .must_match = MustMatch::kContent,
        .verbs = kSampleVerbs | kTokenize | kExport,
+       .except = kWithoutData,
        .numerics = Numerics::kChanges,
        .help = "folder with tokenizer.json; not given = the model folder"},
       {.name = "data_file",
@@ -35,19 +36,23 @@ std::vector<Option> file_options() {
        .field = &RunConfig::data_file,
        .must_match = MustMatch::kContent,
        .verbs = kSampleVerbs,
+       .except = kWithoutData,
        .numerics = Numerics::kChanges,
        .help = "reviews: DMSC.csv, a dmsc_v2 folder, or the pipeline's JSON"},
       {.name = "test_file",
        .json_key = "data.test_path",
        .field = &RunConfig::test_file,
+       .except = kWithoutData,
        .help = "only recorded in run.json: training and validation use --data_file alone"},
       {.name = "output_dir",
        .field = &RunConfig::output_dir,
        .verbs = kTrain | kExport,
+       .except = kWithoutData,
        .help = "folder for the result; train adds run.json and metrics.jsonl"},
       {.name = "overwrite",
        .field = &RunConfig::overwrite,
        .verbs = kTrain | kExport,
+       .except = kWithoutData,
        .help = "write to --output_dir even if it is not empty"},
   };
 }
@@ -111,7 +116,8 @@ std::vector<Option> sample_options() {
        .help = "pack several samples into one sequence, masked from each other"},
   };
   for (Option& option : options) {
-    option.verbs = kSampleVerbs;
+    option.verbs = option.name == "packing" ? kTrain : kSampleVerbs;
+    option.except = kWithoutData;
     option.numerics = Numerics::kChanges;
   }
   return options;
@@ -165,6 +171,7 @@ std::vector<Option> lora_options() {
        .json_key = "model.expert_adapters",
        .field = &RunConfig::expert_adapters,
        .verbs = kTrain | kExport,
+       .except = kWithoutData,
        .help = "how files name adapters of experts: modules = as in transformers 4; parameters "
                "= as in transformers 5; auto = modules if PEFT reads them correctly under "
                "both, else parameters"});

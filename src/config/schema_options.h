@@ -7,6 +7,9 @@
 
 namespace trireme::config {
 
+// Verbs that train on random or given tokens: no samples, no result folder, no schedule.
+constexpr unsigned kWithoutData = kBench | kDump;
+
 std::vector<Option> file_options();
 std::vector<Option> sample_options();
 std::vector<Option> training_options();

@@ -18,12 +18,19 @@ std::vector<Option> optimizer_options() {
        .help = "peak learning rate of AdamW"},
       {.name = "lr_scheduler_type",
        .field = &RunConfig::lr_scheduler_type,
+       .except = kBench,
        .help = "learning-rate schedule after warm-up: cosine or linear decay to 0, or constant"},
       {.name = "warmup_steps",
        .field = &RunConfig::warmup_steps,
        .unit = "steps",
        .min = 0,
-       .help = "steps of linear learning-rate warm-up"},
+       .except = kBench,
+       .help = "steps of learning-rate warm-up"},
+      {.name = "warmup_type",
+       .field = &RunConfig::warmup_type,
+       .except = kBench,
+       .help = "how the learning rate goes from 0 to its peak: linear; log = as its logarithm, "
+               "DeepSpeed's default"},
       {.name = "weight_decay",
        .field = &RunConfig::weight_decay,
        .min = 0,
@@ -57,12 +64,15 @@ std::vector<Option> optimizer_options() {
        .help = "keep float32 master copies of trained bfloat16 weights; off = update the "
                "weights themselves, rounded stochastically"},
   };
-  for (Option& option : options) option.numerics = kChanges;
+  for (Option& option : options) {
+    option.numerics = kChanges;
+    option.except |= kDump;
+  }
   return options;
 }
 
 std::vector<Option> loop_options() {
-  return {
+  std::vector<Option> options = {
       {.name = "batch_size",
        .field = &RunConfig::batch_size,
        .unit = "sequences",
@@ -118,10 +128,14 @@ std::vector<Option> loop_options() {
        .numerics = kChanges,
        .help = "smallest decrease of validation loss that counts as an improvement"},
   };
+  for (Option& option : options) {
+    if (option.name != "seed") option.except = kWithoutData;
+  }
+  return options;
 }
 
 std::vector<Option> record_options() {
-  return {
+  std::vector<Option> options = {
       {.name = "logging_steps",
        .field = &RunConfig::logging_steps,
        .unit = "steps",
@@ -145,6 +159,8 @@ std::vector<Option> record_options() {
        .field = &RunConfig::wandb_run_name,
        .help = "only recorded in run.json"},
   };
+  for (Option& option : options) option.except = kWithoutData;
+  return options;
 }
 
 // Where memory may be taken, and what is put into it.
@@ -160,6 +176,7 @@ std::vector<Option> memory_options() {
       {.name = "memory_report",
        .field = &RunConfig::memory_report,
        .verbs = kTrain,
+       .except = kWithoutData,
        .help = "print planned and used memory by phase after the first step too, not only at "
                "the end"},
       {.name = "keep",
@@ -178,6 +195,7 @@ std::vector<Option> memory_options() {
                "backward; 0 = one per layer"},
       {.name = "offload_optimizer",
        .field = &RunConfig::offload_optimizer,
+       .except = kDump,
        .help = "none = optimizer state on the device; cpu = in host memory, with the "
                "gradients, and updated on the CPU; stream = in host memory, and updated on the "
                "GPU piece by piece"},
@@ -187,11 +205,13 @@ std::vector<Option> memory_options() {
                "(LoRA), each copied to the device while the layer before it computes"},
       {.name = "optimizer_in_backward",
        .field = &RunConfig::optimizer_in_backward,
+       .except = kDump,
        .numerics = kChanges,
        .help = "update each layer as soon as backward has its gradients, and then release "
                "them; needs --gradient_accumulation_steps 1"},
       {.name = "clip_in_backward",
        .field = &RunConfig::clip_in_backward,
+       .except = kDump,
        .numerics = kChanges,
        .help = "norm that --max_grad_norm limits with --optimizer_in_backward: previous = the "
                "global norm of the previous step; layer = each layer's own norm"},
@@ -232,7 +252,7 @@ std::vector<Option> machine_options() {
        .min = 0,
        .max = 4096,
        .must_match = MustMatch::kNothing,
-       .verbs = kModelVerbs | kExport,
+       .verbs = kModelVerbs | kData | kExport,
        .numerics = kChanges,
        .help = "CPU threads; 0 = all cores, divided among the ranks of a host"},
       {.name = "mlp_tile",

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "deepspeed/file.h"
 #include "deepspeed/rules.h"
 
@@ -56,6 +57,12 @@ void check_every_key_ended(const DeepSpeedFile& file, const DeepSpeed& result) {
   }
 }
 
+void refuse(const std::vector<std::string>& problems) {
+  if (problems.empty()) return;
+  for (size_t i = 0; i + 1 < problems.size(); ++i) log("{}", problems[i]);
+  throw UserError(problems.back());
+}
+
 config::Json list_json(const std::vector<DeepSpeedEntry>& entries, const char* text_name) {
   config::Json list = config::Json::object();
   for (const DeepSpeedEntry& entry : entries) {
@@ -66,11 +73,15 @@ config::Json list_json(const std::vector<DeepSpeedEntry>& entries, const char* t
 
 }  // namespace
 
-DeepSpeed apply_deepspeed(std::string_view text, const std::string& name, int64_t ranks,
-                          config::RunConfig& run) {
+DeepSpeed apply_deepspeed(std::string_view text, const std::string& name, config::Verb verb,
+                          int64_t ranks, config::RunConfig& run) {
   const DeepSpeedFile file(text, name);
   DeepSpeed result;
-  DeepSpeedRules(file, ranks, run, result).apply();
+  std::vector<std::string> problems = file.problems();
+  for (std::string& problem : DeepSpeedRules(file, verb, ranks, run, result).apply()) {
+    problems.push_back(std::move(problem));
+  }
+  refuse(problems);
   check_every_key_ended(file, result);
   read_zero(file, result.config);
   read_activations(file, result.config.activation_checkpointing);

@@ -1,8 +1,8 @@
 // --deepspeed FILE: a DeepSpeed JSON as people bring it, read unchanged. Every key of it ends in
 // one of three ways: done (and how), without effect here (and why), or refused with one line. Its
-// settings become options of the run as Hugging Face's trainer does it: "auto", or a key that is
-// left out, leaves the run's option as it is; an explicit value sets an option that was not given,
-// and must equal one that was.
+// settings become options of the run as Hugging Face's trainer does it: "auto" leaves the run's
+// option as it is; an explicit value sets an option that was not given, and must equal one that
+// was.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "config/json.h"
-#include "config/run_config.h"
+#include "config/schema.h"
 
 namespace trireme::deepspeed {
 
@@ -68,11 +68,13 @@ struct DeepSpeed {
   std::vector<DeepSpeedEntry> no_effect;  // text: why
 };
 
-// Reads the text for a run of `ranks` processes and sets the run's options. Throws UserError
-// "name:line:column: key: ..." for what is unknown, of a wrong kind, contradictory, not built, or
-// unlike an option that was given.
-DeepSpeed apply_deepspeed(std::string_view text, const std::string& name, int64_t ranks,
-                          config::RunConfig& run);
+// Reads the text for a verb that runs on `ranks` processes, and sets the options that the verb has.
+// Keys that the file leaves out of a section with a `type` or of ZeRO's have DeepSpeed's defaults.
+// Throws UserError "name:line:column: key: ..." for what is misspelt, of a wrong kind,
+// contradictory, not built, or unlike an option that was given: the last of them. Those before it
+// are logged, a line each.
+DeepSpeed apply_deepspeed(std::string_view text, const std::string& name, config::Verb verb,
+                          int64_t ranks, config::RunConfig& run);
 
 // {"done": {key: {"value": ..., "how": ...}}, "no_effect": {key: {"value": ..., "why": ...}}}
 config::Json to_json(const DeepSpeed& deepspeed);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "config/python_json.h"
 #include "deepspeed/hjson.h"
 
 namespace trireme::deepspeed {
@@ -89,6 +90,16 @@ void check_value(const DeepSpeedKey& row, const config::Json& value, const std::
   }
 }
 
+// Notes to people, as they stand in many files.
+bool is_comment(std::string_view name) {
+  return name.starts_with('_') || name.starts_with('#') || name.starts_with("//") ||
+         name == "comment" || name == "comments";
+}
+
+constexpr DeepSpeedKey kComment{"", KeyKind::kAnything, "null", KeyFate::kIdle, "a comment"};
+constexpr DeepSpeedKey kPassedOver{"", KeyKind::kAnything, "null", KeyFate::kIdle,
+                                   "DeepSpeed does not know the key, and passes over it"};
+
 std::string joined(std::string_view section, std::string_view name) {
   return section.empty() ? std::string(name) : fmt::format("{}.{}", section, name);
 }
@@ -101,7 +112,8 @@ std::string value_text(const config::Json& value) {
 
 DeepSpeedFile::DeepSpeedFile(std::string_view text, const std::string& name) : name_(name) {
   config::require_written_by_hand(text, name);
-  const config::Json root = config::parse_json(without_hjson(text), name, &places_);
+  const std::string json = config::without_python_numbers(without_hjson(text));
+  const config::Json root = config::parse_json(json, name, &places_);
   if (!root.is_object()) fail("{}: {} where an object is expected", name, root.type_name());
   read_section("", "", root);
 }
@@ -113,26 +125,37 @@ std::string DeepSpeedFile::where(const std::string& path) const {
 void DeepSpeedFile::read_section(const std::string& written, std::string_view section,
                                  const config::Json& values) {
   for (const auto& [name, value] : values.items()) {
-    read_key(joined(written, name), section, name, value);
+    try {
+      read_key(joined(written, name), section, name, value);
+    } catch (const UserError& error) {
+      problems_.emplace_back(error.what());
+    }
   }
 }
 
 void DeepSpeedFile::read_key(const std::string& written, std::string_view section,
                              const std::string& name, const config::Json& value) {
   const DeepSpeedKey* row = find_deepspeed_key(joined(section, name));
-  if (row == nullptr) {
-    fail("{}: not a key of DeepSpeed that is known here{}: correct it, or leave it out",
-         where(written), nearest_deepspeed_key(section, name));
-  }
+  if (row == nullptr) return read_unknown(written, section, name, value);
   if (row->fate == KeyFate::kAlias) row = find_deepspeed_key(row->text);
   if (row->path == "zero_optimization" && value.is_boolean()) {  // as DeepSpeed: true is stage 1
     return keep(*find_deepspeed_key("zero_optimization.stage"), written, value.get<bool>() ? 1 : 0);
   }
-  if (row->kind == KeyKind::kSection && !value.is_null()) {
+  if (row->kind == KeyKind::kSection && !value.is_null() && value != "auto") {
     check_value(*row, value, where(written));
     return read_section(written, row->path, value);
   }
   keep(*row, written, value);
+}
+
+void DeepSpeedFile::read_unknown(const std::string& written, std::string_view section,
+                                 const std::string& name, const config::Json& value) {
+  const bool comment = is_comment(name);
+  if (!comment && (!passes_over_keys(section) || resembles_deepspeed_key(section, name))) {
+    fail("{}: not a key of DeepSpeed that is known here{}: correct it, or leave it out",
+         where(written), nearest_deepspeed_key(section, name));
+  }
+  keys_.push_back({comment ? &kComment : &kPassedOver, written, where(written), value});
 }
 
 void DeepSpeedFile::keep(const DeepSpeedKey& row, const std::string& written,

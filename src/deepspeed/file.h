@@ -26,10 +26,13 @@ struct GivenKey {
 
 class DeepSpeedFile {
  public:
-  // `name` is the file's name for messages. Throws UserError for what is not JSON, unknown keys
-  // (the nearest known one is suggested), keys given twice under two names, and values of a wrong
-  // kind.
+  // `name` is the file's name for messages. Throws UserError for what is not JSON.
   DeepSpeedFile(std::string_view text, const std::string& name);
+
+  // A line each, with its place: misspelt keys (the nearest known one is suggested), unknown keys
+  // of sections in which DeepSpeed refuses them, keys given twice under two names, and values of a
+  // wrong kind. These keys are not among keys().
+  const std::vector<std::string>& problems() const { return problems_; }
 
   // In the order of the file; sections are not among them, but null ones.
   std::span<const GivenKey> keys() const { return keys_; }
@@ -47,12 +50,15 @@ class DeepSpeedFile {
                     const config::Json& values);
   void read_key(const std::string& written, std::string_view section, const std::string& name,
                 const config::Json& value);
+  void read_unknown(const std::string& written, std::string_view section, const std::string& name,
+                    const config::Json& value);
   void keep(const DeepSpeedKey& row, const std::string& written, const config::Json& value);
   std::string where(const std::string& path) const;
 
   std::string name_;
   config::KeyPlaces places_;
   std::vector<GivenKey> keys_;
+  std::vector<std::string> problems_;
 };
 
 // "5e-05", "1000000000", "\"cpu\"" without its quotes: a value as people read it.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/nearest.h"
 
@@ -32,8 +33,8 @@ std::vector<DeepSpeedKey> batch_keys() {
        "", 1},
       {"managed_gradient_accumulation", kFlag, "true", kOnly, kNotBuilt},
       {"gradient_clipping", kNumber, "1.0", kOption, "max_grad_norm", "", 0},
-      {"steps_per_print", kInteger, "null", kRule, "sets --logging_steps; one that was given stays",
-       "", 1},
+      {"steps_per_print", kAnything, "null", kRule,
+       "sets --logging_steps; one that was given stays, and inf (never) leaves it"},
       {"dataloader_drop_last", kFlag, "false", kOnly, "every sample of an epoch is trained"},
       {"sparse_gradients", kFlag, "false", kIdle, "gradients are dense"},
       {"prescale_gradients", kFlag, "false", kIdle, kSums},
@@ -53,6 +54,13 @@ std::vector<DeepSpeedKey> precision_keys() {
       {"bfloat16", kSection, "{}", kAlias, "bf16"},
       {"bf16.enabled", kFlag, "false", kRule,
        "true: bfloat16 on CUDA, float32 on the CPU; false: --dtype float32"},
+      {"bf16.auto_cast", kFlag, "false", kIdle, kScale},
+      {"bf16.loss_scale", kNumber, "0", kIdle, kScale},
+      {"bf16.initial_scale_power", kInteger, "16", kIdle, kScale},
+      {"bf16.loss_scale_window", kNumber, "1000", kIdle, kScale},
+      {"bf16.hysteresis", kInteger, "2", kIdle, kScale},
+      {"bf16.consecutive_hysteresis", kFlag, "false", kIdle, kScale},
+      {"bf16.min_loss_scale", kNumber, "1", kIdle, kScale},
       {"bf16.immediate_grad_update", kFlag, "false", kIdle, kFp32Sums},
       {"bf16.check_grad_overflow", kFlag, "true", kIdle, "a loss that is not finite ends the run"},
       {"bf16.check_overflow", kFlag, "false", kAlias, "bf16.check_grad_overflow"},
@@ -69,12 +77,14 @@ std::vector<DeepSpeedKey> precision_keys() {
       {"fp16.consecutive_hysteresis", kFlag, "false", kIdle, kScale},
       {"fp16.min_loss_scale", kNumber, "1", kIdle, kScale},
       {"fp16.fp16_master_weights_and_grads", kFlag, "false", kOnly, kNoFp16State},
-      {"amp", kAnything, "{}", kFeature, kNoHalf},
-      {"torch_autocast", kAnything, "{}", kFeature, kNoHalf},
+      {"amp", kAnything, R"({"enabled": false})", kFeature, kNoHalf},
+      {"torch_autocast", kAnything, R"({"enabled": false})", kFeature, kNoHalf},
       {"data_types", kSection, "{}", kOpen},
       {"data_types.grad_accum_dtype", kText, "null", kIdle, kFp32Sums, "fp32|bf16|fp16"},
       {"data_types.param_dtype", kText, "null", kIdle, "--dtype decides", "fp32|bf16|fp16"},
       {"data_types.buffer_dtype", kText, "null", kIdle, "--dtype decides", "fp32|bf16|fp16"},
+      {"data_types.keep_in_fp32_modules", kAnything, "\"auto\"", kIdle,
+       "rotary angles are float32"},
   };
 }
 
@@ -84,7 +94,8 @@ std::vector<DeepSpeedKey> optimizer_keys() {
       {"optimizer.type", kText, "null", kRule, "Adam or AdamW; others are refused"},
       {"optimizer.legacy_fusion", kFlag, "false", kIdle, kOurAdam},
       {"optimizer.params", kSection, "{}", kOpen},
-      {"optimizer.params.lr", kNumber, "0.001", kOption, "learning_rate"},
+      {"optimizer.params.lr", kNumber, "0.001", kRule,
+       "sets --learning_rate; no effect where WarmupDecayLR has no warmup_max_lr"},
       {"optimizer.params.betas", kList, "[0.9, 0.999]", kRule,
        "sets --adam_beta1 and --adam_beta2"},
       {"optimizer.params.eps", kNumber, "1e-8", kOption, "adam_epsilon"},
@@ -116,13 +127,14 @@ std::vector<DeepSpeedKey> scheduler_keys() {
        "cosine"},
       {"scheduler.params", kSection, "{}", kOpen},
       {"scheduler.params.warmup_min_lr", kNumber, "0.0", kRule,
-       "the warm-up starts at 0; another value is refused", "", 0},
+       "the warm-up starts at 0; another value is refused, but the peak itself: then there is none",
+       "", 0},
       {"scheduler.params.warmup_min_ratio", kNumber, "0.0", kRule,
-       "the warm-up starts at 0; another value is refused", "", 0},
-      {"scheduler.params.warmup_max_lr", kNumber, "0.001", kOption, "learning_rate"},
-      {"scheduler.params.warmup_num_steps", kInteger, "1000", kOption, "warmup_steps", "", 0},
-      {"scheduler.params.warmup_type", kText, "\"log\"", kRule,
-       "the warm-up is linear; log is refused where it is given", "log|linear"},
+       "the warm-up starts at 0; another value is refused, but 1: then there is none", "", 0},
+      {"scheduler.params.warmup_max_lr", kNumber, "0.001", kRule,
+       "sets --learning_rate; WarmupLR's default is the optimizer's lr"},
+      {"scheduler.params.warmup_num_steps", kInteger, "1000", kRule, "sets --warmup_steps", "", 0},
+      {"scheduler.params.warmup_type", kText, "\"log\"", kRule, "sets --warmup_type", "log|linear"},
       {"scheduler.params.total_num_steps", kInteger, "null", kRule, "must equal --max_steps", "",
        1},
       {"scheduler.params.cos_min_ratio", kNumber, "0.0001", kRule,
@@ -164,6 +176,36 @@ std::span<const DeepSpeedKey> deepspeed_keys() {
 const DeepSpeedKey* find_deepspeed_key(std::string_view path) {
   const auto found = std::ranges::find(deepspeed_keys(), path, &DeepSpeedKey::path);
   return found == deepspeed_keys().end() ? nullptr : &*found;
+}
+
+bool passes_over_keys(std::string_view section) {
+  static constexpr std::array<std::string_view, 10> kSections = {"",
+                                                                 "optimizer",
+                                                                 "scheduler",
+                                                                 "data_types",
+                                                                 "checkpoint",
+                                                                 "checkpoint.parallel_write",
+                                                                 "checkpoint.writer",
+                                                                 "activation_checkpointing",
+                                                                 "pipeline",
+                                                                 "flops_profiler"};
+  return section == "aio" || std::ranges::find(kSections, section) != kSections.end();
+}
+
+bool resembles_deepspeed_key(std::string_view section, std::string_view name) {
+  const auto near = [&](std::string_view known) {
+    const bool cut = name.find('_') != name.npos && known.starts_with(name) &&
+                     known.substr(name.size()).starts_with('_');
+    const size_t most = std::max<size_t>(1, name.size() / 4);
+    const bool alike =
+        std::max(name.size(), known.size()) - std::min(name.size(), known.size()) <= most;
+    return cut || (alike && edit_distance(name, known) <= most);
+  };
+  return std::ranges::any_of(deepspeed_keys(), [&](const DeepSpeedKey& key) {
+    if (section_of(key.path) == section) return near(name_of(key.path));
+    const bool of_others = key.fate == KeyFate::kIdle && name.find('_') == name.npos;
+    return !of_others && name_of(key.path) == name;
+  });
 }
 
 std::string nearest_deepspeed_key(std::string_view section, std::string_view name) {

@@ -45,6 +45,15 @@ const DeepSpeedKey* find_deepspeed_key(std::string_view path);
 // else a key of the same or nearly the same name that belongs elsewhere, by its path; or "".
 std::string nearest_deepspeed_key(std::string_view section, std::string_view name);
 
+// Whether DeepSpeed takes what it knows from a section ("" = top level) and passes over the rest
+// without a word; it refuses unknown keys of other sections.
+bool passes_over_keys(std::string_view section);
+
+// Whether a key that is not known is likely a misspelt or misplaced one: a few letters or its last
+// words are missing from a key of the section, or a key of another section has its name (one of
+// several words, or one that matters: "dtype" may be anybody's).
+bool resembles_deepspeed_key(std::string_view section, std::string_view name);
+
 // The parts that deepspeed_keys() joins.
 std::vector<DeepSpeedKey> deepspeed_training_keys();
 std::vector<DeepSpeedKey> deepspeed_zero_keys();

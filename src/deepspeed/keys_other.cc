@@ -46,6 +46,10 @@ std::vector<DeepSpeedKey> report_keys() {
       {"wandb.team", kText, "null", kIdle, kMetrics},
       {"wandb.project", kText, "\"deepspeed\"", kIdle, kMetrics},
       {"comet", kAnything, "{}", kIdle, kMetrics},
+      {"monitor_config", kAnything, "null", kIdle,
+       "DeepSpeed passes over it: its sections are tensorboard, wandb and csv_monitor"},
+      {"comms_config", kAnything, "null", kIdle,
+       "DeepSpeed passes over it: its section is comms_logger"},
   };
 }
 
@@ -103,13 +107,16 @@ std::vector<DeepSpeedKey> compiler_keys() {
 std::vector<DeepSpeedKey> experiment_keys() {
   constexpr auto kNotBuilt = "not built: leave it out, or set its \"enabled\" to false";
   std::vector<DeepSpeedKey> keys = {
-      {"elasticity", kAnything, "{}", kFeature,
+      {"elasticity", kAnything, R"({"enabled": false})", kFeature,
        "the number of ranks does not change during a run: leave it out"},
-      {"autotuning", kAnything, "{}", kFeature,
+      {"autotuning", kAnything, R"({"enabled": false})", kFeature,
        "tile sizes and what is kept are planned by themselves: leave it out"}};
   for (const char* path : {"progressive_layer_drop", "curriculum_learning", "data_efficiency",
-                           "compression_training", "sparse_attention", "eigenvalue",
-                           "hybrid_engine", "quantize_training", "weight_quantization"}) {
+                           "eigenvalue", "hybrid_engine"}) {
+    keys.push_back({path, kAnything, R"({"enabled": false})", kFeature, kNotBuilt});
+  }
+  for (const char* path :
+       {"compression_training", "sparse_attention", "quantize_training", "weight_quantization"}) {
     keys.push_back({path, kAnything, "{}", kFeature, kNotBuilt});
   }
   return keys;

@@ -28,7 +28,7 @@ std::vector<DeepSpeedKey> stage_keys() {
       {"zero_optimization.contiguous_gradients", kFlag, "true", kRule,
        "the gradients of a block are one buffer, whatever it says"},
       {"zero_optimization.reduce_scatter", kFlag, "true", kIdle, kBlocks},
-      {"zero_optimization.reduce_bucket_size", kInteger, "500000000", kIdle, kBlocks, "", 1},
+      {"zero_optimization.reduce_bucket_size", kInteger, "500000000", kIdle, kBlocks, "", 0},
       {"zero_optimization.use_multi_rank_bucket_allreduce", kFlag, "true", kIdle, kBlocks},
       {"zero_optimization.allgather_partitions", kFlag, "true", kIdle, kBlocks},
       {"zero_optimization.allgather_bucket_size", kInteger, "500000000", kIdle, kBlocks, "", 0},

@@ -1,11 +1,10 @@
-// Where each key ends, and the rules of batch, precision, optimizer and schedule.
+// Where each key ends, and the rules of batch, precision and optimizer.
 #include "deepspeed/rules.h"
 
 #include <algorithm>
 #include <cctype>
 
 #include "base/error.h"
-#include "base/nearest.h"
 #include "config/schema.h"
 
 namespace trireme::deepspeed {
@@ -14,33 +13,67 @@ namespace {
 constexpr auto kWhole = "train_batch_size";
 constexpr auto kMicroBatch = "train_micro_batch_size_per_gpu";
 constexpr auto kAccumulation = "gradient_accumulation_steps";
+constexpr auto kNoBatches = "this verb has one batch, of the documents that its options give";
 
 std::string lower(std::string text) {
   std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
   return text;
 }
 
-// Switched on: `enabled`, or where there is no such key anything at all.
-bool asks_for_something(const config::Json& value) {
+// Words with which people switch something off, "auto" among them: no option here switches it on.
+bool is_off(std::string text) {
+  static const std::vector<std::string> kOff = {"", "auto", "never", "none", "no", "off", "false"};
+  return std::ranges::find(kOff, lower(std::move(text))) != kOff.end();
+}
+
+// Whether the value of a key that is judged as a whole is switched on: by its `enabled`, or where
+// there is no such key by anything at all in it. `off`: DeepSpeed's default.
+bool asks_for_something(const config::Json& value, const config::Json& off) {
+  if (value.is_null()) return false;
   if (value.is_boolean()) return value.get<bool>();
+  if (value.is_string()) return !is_off(value.get<std::string>());
+  if (value.is_number()) return value != 0;
   if (!value.is_object()) return !value.empty();
-  const auto enabled = value.find("enabled");
-  if (enabled == value.end()) return !value.empty();
-  return !enabled->is_boolean() || enabled->get<bool>();
+  if (const auto enabled = value.find("enabled"); enabled != value.end()) {
+    return asks_for_something(*enabled, {});
+  }
+  if (off.contains("enabled")) return false;
+  for (const auto& [name, part] : value.items()) {
+    if (asks_for_something(part, {})) return true;
+  }
+  return false;
 }
 
 }  // namespace
 
+bool DeepSpeedRules::takes(std::string_view option) const {
+  return config::find_option(option)->verbs & verb_;
+}
+
+std::string DeepSpeedRules::text_of(std::string_view path) const {
+  const GivenKey* key = file_.find_explicit(path);
+  return key == nullptr ? "" : key->value.get<std::string>();
+}
+
 void DeepSpeedRules::done(const GivenKey& key, std::string_view text) {
+  if (!not_taken_.empty()) return no_effect(key, text);
   result_.done.push_back({key.path, value_text(key.value), std::string(text)});
 }
 
 void DeepSpeedRules::no_effect(const GivenKey& key, std::string_view text) {
-  result_.no_effect.push_back({key.path, value_text(key.value), std::string(text)});
+  const std::string why = not_taken_.empty() ? std::string(text)
+                                             : fmt::format("trireme {} has no --{}",
+                                                           config::verb_name(verb_), not_taken_);
+  not_taken_.clear();
+  result_.no_effect.push_back({key.path, value_text(key.value), why});
 }
 
 void DeepSpeedRules::assign(const GivenKey& key, std::string_view name, const std::string& text) {
   const config::Option& option = *config::find_option(name);
+  if (!takes(name)) {
+    not_taken_ = name;
+    return;
+  }
   config::RunConfig wanted = run_;
   config::set_option(wanted, option, text, key.where);
   const auto given = run_.given.find(option.name);
@@ -57,20 +90,40 @@ void DeepSpeedRules::set(const GivenKey& key, std::string_view name, const std::
   done(key, fmt::format("--{}", name));
 }
 
-void DeepSpeedRules::apply() {
-  for (const GivenKey& key : file_.keys()) apply_row(key);
-  parallel();
-  zero();
-  offload("zero_optimization.offload_optimizer", "zero_optimization.cpu_offload",
-          result_.config.offload_optimizer);
-  offload("zero_optimization.offload_param", "zero_optimization.cpu_offload_param",
-          result_.config.offload_param);
-  batch();
-  precision();
-  states();
-  optimizer();
-  schedule();
-  progress();
+void DeepSpeedRules::take_default(std::string_view path, std::string_view name,
+                                  const std::string& text) {
+  if (file_.find(path) != nullptr || !takes(name)) return;
+  const config::Option& option = *config::find_option(name);
+  DeepSpeedEntry entry{std::string(path), fmt::format("{} (DeepSpeed's default)", text),
+                       fmt::format("--{}", name)};
+  if (const auto given = run_.given.find(option.name); given != run_.given.end()) {
+    entry.text = fmt::format("{} says {}", given->second, config::option_text(run_, option));
+    result_.no_effect.push_back(std::move(entry));
+    return;
+  }
+  config::set_option(run_, option, text, fmt::format("DeepSpeed's default of {}", path));
+  result_.done.push_back(std::move(entry));
+}
+
+std::vector<std::string> DeepSpeedRules::apply() {
+  using Rules = DeepSpeedRules;
+  const auto attempt = [&](const auto& rule) {
+    try {
+      rule();
+    } catch (const UserError& error) {
+      problems_.emplace_back(error.what());
+    }
+  };
+  for (const GivenKey& key : file_.keys()) attempt([&] { apply_row(key); });
+  for (const auto rule :
+       {&Rules::parallel, &Rules::stage, &Rules::contiguous_gradients, &Rules::cpu_checkpointing,
+        &Rules::offload_optimizer, &Rules::offload_param, &Rules::batch, &Rules::precision,
+        &Rules::states, &Rules::optimizer, &Rules::betas, &Rules::schedule, &Rules::peak,
+        &Rules::weight_decay, &Rules::warm_up, &Rules::total_steps, &Rules::schedule_end,
+        &Rules::progress}) {
+    attempt([&] { (this->*rule)(); });
+  }
+  return std::move(problems_);
 }
 
 void DeepSpeedRules::apply_row(const GivenKey& key) {
@@ -81,7 +134,9 @@ void DeepSpeedRules::apply_row(const GivenKey& key) {
   if (row.fate == KeyFate::kOption) return set(key, row.text, value_text(key.value));
   if (row.fate == KeyFate::kDone) return done(key, row.text);
   if (row.fate == KeyFate::kFeature) {
-    if (asks_for_something(key.value)) fail("{}: {}", key.where, row.text);
+    if (asks_for_something(key.value, config::Json::parse(row.fallback))) {
+      fail("{}: {}", key.where, row.text);
+    }
     return no_effect(key, "off");
   }
   if (row.fate == KeyFate::kOnly) {
@@ -103,6 +158,7 @@ void DeepSpeedRules::batch() {
     set(*key, "gradient_accumulation_steps", value_text(key->value));
   }
   if (train == nullptr) return;
+  if (!takes("batch_size")) return no_effect(*train, kNoBatches);
   const auto known = [&](const char* path, const char* option) {
     const GivenKey* key = file_.find(path);
     return run_.given.contains(option) || (key != nullptr && key->automatic());
@@ -163,107 +219,50 @@ void DeepSpeedRules::precision() {
 
 void DeepSpeedRules::optimizer() {
   const GivenKey* type = file_.find_explicit("optimizer.type");
-  const std::string name = type == nullptr ? "" : type->value.get<std::string>();
-  if (type != nullptr) {
-    if (lower(name) != "adam" && lower(name) != "adamw") {
-      fail("{}: {} is not built: Adam or AdamW is expected", type->where, name);
-    }
-    done(*type, "AdamW");
+  if (type == nullptr) return;
+  const std::string name = lower(text_of("optimizer.type"));
+  if (name != "adam" && name != "adamw") {
+    fail("{}: {} is not built: Adam or AdamW is expected", type->where,
+         type->value.get<std::string>());
   }
-  if (const GivenKey* betas = file_.find_explicit("optimizer.params.betas")) {
-    const config::Json& pair = betas->value;
-    if (pair.size() != 2 || !pair[0].is_number() || !pair[1].is_number()) {
-      fail("{}: two numbers are expected, found {}", betas->where, config::json_text(pair));
-    }
-    assign(*betas, "adam_beta1", config::json_text(pair[0]));
-    assign(*betas, "adam_beta2", config::json_text(pair[1]));
-    done(*betas, "--adam_beta1, --adam_beta2");
+  takes("learning_rate") ? done(*type, "AdamW") : no_effect(*type, "this verb has no optimizer");
+}
+
+void DeepSpeedRules::betas() {
+  const GivenKey* betas = file_.find_explicit("optimizer.params.betas");
+  if (betas == nullptr) return;
+  const config::Json& pair = betas->value;
+  if (pair.size() != 2 || !pair[0].is_number() || !pair[1].is_number()) {
+    fail("{}: two numbers are expected, found {}", betas->where, config::json_text(pair));
   }
+  assign(*betas, "adam_beta1", config::json_text(pair[0]));
+  assign(*betas, "adam_beta2", config::json_text(pair[1]));
+  done(*betas, "--adam_beta1, --adam_beta2");
+}
+
+// Whether Adam's weight decay is decoupled, and what else the optimizer's classes have by default.
+// (torch's AdamW is the one of them that decays weights by default.)
+void DeepSpeedRules::weight_decay() {
+  const std::string name = lower(text_of("optimizer.type"));
   const GivenKey* decoupled = file_.find_explicit("optimizer.params.adam_w_mode");
+  const bool adamw = name == "adamw" || decoupled == nullptr || decoupled->value == true;
+  if (!name.empty()) {
+    const bool of_torch = file_.value("optimizer.params.torch_adam").get<bool>();
+    if (file_.find("optimizer.params.betas") == nullptr) {
+      take_default("optimizer.params.betas[0]", "adam_beta1", "0.9");
+      take_default("optimizer.params.betas[1]", "adam_beta2", "0.999");
+    }
+    take_default("optimizer.params.eps", "adam_epsilon", "1e-08");
+    take_default("optimizer.params.weight_decay", "weight_decay", of_torch && adamw ? "0.01" : "0");
+  }
   if (decoupled == nullptr) return;
   if (decoupled->value == true) return done(*decoupled, "weight decay is decoupled");
-  if (lower(name) == "adamw") {
-    return no_effect(*decoupled, "AdamW decouples weight decay whatever it says");
-  }
-  if (run_.weight_decay != 0) {
+  if (adamw) return no_effect(*decoupled, "AdamW decouples weight decay whatever it says");
+  if (takes("weight_decay") && run_.weight_decay != 0) {
     fail("{}: weight decay in the gradient is not built: write true, or a weight_decay of 0",
          decoupled->where);
   }
   done(*decoupled, "without weight decay both modes are one");
-}
-
-void DeepSpeedRules::schedule() {
-  static const std::vector<std::pair<std::string, const char*>> kSchedules = {
-      {"WarmupLR", "constant"}, {"WarmupDecayLR", "linear"}, {"WarmupCosineLR", "cosine"}};
-  if (const GivenKey* type = file_.find_explicit("scheduler.type")) {
-    const auto name = type->value.get<std::string>();
-    const auto found =
-        std::ranges::find(kSchedules, name, &decltype(kSchedules)::value_type::first);
-    if (found == kSchedules.end()) {
-      fail(
-          "{}: {} has no counterpart here: WarmupLR (constant), WarmupDecayLR (linear) or "
-          "WarmupCosineLR (cosine) is expected{}",
-          type->where, name,
-          did_you_mean(name,
-                       std::vector<std::string>{"WarmupLR", "WarmupDecayLR", "WarmupCosineLR"}));
-    }
-    assign(*type, "lr_scheduler_type", found->second);
-    done(*type, fmt::format("--lr_scheduler_type {}", found->second));
-  }
-  warm_up();
-  total_steps();
-}
-
-// transformers' warm-up: a line from 0 to the peak.
-void DeepSpeedRules::warm_up() {
-  for (const char* path : {"scheduler.params.warmup_min_lr", "scheduler.params.warmup_min_ratio"}) {
-    const GivenKey* key = file_.find_explicit(path);
-    if (key == nullptr) continue;
-    if (key->value != 0)
-      fail("{}: the warm-up starts at 0 here: write 0 or leave it out", key->where);
-    done(*key, "the warm-up starts at 0");
-  }
-  constexpr auto kLinear = "the warm-up is linear here";
-  if (const GivenKey* type = file_.find_explicit("scheduler.params.warmup_type")) {
-    if (type->value == "log") {
-      fail("{}: log is not built: write \"linear\", or leave it out", type->where);
-    }
-    done(*type, kLinear);
-  } else if (file_.find_explicit("scheduler.type") != nullptr && run_.warmup_steps > 0) {
-    result_.no_effect.push_back(
-        {"scheduler.params.warmup_type", "log, DeepSpeed's default", kLinear});
-  }
-}
-
-void DeepSpeedRules::total_steps() {
-  if (const GivenKey* total = file_.find_explicit("scheduler.params.total_num_steps")) {
-    const auto steps = total->value.get<int64_t>();
-    if (run_.max_steps != steps) {
-      fail(
-          "{} is {}, but the learning-rate schedule ends with the run, and --max_steps is {}: "
-          "give --max_steps {}, or write \"auto\"",
-          total->where, steps, run_.max_steps, steps);
-    }
-    done(*total, "--max_steps");
-  }
-  if (const GivenKey* least = file_.find_explicit("scheduler.params.cos_min_ratio")) {
-    // DeepSpeed's default, 0.0001, makes no visible difference to the schedule.
-    if (least->value.get<double>() > 0.001) {
-      fail("{}: the schedule ends at 0 here: write 0 or leave it out", least->where);
-    }
-    done(*least, "the schedule ends at 0");
-  }
-}
-
-void DeepSpeedRules::progress() {
-  const GivenKey* key = file_.find_explicit("steps_per_print");
-  if (key == nullptr) return;
-  const std::string steps = value_text(key->value);
-  const bool other =
-      run_.given.contains("logging_steps") && std::to_string(run_.logging_steps) != steps;
-  // Trainers have their own interval beside DeepSpeed's, and files of either keep both.
-  if (other) return no_effect(*key, fmt::format("--logging_steps {} decides", run_.logging_steps));
-  set(*key, "logging_steps", steps);
 }
 
 }  // namespace trireme::deepspeed

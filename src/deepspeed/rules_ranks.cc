@@ -12,26 +12,49 @@ constexpr auto kUlysses = "sequence_parallel_size";
 
 }  // namespace
 
-void DeepSpeedRules::zero() {
-  if (const GivenKey* stage = file_.find_explicit("zero_optimization.stage")) {
-    if (stage->value.get<int64_t>() > 3) {
-      fail("{}: {} is no stage: 0, 1, 2 or 3 is expected", stage->where,
-           config::json_text(stage->value));
-    }
-    assign(*stage, "zero_stage", config::json_text(stage->value));
-    done(*stage,
-         ranks_ > 1 ? "--zero_stage" : "one rank holds everything: there is nothing to shard");
+void DeepSpeedRules::stage() {
+  constexpr auto kStage = "zero_optimization.stage";
+  const GivenKey* stage = file_.find_explicit(kStage);
+  if (stage == nullptr) {
+    const bool section = std::ranges::any_of(file_.keys(), [](const GivenKey& key) {
+      return key.row->path.starts_with("zero_optimization.");
+    });
+    if (section) take_default(kStage, "zero_stage", "0");
+    return;
   }
-  if (const GivenKey* key = file_.find_explicit("zero_optimization.contiguous_gradients")) {
-    constexpr auto kOneBuffer = "the gradients of a block are one buffer";
-    key->value == true ? done(*key, kOneBuffer) : no_effect(*key, kOneBuffer);
+  if (stage->value.get<int64_t>() > 3) {
+    fail("{}: {} is no stage: 0, 1, 2 or 3 is expected", stage->where,
+         config::json_text(stage->value));
   }
-  if (const GivenKey* key = file_.find_explicit("activation_checkpointing.cpu_checkpointing")) {
-    key->value == true ? set(*key, "offload_activations", "all")
-                       : done(*key,
-                              "only what does not fit on the device goes to the host, if anything: "
-                              "--offload_activations");
-  }
+  assign(*stage, "zero_stage", config::json_text(stage->value));
+  done(*stage,
+       ranks_ > 1 ? "--zero_stage" : "one rank holds everything: there is nothing to shard");
+}
+
+void DeepSpeedRules::contiguous_gradients() {
+  const GivenKey* key = file_.find_explicit("zero_optimization.contiguous_gradients");
+  if (key == nullptr) return;
+  constexpr auto kOneBuffer = "the gradients of a block are one buffer";
+  key->value == true ? done(*key, kOneBuffer) : no_effect(*key, kOneBuffer);
+}
+
+void DeepSpeedRules::cpu_checkpointing() {
+  const GivenKey* key = file_.find_explicit("activation_checkpointing.cpu_checkpointing");
+  if (key == nullptr) return;
+  key->value == true ? set(*key, "offload_activations", "all")
+                     : done(*key,
+                            "only what does not fit on the device goes to the host, if anything: "
+                            "--offload_activations");
+}
+
+void DeepSpeedRules::offload_optimizer() {
+  offload("zero_optimization.offload_optimizer", "zero_optimization.cpu_offload",
+          result_.config.offload_optimizer);
+}
+
+void DeepSpeedRules::offload_param() {
+  offload("zero_optimization.offload_param", "zero_optimization.cpu_offload_param",
+          result_.config.offload_param);
 }
 
 // `old_flag`: what DeepSpeed had before it had the section.

@@ -22,6 +22,7 @@
 #include "model/adapter_views.h"
 #include "plan/communication.h"
 #include "plan/step_cost.h"
+#include "run/deepspeed.h"
 #include "run/prepare.h"
 #include "run/ranks.h"
 #include "run/verbs.h"
@@ -400,7 +401,8 @@ int bench(const config::RunConfig& run, const Ranks& ranks) {
 
 int run_bench(cli::Arguments arguments) {
   if (cli::help_shown(config::kBench, arguments)) return 0;
-  const config::RunConfig run = config::parse_command_line(config::kBench, arguments);
+  config::RunConfig run = cli::parse_options(config::kBench, arguments);
+  apply_deepspeed(run, config::kBench);
   return run_on_ranks(run, config::kBench, [&](const Ranks& ranks) { return bench(run, ranks); });
 }
 

@@ -13,6 +13,7 @@
 #include "io/safetensors.h"
 #include "io/temporary.h"
 #include "model/model_io.h"
+#include "run/deepspeed.h"
 #include "run/prepare.h"
 #include "run/ranks.h"
 #include "run/verbs.h"
@@ -25,7 +26,7 @@ namespace {
 using config::Json;
 
 config::RunConfig parse(cli::Arguments arguments) {
-  config::RunConfig run = config::parse_command_line(config::kDump, arguments);
+  config::RunConfig run = cli::parse_options(config::kDump, arguments);
   cli::require(run.model, "model", "give a Hugging Face model folder");
   cli::require(
       run.batch, "batch",
@@ -125,7 +126,8 @@ int dump(const config::RunConfig& run, const Ranks& ranks) {
 
 int run_dump(cli::Arguments arguments) {
   if (cli::help_shown(config::kDump, arguments)) return 0;
-  const config::RunConfig run = parse(arguments);
+  config::RunConfig run = parse(arguments);
+  apply_deepspeed(run, config::kDump);
   return run_on_ranks(run, config::kDump, [&](const Ranks& ranks) { return dump(run, ranks); });
 }
 

@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 config::RunConfig parse(cli::Arguments arguments) {
-  config::RunConfig run = config::parse_command_line(config::kExport, arguments);
+  config::RunConfig run = cli::parse_options(config::kExport, arguments);
   cli::require(run.model, "model",
                "give the Hugging Face model folder that the adapter belongs to");
   cli::require(run.adapter, "adapter", "give a PEFT adapter folder");

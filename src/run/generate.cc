@@ -26,7 +26,7 @@ using data::ReviewSet;
 using data::SampleRef;
 
 config::RunConfig parse(cli::Arguments arguments) {
-  config::RunConfig run = config::parse_command_line(config::kGenerate, arguments);
+  config::RunConfig run = cli::parse_options(config::kGenerate, arguments);
   cli::require(run.model, "model", "give the folder of a fine-tuned model");
   if (run.prompt.empty()) {
     cli::require(run.data_file, "data_file",

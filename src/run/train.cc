@@ -15,7 +15,7 @@
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/tokenizer.h"
-#include "deepspeed/deepspeed.h"
+#include "run/deepspeed.h"
 #include "run/prepare.h"
 #include "run/ranks.h"
 #include "run/verbs.h"
@@ -29,27 +29,12 @@ namespace {
 using config::Json;
 
 config::RunConfig parse(cli::Arguments arguments) {
-  config::RunConfig run = config::parse_command_line(config::kTrain, arguments);
+  config::RunConfig run = cli::parse_options(config::kTrain, arguments);
   cli::require(run.model, "model", "give a Hugging Face model folder, or model.path in --config");
   cli::require(run.data_file, "data_file",
                "give a CSV or JSON of reviews, or data.train_path in --config");
   cli::require(run.output_dir, "output_dir", "give a folder for the result");
   return run;
-}
-
-// Sets the options that --deepspeed decides and logs what becomes of each key; nullopt without
-// --deepspeed.
-std::optional<deepspeed::DeepSpeed> apply_deepspeed(config::RunConfig& run, int64_t ranks) {
-  if (run.deepspeed.empty()) return std::nullopt;
-  deepspeed::DeepSpeed deepspeed =
-      deepspeed::apply_deepspeed(config::read_text(run.deepspeed), run.deepspeed, ranks, run);
-  for (const std::string& line : deepspeed::lines(deepspeed.done)) {
-    log("deepspeed, done: {}", line);
-  }
-  for (const std::string& line : deepspeed::lines(deepspeed.no_effect)) {
-    log("deepspeed, no effect here: {}", line);
-  }
-  return deepspeed;
 }
 
 void log_dropped(const data::Tally& tally) {
@@ -192,7 +177,7 @@ int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed
 int run_train(cli::Arguments arguments) {
   if (cli::help_shown(config::kTrain, arguments)) return 0;
   config::RunConfig run = parse(arguments);
-  const std::optional<deepspeed::DeepSpeed> deepspeed = apply_deepspeed(run, launched_ranks());
+  const std::optional<deepspeed::DeepSpeed> deepspeed = apply_deepspeed(run, config::kTrain);
   train::check_optimizer_in_backward(run);
   return run_on_ranks(run, config::kTrain,
                       [&](const Ranks& ranks) { return train(run, deepspeed, ranks); });

@@ -142,7 +142,7 @@ Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, T
       output_(output),
       log_(log),
       schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps,
-                planned_steps(run, samples, rank_)},
+                planned_steps(run, samples, rank_), run.warmup_type},
       pacing_(machine.device) {
   step_.executor().call_between_layers([this](bool in_backward) { between_layers(in_backward); });
 }

@@ -151,7 +151,8 @@ void run_config(const std::string& input) {
 
 void deepspeed_config(const std::string& input) {
   config::RunConfig run;
-  const deepspeed::DeepSpeed read = deepspeed::apply_deepspeed(input, kName, 4, run);
+  const deepspeed::DeepSpeed read =
+      deepspeed::apply_deepspeed(input, kName, config::kTrain, 4, run);
   config::json_text(deepspeed::to_json(read));
   deepspeed::lines(read.done);
   deepspeed::lines(read.no_effect);

@@ -1,6 +1,7 @@
 """--deepspeed FILE: what people bring is read unchanged; settings reach the run; each key is done, said to have no
 effect here, or refused. tests/data/deepspeed has the files."""
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -41,6 +42,11 @@ def record(place):
     return json.loads((place / "out" / "run.json").read_text())
 
 
+def of_the_file(entries):
+    """Without what the file leaves out, and DeepSpeed's defaults fill in."""
+    return {key: entry for key, entry in entries.items() if not entry["value"].endswith("(DeepSpeed's default)")}
+
+
 def keys_of(values, prefix=""):
     for name, value in values.items():
         if isinstance(value, dict):
@@ -63,13 +69,13 @@ def test_files_as_people_bring_them(place, name):
     text = (FILES / f"{name}.json").read_text()
     done = train(place, text, "--logging_steps", 1)
     lists = record(place)["deepspeed"]
-    assert sorted([*lists["done"], *lists["no_effect"]]) == sorted(keys_of(plain(text)))
+    assert sorted([*of_the_file(lists["done"]), *of_the_file(lists["no_effect"])]) == sorted(keys_of(plain(text)))
     assert all(entry["how"] for entry in lists["done"].values())
     assert all(entry["why"] for entry in lists["no_effect"].values())
     lines = [line for line in done.stderr.splitlines() if "deepspeed" in line]
     for key, entry in [*lists["done"].items(), *lists["no_effect"].items()]:
         assert any(f"{key} = {entry['value']}" in line for line in lines), key
-    assert len(lines) < 25
+    assert len(lines) < 30
     assert len(metrics(place / "out")) == 2
 
 
@@ -151,6 +157,38 @@ def test_equal_values_are_no_mismatch(place):
 def test_without_the_flag_run_json_has_no_lists(place):
     run("train", "--model", "model", "--data_file", "DMSC.csv", "--output_dir", "out", "--max_steps", 1, cwd=place)
     assert "deepspeed" not in record(place)
+
+
+def test_what_sections_leave_out_is_deepspeeds_default(place):
+    """A logarithmic warm-up to the optimizer's lr, over 1,000 steps: WarmupLR of DeepSpeed 0.19.8, whose steps are ours
+    one later."""
+    done = train(place, {"optimizer": {"type": "AdamW", "params": {"lr": 5e-7}}, "scheduler": {"type": "WarmupLR", "params": {}}},
+                 "--logging_steps", 1)
+    options, lists = record(place)["options"], record(place)["deepspeed"]
+    assert (options["learning_rate"], options["warmup_steps"], options["warmup_type"]) == (5e-7, 1000, "log")
+    assert lists["done"]["scheduler.params.warmup_num_steps"] == {"value": "1000 (DeepSpeed's default)", "how": "--warmup_steps"}
+    assert "scheduler.params.warmup_type = log (DeepSpeed's default)" in done.stderr
+    rates = [row["learning_rate"] for row in metrics(place / "out")]
+    assert rates == pytest.approx([5e-7 * math.log(step + 1) / math.log(1000) for step in range(2)], rel=1e-6)
+
+
+def test_dump_reads_the_file_as_far_as_it_has_the_options(place):
+    (place / "b.json").write_text('{"documents": [[1, 2, 3]]}')
+    (place / "ds.json").write_text('{"gradient_clipping": 0.5, "activation_checkpointing": {"cpu_checkpointing": true}}')
+    command = ["dump", "--model", "model", "--batch", "b.json", "--out", "o", "--threads", 1]
+    log = run(*command, "--deepspeed", "ds.json", cwd=place).stderr
+    assert "deepspeed, done: activation_checkpointing.cpu_checkpointing = true: --offload_activations" in log
+    assert "deepspeed, no effect here: gradient_clipping = 0.5: trireme dump has no --max_grad_norm" in log
+    (place / "ds.json").write_text('{"sequence_parallel_size": 2}')
+    last = run(*command, "--deepspeed", "ds.json", cwd=place, expect=2).stderr.splitlines()[-1]
+    assert "ds.json:1:2: sequence_parallel_size: 2 does not divide the one rank" in last
+    assert "not an option of trireme dump" in run(*command, "--learning_rate", 1, cwd=place, expect=2).stderr
+
+
+def test_all_problems_of_a_file_at_once(place):
+    done = train(place, '{"gradient_cliping": 1,\n "fp16": {"enabled": true},\n "zero_optimization": {"stage": 4}}', expect=2)
+    places = [re.search(r"ds\.json:(\d+:\d+)", line).group(1) for line in done.stderr.splitlines()]
+    assert sorted(places) == ["1:2", "2:11", "3:24"] and done.stderr.splitlines()[-1].startswith("trireme: ds.json:")
 
 
 # Refusals: one line, exit status 2, nothing written.
