@@ -21,6 +21,7 @@ struct Page {
 };
 
 constexpr Page kPages[] = {{"options.md", trireme::cli::options_reference},
+                           {"names.md", trireme::cli::names_reference},
                            {"deepspeed.md", trireme::cli::deepspeed_reference}};
 
 void write(const std::string& path, const std::string& text) {

@@ -20,7 +20,7 @@ using trireme::VerbEntry;
 
 std::string usage() {
   std::string text =
-      "usage: trireme VERB [options]   (trireme VERB --help lists them)\n"
+      "usage: trireme VERB [options]   (trireme help VERB lists them)\n"
       "       trireme --version\n\n";
   for (const VerbEntry& verb : trireme::verb_table()) {
     text += fmt::format("  {:<10} {}\n", verb.name, verb.help);
@@ -39,7 +39,9 @@ int run(const std::vector<std::string>& arguments) {
     trireme::log_text(usage());
     return trireme::kUserError;
   }
-  if (arguments[0] == "--help" || arguments[0] == "-h") {
+  // `trireme help VERB` is `trireme VERB --help`.
+  if (arguments[0] == "help" && arguments.size() > 1) return run({arguments[1], "--help"});
+  if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
     trireme::print_result_text(usage());
     return trireme::kSuccess;
   }

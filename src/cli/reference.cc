@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "config/names.h"
 #include "config/schema.h"
 #include "deepspeed/keys.h"
 
@@ -143,6 +144,19 @@ constexpr std::string_view kOptionColumns[] = {
     "option", "values", "default", "what it does", "run config", "verbs", "changes numbers"};
 constexpr std::string_view kKeyColumns[] = {"key", "DeepSpeed's default", "here", "how, or why"};
 
+constexpr std::string_view kNameColumns[] = {"name", "value", "here", "which, or why"};
+
+std::string name_row(const config::ForeignName& row) {
+  constexpr const char* kFates[] = {"option", "not needed", "refused"};
+  const std::string option =
+      fmt::format("--{}{}{}", row.text, row.ours.empty() ? "" : " ", row.ours);
+  const std::string cells[] = {
+      code(row.name), row.value.empty() ? "any" : code(row.value),
+      kFates[static_cast<size_t>(row.fate)],
+      row.fate == config::NameFate::kAlias ? code(option) : cell(row.text)};
+  return table_row(cells);
+}
+
 size_t find_line(std::string_view page, std::string_view line, size_t from,
                  const std::string& name) {
   const size_t at = page.find(line, from);
@@ -181,6 +195,12 @@ std::string deepspeed_reference() {
         text += key_row(key);
     }
   }
+  return text + "\n";
+}
+
+std::string names_reference() {
+  std::string text = "\n" + table_head(kNameColumns);
+  for (const config::ForeignName& row : config::foreign_names()) text += name_row(row);
   return text + "\n";
 }
 

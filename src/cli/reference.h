@@ -14,6 +14,9 @@ std::string options_reference();
 // for each key.
 std::string deepspeed_reference();
 
+// A table of other programs' names of options, a row for each name and value.
+std::string names_reference();
+
 // The page with `text` in place of what stands between its two lines kGeneratedBegin and
 // kGeneratedEnd. `name` is the page's for messages. Throws UserError where it lacks one of them.
 std::string with_generated(std::string_view page, std::string_view text, const std::string& name);

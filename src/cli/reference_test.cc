@@ -63,7 +63,7 @@ TEST(Reference, EveryDeepSpeedKeyHasARowUnderItsSection) {
 
 // What ends a cell, or is a tag, is in no row: all rows have as many bars as their head.
 TEST(Reference, TablesAreRegular) {
-  for (const std::string& page : {options_reference(), deepspeed_reference()}) {
+  for (const std::string& page : {options_reference(), deepspeed_reference(), names_reference()}) {
     int64_t bars = 0;
     for (size_t at = 0, end; at < page.size(); at = end + 1) {
       end = page.find('\n', at);

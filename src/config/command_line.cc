@@ -1,21 +1,34 @@
 // Defaults, then the run config, then the command line: the command line is split first, because it
 // names the run config, and applied last, because it wins.
 #include <algorithm>
+#include <optional>
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "config/names.h"
 #include "config/run_config_file.h"
 #include "config/schema.h"
 
 namespace trireme::config {
 namespace {
 
-// An option as given: `flag` as it was typed, for messages.
+// What was typed: a flag, and the value that followed it.
+struct Argument {
+  std::string flag;
+  std::optional<std::string> text;
+};
+
+// An option as given: `flag` and `typed` as they were typed, for messages; `text` as it reads it.
 struct Given {
   const Option* option;
-  std::string flag;
+  std::string flag, typed;
   std::string text;
 };
+
+std::string underscored(std::string flag) {
+  std::replace(flag.begin() + 2, flag.end(), '-', '_');
+  return flag;
+}
 
 [[noreturn]] void refuse_flag(Verb verb, const std::string& flag, const Option* other) {
   if (other != nullptr) {
@@ -26,9 +39,7 @@ struct Given {
   for (const Option& option : schema()) {
     if (option.verbs & verb) known.push_back("--" + option.name);
   }
-  std::string underscored = flag;
-  std::replace(underscored.begin() + 2, underscored.end(), '-', '_');
-  fail("{}: unknown option{}: see trireme {} --help", flag, did_you_mean(underscored, known),
+  fail("{}: unknown option{}: see trireme {} --help", flag, did_you_mean(underscored(flag), known),
        verb_name(verb));
 }
 
@@ -39,7 +50,7 @@ class Splitter {
 
   bool done() const { return rest_.empty(); }
 
-  Given next() {
+  Argument next() {
     const std::string argument = take();
     if (!argument.starts_with("--") || argument == "--") {
       fail("'{}': an option is expected, as --name value: see trireme {} --help", argument,
@@ -47,12 +58,9 @@ class Splitter {
     }
     const size_t equals = argument.find('=');
     const std::string flag = argument.substr(0, equals);
-    const Option* option = find_option(std::string_view(flag).substr(2));
-    if (option == nullptr || (option->verbs & verb_) == 0) refuse_flag(verb_, flag, option);
-    if (equals != std::string::npos) return {option, flag, argument.substr(equals + 1)};
-    if (value_follows()) return {option, flag, take()};
-    if (std::holds_alternative<bool RunConfig::*>(option->field)) return {option, flag, "true"};
-    fail("{}: a value is missing after it", flag);
+    if (equals != std::string::npos) return {flag, argument.substr(equals + 1)};
+    if (value_follows()) return {flag, take()};
+    return {flag, std::nullopt};
   }
 
  private:
@@ -67,6 +75,50 @@ class Splitter {
   Verb verb_;
   std::span<const std::string> rest_;
 };
+
+// A flag alone switches something on.
+Given as_given(const Option& option, const Argument& argument, const std::string& text) {
+  if (!argument.text && !std::holds_alternative<bool RunConfig::*>(option.field) &&
+      text == "true") {
+    fail("{}: a value is missing after it", argument.flag);
+  }
+  return {&option, argument.flag, argument.text.value_or("true"), text};
+}
+
+// nullopt for another program's name of what is not needed here.
+std::optional<Given> resolve(Verb verb, const Argument& argument,
+                             std::vector<std::string>& remarks) {
+  const std::string_view name = std::string_view(argument.flag).substr(2);
+  const std::string text = argument.text.value_or("true");
+  if (const std::optional<Meaning> meaning = meaning_of(name, text, argument.flag)) {
+    const Option* option = meaning->option;
+    if (option != nullptr && (option->verbs & verb) == 0) refuse_flag(verb, argument.flag, option);
+    remarks.push_back(meaning->remark);
+    if (option == nullptr) return std::nullopt;
+    return as_given(*option, argument, meaning->value);
+  }
+  const Option* option = find_option(name);
+  if (option == nullptr || (option->verbs & verb) == 0) refuse_flag(verb, argument.flag, option);
+  return as_given(*option, argument, text);
+}
+
+// An option under two names, with two values.
+void check_names(const std::vector<Given>& given) {
+  const auto value = [](const Given& one) {
+    RunConfig run;
+    set_option(run, *one.option, one.text, one.flag);
+    return option_text(run, *one.option);
+  };
+  for (size_t i = 0; i < given.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const Given &one = given[i], &other = given[j];
+      if (one.option != other.option || underscored(one.flag) == underscored(other.flag)) continue;
+      if (value(one) == value(other)) continue;
+      fail("{} {}: {} {} was given too, and both are --{}: remove one", one.flag, one.typed,
+           other.flag, other.typed, one.option->name);
+    }
+  }
+}
 
 const Ablation& find_ablation(const std::vector<Ablation>& ablations, const std::string& name) {
   const auto found = std::ranges::find(ablations, name, &Ablation::name);
@@ -96,7 +148,10 @@ void check_lora_is_on(const RunConfig& run, const std::vector<Given>& given) {
 RunConfig parse_command_line(Verb verb, std::span<const std::string> arguments) {
   RunConfig run;
   std::vector<Given> given;
-  for (Splitter splitter(verb, arguments); !splitter.done();) given.push_back(splitter.next());
+  for (Splitter splitter(verb, arguments); !splitter.done();) {
+    if (auto one = resolve(verb, splitter.next(), run.remarks)) given.push_back(std::move(*one));
+  }
+  check_names(given);
   for (const Given& one : given) {
     if (one.option->name == "config") run.config = one.text;
   }

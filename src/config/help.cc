@@ -51,6 +51,34 @@ std::string details(const Option& option, bool with_key) {
   return text + "]";
 }
 
+// The options of a verb that people need first, in the order in which they give them. Verbs with
+// few options have no such list.
+std::vector<std::string> first_options(Verb verb) {
+  switch (verb) {
+    case kTrain:
+      return {"config",        "model",      "data_file", "output_dir", "max_length",
+              "learning_rate", "max_epochs", "use_lora",  "deepspeed",  "sequence_parallel_size"};
+    case kData:
+      return {"config",       "model",      "tokenizer",
+              "data_file",    "max_length", "ablation_config",
+              "prompt_style", "val_ratio",  "max_samples_per_user",
+              "json"};
+    case kGenerate:
+      return {"model",  "adapter",        "data_file",   "user", "film",
+              "prompt", "max_new_tokens", "temperature", "seed", "device"};
+    case kBench:
+      return {"shape",     "model",         "length",
+              "documents", "steps",         "use_lora",
+              "device",    "device_memory", "sequence_parallel_size",
+              "bound"};
+    case kDump:
+      return {"model",   "batch",    "out",    "logits", "grads",
+              "adapter", "use_lora", "device", "dtype",  "deepspeed"};
+    default:
+      return {};
+  }
+}
+
 std::string option_lines(const Option& option, bool with_key) {
   const std::string left = fmt::format("  --{} {}", option.name, kind_text(option));
   return fmt::format("{:<{}}", left, kIndent) +
@@ -63,8 +91,12 @@ std::string help_text(Verb verb) {
   std::string text = fmt::format("usage: trireme {} [options]\n", verb_name(verb));
   std::string group;
   const bool takes_config = find_option("config")->verbs & verb;
+  const std::vector<std::string> first = first_options(verb);
+  if (!first.empty()) text += "\nFirst of all\n";
+  for (const std::string& name : first) text += option_lines(*find_option(name), takes_config);
   for (const Option& option : schema()) {
     if ((option.verbs & verb) == 0) continue;
+    if (std::ranges::find(first, option.name) != first.end()) continue;
     if (option.group != group) text += "\n" + option.group + "\n";
     group = option.group;
     text += option_lines(option, takes_config);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "base/error.h"
 #include "base/nearest.h"
 #include "config/json.h"
+#include "config/names.h"
 #include "config/peft_config.h"
 #include "config/schema.h"
 
@@ -16,8 +18,7 @@ constexpr std::array kSections = {"model", "data", "training", "ablation_configs
 
 // Keys of the users' files that name things for people or for the old script: allowed, without
 // effect.
-constexpr std::array kUnusedKeys = {"model.name", "model.hf_model_name", "model.checkpoint_dir",
-                                    "training.dataloader_num_workers"};
+constexpr std::array kUnusedKeys = {"model.name", "model.hf_model_name", "model.checkpoint_dir"};
 
 class Reader {
  public:
@@ -50,7 +51,7 @@ class Reader {
   }
 
   [[noreturn]] void refuse_section(const std::string& key) const {
-    if (find_option_by_key("training." + key) != nullptr) {
+    if (find_option_by_key("training." + key) != nullptr || is_foreign_name(key)) {
       fail("{}: not a section: move the key into 'training'", where(key));
     }
     const std::vector<std::string> known(kSections.begin(), kSections.end());
@@ -72,12 +73,37 @@ class Reader {
       const std::string key = section + "." + name;
       if (key == "model.lora_config") {
         read_lora_config(value);
+      } else if (is_foreign_name(name) && read_foreign(key, name, value)) {
+        continue;
       } else if (const Option* option = find_option_by_key(key)) {
         read_option(*option, key, value);
       } else if (std::ranges::find(kUnusedKeys, key) == kUnusedKeys.end()) {
         refuse_key(key);
       }
     }
+  }
+
+  // Whether the name is another program's for this value.
+  bool read_foreign(const std::string& key, const std::string& name, const Json& value) {
+    if (value.is_null()) return true;
+    if (value.is_object()) refuse_value(key, value, "a value");
+    const std::string text = value.is_array()    ? joined_names(key, value)
+                             : value.is_string() ? value.get<std::string>()
+                                                 : json_text(value);
+    const std::optional<Meaning> meaning = meaning_of(name, text, where(key));
+    if (!meaning) return false;
+    run_.remarks.push_back(meaning->remark);
+    if (meaning->option == nullptr) return true;
+    note_given(*meaning->option, key);
+    set_option(run_, *meaning->option, meaning->value, where(key));
+    return true;
+  }
+
+  void note_given(const Option& option, const std::string& key) {
+    if (std::ranges::find(given_, &option) != given_.end()) {
+      fail("{}: --{} is given twice in the file: remove one", where(key), option.name);
+    }
+    given_.push_back(&option);
   }
 
   // PEFT's LoraConfig, as people copy it. It is read, and its mistakes refused, with LoRA off too:
@@ -113,10 +139,7 @@ class Reader {
 
   void read_option(const Option& option, const std::string& key, const Json& value) {
     if (value.is_null()) return;
-    if (std::ranges::find(given_, &option) != given_.end()) {
-      fail("{}: --{} is given twice in the file: remove one", where(key), option.name);
-    }
-    given_.push_back(&option);
+    note_given(option, key);
     if (option.list && value.is_array()) {
       set_option(run_, option, joined_names(key, value), where(key));
       return;

@@ -89,8 +89,8 @@ int64_t parse_bytes(const std::string& text, const std::string& where) {
 }
 
 bool parse_bool(const std::string& text, const std::string& where) {
-  if (text == "true" || text == "on") return true;
-  if (text == "false" || text == "off") return false;
+  if (text == "true" || text == "on" || text == "True") return true;  // Python's words too
+  if (text == "false" || text == "off" || text == "False") return false;
   fail("{}: '{}' is none of true, false, on, off", where, text);
 }
 

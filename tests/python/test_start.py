@@ -37,6 +37,23 @@ def test_input_that_cannot_be_read_is_an_error(tmp_path):
     os.close(folder)
 
 
+# Help, and names of other programs.
+
+def test_help_in_three_ways():
+    assert run("help").stdout == run("--help").stdout
+    text = run("help", "data").stdout
+    assert text == run("data", "--help").stdout and text.index("First of all") < text.index("--config") < text.index("\nSamples")
+    assert "unknown verb 'dat' (did you mean 'data'?)" in run("help", "dat", expect=2).stderr
+
+
+def test_what_became_of_other_programs_names_is_logged():
+    data = ("data", "--data_file", ROOT / "sample" / "DMSC_sample.csv", "--tokenizer", ROOT / "sample" / "tokenizer", "--json")
+    done = run(*data, "--cutoff_len", 300, "--gradient_checkpointing", "true")
+    assert done.stdout == run(*data, "--max_length", 300).stdout
+    assert done.stderr.splitlines()[0] == "--cutoff_len 300 is --max_length 300"
+    assert done.stderr.splitlines()[1].startswith("--gradient_checkpointing true: not needed: ")
+
+
 # The version.
 
 def test_version():
