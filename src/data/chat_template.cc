@@ -75,22 +75,20 @@ ChatTemplate::ChatTemplate(const std::string& folder, const Tokenizer& tokenizer
     bos_ = bos_token(config, config_file);
     require_token(bos_, config_file);
   }
-  for (std::string_view token : {traits_->open, traits_->close_role, traits_->end}) {
+  for (std::string_view token : {traits_->open, traits_->close_role}) {
     if (!token.empty()) require_token(token, file);
   }
-  if (!traits_->hybrid_thinking) return;
-  for (const char* token : {"<think>", "</think>"}) {  // ordinary text to a tokenizer without them
-    if (const auto id = tokenizer.token_id(token)) control_ids_[token] = *id;
-  }
+  end_of_turn_ = require_token(traits_->end, file);
+  control_ = tokenizer.tokens_of_template(text);
 }
 
-void ChatTemplate::require_token(std::string_view token, const std::string& file) {
+int32_t ChatTemplate::require_token(std::string_view token, const std::string& file) {
   const auto id = tokenizer_->token_id(token);
   if (!id) {
     fail("{}: the chat template needs the token '{}', which {}/tokenizer.json lacks", file, token,
          tokenizer_->folder());
   }
-  control_ids_[std::string(token)] = *id;
+  return *id;
 }
 
 std::vector<ChatPiece> ChatTemplate::pieces(const std::vector<Turn>& messages,
@@ -113,33 +111,21 @@ std::string ChatTemplate::render(const std::vector<Turn>& messages, bool add_gen
 
 std::vector<int32_t> ChatTemplate::encode_prompt(const std::vector<Turn>& messages,
                                                  bool enable_thinking) const {
-  std::vector<int32_t> ids;
-  std::string plain;
-  const auto flush = [&] {
-    const std::vector<int32_t> more = tokenizer_->encode_plain(plain);
-    ids.insert(ids.end(), more.begin(), more.end());
-    plain.clear();
-  };
-  for (const ChatPiece& piece : pieces(messages, true, enable_thinking)) {
-    const auto control = control_ids_.find(piece.text);
-    if (!piece.control || control == control_ids_.end()) {
-      plain += piece.text;
-      continue;
-    }
-    flush();
-    ids.push_back(control->second);
+  std::vector<TextRun> runs;
+  for (ChatPiece& piece : pieces(messages, true, enable_thinking)) {
+    runs.push_back({std::move(piece.text), piece.control ? Author::kTemplate : Author::kUser});
   }
-  flush();
-  return ids;
+  return tokenizer_->encode(runs, control_);
 }
 
 std::vector<int32_t> ChatTemplate::encode_answer(const std::string& answer) const {
-  std::vector<int32_t> ids =
-      tokenizer_->encode_plain(traits_->trim ? strip(answer) : std::string_view(answer));
+  const TextRun run{std::string(traits_->trim ? strip(answer) : std::string_view(answer)),
+                    Author::kAssistant};
+  std::vector<int32_t> ids = tokenizer_->encode({&run, 1}, control_);
   ids.push_back(end_of_turn());
   return ids;
 }
 
-int32_t ChatTemplate::end_of_turn() const { return control_ids_.at(std::string(traits_->end)); }
+int32_t ChatTemplate::end_of_turn() const { return end_of_turn_; }
 
 }  // namespace trireme::data

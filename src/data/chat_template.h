@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "data/review.h"
@@ -37,8 +36,8 @@ class ChatTemplate {
   std::string render(const std::vector<Turn>& messages, bool add_generation_prompt,
                      bool enable_thinking = false) const;
 
-  // The prompt as ids with the generation prompt at its end; contents are encoded plain, so that
-  // users' text never becomes a control token.
+  // The prompt as ids with the generation prompt at its end. Contents never become a special token
+  // or one of the template.
   std::vector<int32_t> encode_prompt(const std::vector<Turn>& messages,
                                      bool enable_thinking = false) const;
   // The answer and its end-of-turn token: what is trained on. Templates that trim contents trim the
@@ -50,13 +49,14 @@ class ChatTemplate {
  private:
   std::vector<ChatPiece> pieces(const std::vector<Turn>& messages, bool add_generation_prompt,
                                 bool enable_thinking) const;
-  void require_token(std::string_view token, const std::string& file);
+  int32_t require_token(std::string_view token, const std::string& file);
 
   const Tokenizer* tokenizer_;
   std::string name_;
   const ChatTraits* traits_ = nullptr;
   std::string bos_;
-  std::unordered_map<std::string, int32_t> control_ids_;
+  int32_t end_of_turn_ = -1;
+  ControlIds control_;
 };
 
 }  // namespace trireme::data

@@ -79,7 +79,8 @@ class UserTokenizer {
     const std::vector<Review>& reviews = reviews_.users[user_].reviews;
     while (static_cast<int64_t>(sums_.size()) <= count) {
       const std::string line = writer_.history_line(reviews[sums_.size() - 1]);
-      sums_.push_back(sums_.back() + static_cast<int64_t>(tokenizer_.encode_plain(line).size()));
+      const TextRun run{line, Author::kUser};
+      sums_.push_back(sums_.back() + static_cast<int64_t>(tokenizer_.encode({&run, 1}, {}).size()));
     }
     return sums_[count];
   }

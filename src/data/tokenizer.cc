@@ -64,15 +64,34 @@ struct Tokenizer::Impl {
     for (std::string_view piece : worker.pieces) bpe.encode(piece, ids, worker.bpe);
   }
 
-  void encode_span(std::string_view text, std::vector<int32_t>& ids, Worker& worker) const {
-    if (normalized_added.empty()) return encode_pieces(text, ids, worker);
-    for (const AddedSpan& span : normalized_added.split(text)) {
+  void encode_span(const AuthoredText& text, const ControlIds& control, std::vector<int32_t>& ids,
+                   Worker& worker) const {
+    if (normalized_added.empty()) return encode_pieces(text.text(), ids, worker);
+    for (const AddedSpan& span : normalized_added.split(text, control)) {
       if (span.id >= 0) {
         ids.push_back(span.id);
       } else {
-        encode_pieces(span.text, ids, worker);
+        encode_pieces(span.text.text(), ids, worker);
       }
     }
+  }
+
+  // `text` is valid UTF-8.
+  std::vector<int32_t> encode(const AuthoredText& text, const ControlIds& control) const {
+    std::vector<int32_t> ids;
+    Lease worker(*this);
+    for (const AddedSpan& span : raw_added.split(text, control)) {
+      if (span.id >= 0) {
+        ids.push_back(span.id);
+      } else if (!use_nfc || is_surely_nfc(span.text.text())) {
+        encode_span(span.text, control, ids, *worker);
+      } else if (span.text.by_one()) {
+        encode_span({nfc(span.text.text()), span.text.author(0)}, control, ids, *worker);
+      } else {
+        encode_span(nfc(span.text).view(), control, ids, *worker);
+      }
+    }
+    return ids;
   }
 
   std::string folder;
@@ -126,27 +145,21 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   std::string repaired;
   if (valid_utf8_prefix(text) != text.size()) text = repaired = to_valid_utf8(text);
-  std::vector<int32_t> ids;
-  Impl::Lease worker(*impl_);
-  for (const AddedSpan& span : impl_->raw_added.split(text)) {
-    if (span.id >= 0) {
-      ids.push_back(span.id);
-    } else if (impl_->use_nfc && !is_surely_nfc(span.text)) {
-      impl_->encode_span(nfc(span.text), ids, *worker);
-    } else {
-      impl_->encode_span(span.text, ids, *worker);
-    }
-  }
-  return ids;
+  return impl_->encode({text, Author::kTemplate}, {});
 }
 
-std::vector<int32_t> Tokenizer::encode_plain(std::string_view text) const {
-  std::string changed;
-  if (valid_utf8_prefix(text) != text.size()) text = changed = to_valid_utf8(text);
-  if (impl_->use_nfc && !is_surely_nfc(text)) text = changed = nfc(text);
-  std::vector<int32_t> ids;
-  Impl::Lease worker(*impl_);
-  impl_->encode_pieces(text, ids, *worker);
+std::vector<int32_t> Tokenizer::encode(std::span<const TextRun> runs,
+                                       const ControlIds& control) const {
+  const AuthoredString text(runs);
+  return impl_->encode(text.view(), control);
+}
+
+ControlIds Tokenizer::tokens_of_template(std::string_view source) const {
+  ControlIds ids;
+  for (const AddedToken& token : impl_->added) {
+    if (strip(token.content).empty()) continue;
+    if (source.find(token.content) != std::string_view::npos) ids.insert(token.id);
+  }
   return ids;
 }
 

@@ -5,9 +5,13 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "data/authored_text.h"
+#include "data/tokenizer_added.h"
 
 namespace trireme::data {
 
@@ -22,8 +26,13 @@ class Tokenizer {
   // With added tokens ("<|im_end|>") recognised, as `tokenizers` does with
   // add_special_tokens=False. Thread-safe.
   std::vector<int32_t> encode(std::string_view text) const;
-  // Text from users: "<|im_end|>" in it becomes ordinary tokens, never a control token.
-  std::vector<int32_t> encode_plain(std::string_view text) const;
+  // The same, with only those added tokens that the authors of a text may write: a token whose
+  // characters come from several runs must be allowed to all of them. Between added tokens the runs
+  // are one text. `control`: see tokens_of_template.
+  std::vector<int32_t> encode(std::span<const TextRun> runs, const ControlIds& control) const;
+  // Ids of the added tokens that stand in a chat template's source; white space steers nothing, and
+  // is none of them.
+  ControlIds tokens_of_template(std::string_view source) const;
   // Invalid UTF-8 becomes U+FFFD, as in the reference. skip_special: leaves special added tokens
   // out.
   std::string decode(const std::vector<int32_t>& ids, bool skip_special = false) const;

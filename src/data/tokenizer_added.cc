@@ -28,6 +28,11 @@ size_t space_at_start(std::string_view text) {
   return length;
 }
 
+bool may_write(Author author, const AddedToken& token, const ControlIds& control) {
+  if (author == Author::kTemplate) return true;
+  return !token.special && !(author == Author::kUser && control.contains(token.id));
+}
+
 }  // namespace
 
 void AddedTokenMatcher::insert(const AddedToken& token, std::string_view content) {
@@ -52,38 +57,41 @@ int32_t AddedTokenMatcher::child(int32_t node, char byte) const {
   return -1;
 }
 
-int32_t AddedTokenMatcher::longest(std::string_view text, size_t& length) const {
-  int32_t token = -1;
+AddedTokenMatcher::Match AddedTokenMatcher::longest(const AuthoredText& text, size_t begin,
+                                                    const ControlIds& control) const {
+  Match match;
   int32_t node = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    node = child(node, text[i]);
+  Author author = Author::kTemplate;  // the strictest of the characters so far
+  for (size_t i = begin; i < text.size(); ++i) {
+    node = child(node, text.text()[i]);
     if (node < 0) break;
-    if (nodes_[node].token < 0) continue;
-    token = nodes_[node].token;
-    length = i + 1;
+    author = std::max(author, text.author(i));
+    const int32_t token = nodes_[node].token;
+    if (token >= 0 && may_write(author, tokens_[token], control)) match = {token, begin, i + 1};
   }
-  return token;
+  return match;
 }
 
-std::vector<AddedSpan> AddedTokenMatcher::split(std::string_view text) const {
+std::vector<AddedSpan> AddedTokenMatcher::split(const AuthoredText& text,
+                                                const ControlIds& control) const {
   std::vector<AddedSpan> spans;
+  const std::string_view all = text.text();
   size_t done = 0;
   for (size_t i = 0; i < text.size();) {
-    size_t length = 0;
-    const int32_t found = longest(text.substr(i), length);
-    if (found < 0) {
+    const Match match = longest(text, i, control);
+    if (match.token < 0) {
       ++i;
       continue;
     }
-    const AddedToken& token = tokens_[found];
-    size_t begin = i, end = i + length;
-    if (token.lstrip) begin -= space_at_end(text.substr(0, i));
+    const AddedToken& token = tokens_[match.token];
+    size_t begin = i, end = match.end;
+    if (token.lstrip) begin -= space_at_end(all.substr(0, i));
     begin = std::max(begin, done);
-    if (token.rstrip) end += space_at_start(text.substr(end));
+    if (token.rstrip) end += space_at_start(all.substr(end));
     if (begin > done) spans.push_back({-1, text.substr(done, begin - done)});
     spans.push_back({token.id, text.substr(begin, end - begin)});
     done = end;
-    i = std::max(i + length, end);
+    i = std::max(match.end, end);
   }
   if (done < text.size()) spans.push_back({-1, text.substr(done)});
   return spans;

@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
+
+#include "data/authored_text.h"
 
 namespace trireme::data {
 
@@ -21,16 +24,20 @@ struct AddedToken {
 // A text cut at its added tokens: id is -1 for what lies between them.
 struct AddedSpan {
   int32_t id = -1;
-  std::string_view text;
+  AuthoredText text;
 };
+
+// Ids of the tokens by which a template steers the model.
+using ControlIds = std::unordered_set<int32_t>;
 
 // A trie over the contents of some added tokens.
 class AddedTokenMatcher {
  public:
   void insert(const AddedToken& token, std::string_view content);
   bool empty() const { return tokens_.empty(); }
-  // Leftmost matches, the longest of those that start alike.
-  std::vector<AddedSpan> split(std::string_view text) const;
+  // Leftmost matches, the longest of those that start alike, among the tokens that all authors of
+  // their characters may write.
+  std::vector<AddedSpan> split(const AuthoredText& text, const ControlIds& control) const;
 
  private:
   struct Node {
@@ -38,8 +45,12 @@ class AddedTokenMatcher {
     int32_t token = -1;  // index into tokens_
   };
   int32_t child(int32_t node, char byte) const;
-  // Index into tokens_ of the longest content that `text` starts with, or -1.
-  int32_t longest(std::string_view text, size_t& length) const;
+  struct Match {
+    int32_t token = -1;  // index into tokens_, or -1
+    size_t begin = 0, end = 0;
+  };
+  // The longest allowed content that starts at `begin`.
+  Match longest(const AuthoredText& text, size_t begin, const ControlIds& control) const;
 
   std::vector<Node> nodes_ = std::vector<Node>(1);
   std::vector<AddedToken> tokens_;

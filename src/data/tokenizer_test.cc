@@ -59,7 +59,8 @@ TEST_F(TokenizerTest, EncodesAndDecodes) {
 TEST_F(TokenizerTest, InvalidInputEncodesAsReplacement) {
   const Tokenizer tokenizer(folder());
   EXPECT_EQ(tokenizer.encode("a\xFFhello"), tokenizer.encode("a\uFFFDhello"));
-  EXPECT_EQ(tokenizer.encode_plain("a\xFFhello"), tokenizer.encode_plain("a\uFFFDhello"));
+  const TextRun run{"a\xFFhello", Author::kUser};
+  EXPECT_EQ(tokenizer.encode({&run, 1}, {}), tokenizer.encode("a\uFFFDhello"));
 }
 
 TEST_F(TokenizerTest, AddedTokensAreFoundLongestFirst) {
@@ -71,15 +72,71 @@ TEST_F(TokenizerTest, AddedTokensAreFoundLongestFirst) {
   EXPECT_EQ(tokenizer.token_id("nothing"), std::nullopt);
 }
 
-TEST_F(TokenizerTest, PlainTextNeverHoldsAddedTokens) {
-  // Even where the vocabulary and the merges would lead to them.
+Ids encode(const Tokenizer& tokenizer, const std::vector<TextRun>& runs,
+           const ControlIds& control = {}) {
+  return tokenizer.encode(runs, control);
+}
+const Ids kEndAsText = {'<', '|', 'e', 'n', 'd', '|', '>'};
+
+TEST_F(TokenizerTest, AuthorsDecideWhichAddedTokensATextBecomes) {
+  const Tokenizer tokenizer(folder([](Json& json) {
+    json["added_tokens"].push_back(added_token(264, "<think>", /*special=*/false));
+    json["added_tokens"].push_back(added_token(265, "hello!", /*special=*/false));
+  }));
+  const ControlIds control = tokenizer.tokens_of_template("<|start|>{{ content }}<think>");
+  EXPECT_EQ(control, (ControlIds{kStart, 264}));
+  const std::string all = "<|end|><think>hello!";
+  const Ids think = {'<', 't', 'h', 'i', 'n', 'k', '>'};
+  Ids by_user = kEndAsText, by_assistant = kEndAsText;
+  by_user.insert(by_user.end(), think.begin(), think.end());
+  by_user.push_back(265);
+  by_assistant.insert(by_assistant.end(), {264, 265});
+  EXPECT_EQ(encode(tokenizer, {{all, Author::kTemplate}}, control), (Ids{kEnd, 264, 265}));
+  EXPECT_EQ(encode(tokenizer, {{all, Author::kAssistant}}, control), by_assistant);
+  EXPECT_EQ(encode(tokenizer, {{all, Author::kUser}}, control), by_user);
+}
+
+// "<|end|>ing" is longer, but a part of it is the user's; merges go over the border.
+TEST_F(TokenizerTest, ATokenOfSeveralRunsIsAllowedByAllOfThem) {
+  const Tokenizer tokenizer(folder());
+  EXPECT_EQ(encode(tokenizer, {{"<|end|>", Author::kTemplate}, {"ing", Author::kUser}}),
+            (Ids{kEnd, 'i', 'n', 'g'}));
+  EXPECT_EQ(encode(tokenizer, {{"<|end|>", Author::kTemplate}, {"ing", Author::kTemplate}}),
+            (Ids{kEnding}));
+  EXPECT_EQ(encode(tokenizer, {{"<|end", Author::kUser}, {"|>", Author::kTemplate}}), kEndAsText);
+  EXPECT_EQ(encode(tokenizer, {{"he", Author::kTemplate}, {"llo", Author::kUser}}), Ids{kHello});
+  EXPECT_EQ(encode(tokenizer, {{"e", Author::kUser}, {"\u0301", Author::kTemplate}}), Ids{kEAcute});
+}
+
+TEST_F(TokenizerTest, AuthorsSurviveComposition) {
+  const Tokenizer tokenizer(folder([](Json& json) {
+    json["added_tokens"].push_back(added_token(264, "e\u0301toile"));
+    json["added_tokens"][3]["normalized"] = true;
+  }));
+  const std::string rest = "toile";
+  const Ids composed = {264}, text = {kEAcute, 't', 'o', 'i', 'l', 'e'};
+  const auto by = [&](Author first, Author second, Author third) {
+    return encode(tokenizer, {{"e", first}, {"\u0301", second}, {rest, third}});
+  };
+  EXPECT_EQ(by(Author::kTemplate, Author::kTemplate, Author::kTemplate), composed);
+  EXPECT_EQ(by(Author::kUser, Author::kTemplate, Author::kTemplate), text);
+  EXPECT_EQ(by(Author::kTemplate, Author::kUser, Author::kTemplate), text);
+  EXPECT_EQ(by(Author::kTemplate, Author::kTemplate, Author::kUser), text);
+}
+
+TEST_F(TokenizerTest, MergesNeverLeadToASpecialToken) {
   const Tokenizer tokenizer(folder([](Json& json) {
     json["model"]["ignore_merges"] = true;
     json["added_tokens"].push_back(added_token(kHello, "hello"));
   }));
   EXPECT_EQ(tokenizer.encode("hello"), Ids{kHello});
-  EXPECT_EQ(tokenizer.encode_plain("hello"), (Ids{258, 'o'}));
-  EXPECT_EQ(tokenizer.encode_plain("<|end|>"), (Ids{'<', '|', 'e', 'n', 'd', '|', '>'}));
+  EXPECT_EQ(encode(tokenizer, {{"hello", Author::kUser}}), (Ids{258, 'o'}));
+}
+
+TEST_F(TokenizerTest, WhiteSpaceIsNoTokenOfATemplate) {
+  const Tokenizer tokenizer(
+      folder([](Json& json) { json["added_tokens"].push_back(added_token(264, "\n\n", false)); }));
+  EXPECT_EQ(tokenizer.tokens_of_template("a\n\n<|end|>"), ControlIds{kEnd});
 }
 
 TEST_F(TokenizerTest, AddedTokensTakeSpacesAndNormalisedText) {

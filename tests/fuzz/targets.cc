@@ -232,7 +232,8 @@ void tokenizer(const std::string& input) {
   const data::Tokenizer tokenizer(folder().path());
   const std::string text = "Hello <|im_end|> \xE4\xB8\x96\xE7\x95\x8C  a\n\n b 123 e\xCC\x81 \xFF";
   tokenizer.decode(tokenizer.encode(text));
-  tokenizer.decode(tokenizer.encode_plain(text), true);
+  const data::TextRun runs[] = {{text, data::Author::kUser}, {text, data::Author::kAssistant}};
+  tokenizer.decode(tokenizer.encode(runs, {}), true);
   for (int32_t id = -1; id < std::min<int64_t>(tokenizer.size() + 1, 300); ++id) {
     require(is_utf8(tokenizer.decode({id})), "tokens are shown as UTF-8");
   }
