@@ -200,6 +200,20 @@ int64_t expert_count(const Keys& keys) {
   return experts;
 }
 
+// As torch's Embedding, which transformers gives pad_token_id as padding_idx: a negative number
+// counts from the end.
+void read_padding(const Keys& keys, ModelSpec& spec) {
+  if (keys.find("pad_token_id") == nullptr) return;
+  const int64_t id = keys.integer("pad_token_id", -Keys::kMostSize);
+  if (id < -spec.vocab || id >= spec.vocab) {
+    fail(
+        "{}: pad_token_id {} is no row of the embedding, which has vocab_size {} of them: set it "
+        "to null, or to a token below {}",
+        keys.name(), id, spec.vocab, spec.vocab);
+  }
+  spec.padding_row = id < 0 ? id + spec.vocab : id;
+}
+
 void read_mlp(const Keys& keys, ModelSpec& spec) {
   spec.sparse_layers.assign(spec.layers, false);
   const int64_t experts = spec.family == Family::kQwen3Moe ? expert_count(keys) : 0;
@@ -258,6 +272,7 @@ ModelSpec parse_model_spec(const Json& json, const std::string& name) {
   read_rope(keys, spec);
   refuse_sliding_window(keys, spec);
   read_mlp(keys, spec);
+  read_padding(keys, spec);
   refuse_impossible_total(keys, spec);
   spec.raw = json;
   if (const Json* quantization = keys.find("quantization_config")) {

@@ -51,6 +51,8 @@ struct ModelSpec {
   std::optional<MoeSpec> moe;
   std::vector<bool> sparse_layers;  // per layer: experts instead of a dense MLP
   std::vector<int64_t> eos_ids;
+  // The row of the embedding that gets no gradient from the tokens of a text: pad_token_id.
+  std::optional<int64_t> padding_row;
   std::string dtype = "float32";  // of the checkpoint: float32 | bfloat16 | float16
   std::optional<Fp8Blocks> fp8;   // linears are stored in float8, which is not written
   Json raw;                       // the file as it is written back with the output

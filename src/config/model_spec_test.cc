@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <map>
 
 #include "base/error.h"
 
@@ -68,6 +69,26 @@ TEST(ModelSpec, Qwen3MoeAsPublished) {
   EXPECT_EQ(spec.eos_ids, std::vector<int64_t>{151645});
   EXPECT_EQ(spec.dtype, "bfloat16");
   EXPECT_EQ(spec.raw, qwen3_moe());
+}
+
+TEST(ModelSpec, ThePaddingRow) {
+  Json json = minimal("llama");
+  const int64_t vocab = parse(json).vocab;
+  EXPECT_FALSE(parse(json).padding_row);
+  json["pad_token_id"] = nullptr;
+  EXPECT_FALSE(parse(json).padding_row);
+  // torch.nn.Embedding(vocab, hidden, padding_idx): from the end where negative.
+  for (const auto& [id, row] :
+       std::map<int64_t, int64_t>{{0, 0}, {vocab - 1, vocab - 1}, {-1, vocab - 1}, {-vocab, 0}}) {
+    json["pad_token_id"] = id;
+    EXPECT_EQ(parse(json).padding_row, row);
+  }
+  for (const int64_t id : {vocab, -vocab - 1}) {
+    EXPECT_EQ(error_with("llama", "pad_token_id", id),
+              fmt::format("config.json: pad_token_id {} is no row of the embedding, which has "
+                          "vocab_size {} of them: set it to null, or to a token below {}",
+                          id, vocab, vocab));
+  }
 }
 
 TEST(ModelSpec, TransformersFiveKeysSayTheSame) {

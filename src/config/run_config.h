@@ -24,11 +24,12 @@ struct Ablation {
 };
 
 struct FileOptions {
-  std::string config;     // the run config JSON itself
-  std::string model;      // model folder               (JSON: model.path)
-  std::string tokenizer;  // tokenizer folder; "" = the model folder
-  std::string data_file;  // CSV, CSV folder or JSON    (JSON: data.train_path)
-  std::string test_file;  // optional                   (JSON: data.test_path)
+  std::string config;              // the run config JSON itself
+  std::string model;               // model folder               (JSON: model.path)
+  std::string tokenizer;           // tokenizer folder; "" = the model folder
+  bool train_padding_row = false;  // the embedding of pad_token_id
+  std::string data_file;           // CSV, CSV folder or JSON    (JSON: data.train_path)
+  std::string test_file;           // optional                   (JSON: data.test_path)
   std::string output_dir;
   bool overwrite = false;
   std::string deepspeed;  // DeepSpeed JSON

@@ -31,6 +31,11 @@ std::vector<Option> file_options() {
        .except = kWithoutData,
        .numerics = Numerics::kChanges,
        .help = "folder with tokenizer.json; not given = the model folder"},
+      {.name = "train_padding_row",
+       .field = &RunConfig::train_padding_row,
+       .numerics = Numerics::kChanges,
+       .help = "train the embedding of config.json's pad_token_id where a text has that token, "
+               "which transformers does not"},
       {.name = "data_file",
        .json_key = "data.train_path",
        .field = &RunConfig::data_file,

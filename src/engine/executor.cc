@@ -190,7 +190,7 @@ void Executor::backward_layers(const Step& step, at::Tensor dx, state::GradStore
   if (model_.adapters) return;
   const int64_t block = model_.layout.embedding();
   at::Tensor table = model::embedding_table(model_.layout, grads.accumulator(block));
-  model::embed_backward(table, dx, step.tokens);
+  model::embed_backward(model_.spec, table, dx, step.tokens);
   grads.finish(block);
 }
 

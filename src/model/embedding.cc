@@ -13,8 +13,9 @@ at::Tensor embed(const at::Tensor& table, const at::Tensor& tokens) {
   return ops::embedding(table, tokens);
 }
 
-void embed_backward(at::Tensor& grad, const at::Tensor& dy, const at::Tensor& tokens) {
-  ops::accumulate_embedding_grad(grad, dy, tokens);
+void embed_backward(const config::ModelSpec& spec, at::Tensor& grad, const at::Tensor& dy,
+                    const at::Tensor& tokens) {
+  ops::accumulate_embedding_grad(grad, dy, tokens, spec.padding_row);
 }
 
 }  // namespace trireme::model

@@ -18,6 +18,7 @@ ModelFolder::ModelFolder(const std::string& path, OpenFolder folder)
 
 ModelFolder::ModelFolder(const config::FileOptions& files, const config::LoraOptions& options)
     : ModelFolder(files.model) {
+  if (files.train_padding_row) spec.padding_row.reset();
   const std::optional<config::LoraSpec> lora = config::lora_of(options);
   if (!options.adapter.empty()) {
     adapter = std::make_unique<AdapterFolder>(options.adapter, spec);

@@ -81,10 +81,12 @@ at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens) {
   return at::index_select(weight, 0, tokens);
 }
 
-void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy,
-                               const at::Tensor& tokens) {
+void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy, const at::Tensor& tokens,
+                               std::optional<int64_t> without) {
   if (!dy.is_cpu() || dy.scalar_type() != at::kFloat) {
-    dweight.index_add_(0, tokens, dy.to(at::kFloat));
+    at::Tensor rows = dy.to(at::kFloat, /*non_blocking=*/false, /*copy=*/without.has_value());
+    if (without) rows.masked_fill_(tokens.eq(*without).unsqueeze(1), 0);
+    dweight.index_add_(0, tokens, rows);
     return;
   }
   // Threads own columns, so that equal tokens never race and the order of additions is the tokens'.
@@ -92,6 +94,7 @@ void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy,
   const int64_t* token = tokens.const_data_ptr<int64_t>();
   at::parallel_for(0, width, 64, [&](int64_t begin, int64_t end) {
     for (int64_t t = 0; t < tokens.size(0); ++t) {
+      if (without == token[t]) continue;
       float* to = dweight.mutable_data_ptr<float>() + token[t] * width;
       const float* from = dy.const_data_ptr<float>() + t * stride;
       for (int64_t c = begin; c < end; ++c) to[c] += from[c];

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace trireme::ops {
 
@@ -30,8 +31,9 @@ void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tens
 void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy);
 
 // Rows of `weight` [V,C] at tokens [S] -> [S,C]; and its adjoint: dweight fp32 [V,C] gets dy's rows
-// added.
+// added, but for those of the token `without`.
 at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens);
-void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy, const at::Tensor& tokens);
+void accumulate_embedding_grad(at::Tensor& dweight, const at::Tensor& dy, const at::Tensor& tokens,
+                               std::optional<int64_t> without = {});
 
 }  // namespace trireme::ops

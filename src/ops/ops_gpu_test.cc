@@ -10,6 +10,7 @@
 #include "ops/dropout.h"
 #include "ops/gpu_testing.h"
 #include "ops/heads.h"
+#include "ops/linear.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 
@@ -250,6 +251,21 @@ TEST_P(DropoutGpu, TheSameMaskAsTheCpu) {
 INSTANTIATE_TEST_SUITE_P(Shapes, DropoutGpu, Combine(kDtypes, kTokens, Values(61, 2048)));
 
 // Element counts beyond 2^31: the last rows must be as right as the first.
+// One token has no gradient; dy stays, and so does its row.
+TEST(EmbeddingGpu, GradientWithoutAToken) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const Both dy = random_both({300, 61}, 1, dtype), start = random_both({7, 61}, 2, at::kFloat);
+    const at::Tensor tokens = at::arange(300, at::kLong).remainder(7);
+    const at::Tensor before = dy.device.clone();
+    Both grad = start.clone();
+    accumulate_embedding_grad(grad.host, dy.host, tokens, 3);
+    accumulate_embedding_grad(grad.device, dy.device, tokens.to(at::kCUDA), 3);
+    EXPECT_LT(gpu_error(grad.device, grad.host), 2e-6);
+    EXPECT_TRUE(same_bits(grad.device.select(0, 3), start.device.select(0, 3)));
+    EXPECT_TRUE(same_bits(dy.device, before));
+  }
+}
+
 TEST(LargeGpu, IndicesAre64Bits) {
   const int64_t width = 4096, rows = (int64_t{1} << 31) / width + 5;
   const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);

@@ -120,6 +120,18 @@ TEST(Embedding, EqualTokensAdd) {
   EXPECT_EQ(grad.select(0, 1).norm().item<double>(), 0.0);
 }
 
+TEST(Embedding, ATokenWithoutAGradient) {
+  const at::Tensor dy = random_tensor({4, 70}, 1);
+  const at::Tensor tokens = at::tensor({2, 0, 3, 2}, at::kLong);
+  at::Tensor some = random_tensor({5, 70}, 2), all = some.clone();
+  const at::Tensor before = some.clone();
+  accumulate_embedding_grad(some, dy, tokens, 2);
+  accumulate_embedding_grad(all, dy, tokens);
+  EXPECT_TRUE(some.select(0, 2).equal(before.select(0, 2)));
+  all.select(0, 2).copy_(before.select(0, 2));
+  EXPECT_TRUE(some.equal(all));
+}
+
 TEST(Grouped, EmptyAndUnevenGroups) {
   const at::Tensor w = random_tensor({4, 9, 6}, 1), x = random_tensor({7, 6}, 2),
                    dy = random_tensor({7, 9}, 3);

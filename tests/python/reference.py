@@ -62,6 +62,33 @@ def forward_backward(model, documents, labels):
     return Result(loss_sum, tokens, torch.cat(logits), grads)
 
 
+def one_forward(model, documents, labels):
+    """(output, trained tokens) of the documents as one flattened sequence, with the loss that the model itself returns.
+
+    Positions that restart are how transformers knows packed documents apart; what begins a document has no label.
+    """
+    ids, positions, targets = [], [], []
+    for document, row in zip(documents, labels):
+        ids += document
+        positions += range(len(document))
+        targets += [-100, *row[1:]]
+    flat = [torch.tensor([values], device=model.device) for values in (ids, positions, targets)]
+    output = model(input_ids=flat[0], position_ids=flat[1], labels=flat[2], use_cache=False)
+    return output, int((flat[2] != -100).sum())
+
+
+def forward_backward_of_the_loss(model, documents, labels):
+    """The gradients of the model's own loss, with every term that its config.json asks for."""
+    model.zero_grad()
+    output, tokens = one_forward(model, documents, labels)
+    output.loss.backward()
+    grads = {}
+    for name, weight in model.named_parameters():
+        grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        grads.update(hugging_face_names(name, grad.float().cpu()))
+    return Result(output.loss.item() * tokens, tokens, output.logits[0].detach().float().cpu(), grads)
+
+
 def relative_error(ours, theirs):
     return ((ours.double() - theirs.double()).norm() / theirs.double().norm()).item()
 

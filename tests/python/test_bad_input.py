@@ -190,7 +190,7 @@ def test_headers_that_lie(place, damage, says):
 
 def larger_tokenizer(model):
     tiny_models.edit_weights(model, lambda tensors: tensors.update({EMBED: tensors[EMBED][:4000].clone()}))
-    change_config(vocab_size=4000)(model)
+    change_config(vocab_size=4000, pad_token_id=None)(model)
 
 
 def other_chat_template(model):
@@ -220,6 +220,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
         (change_config(num_hidden_layers=3, layer_types=None), ["model.layers.2.", "is missing"]),
         (change_config(num_key_value_heads=3), ["num_attention_heads 4", "num_key_value_heads 3"]),
         (change_config(vocab_size=2**40), ["vocab_size is 1099511627776"]),
+        (change_config(pad_token_id=4096), ["model/config.json: pad_token_id 4096 is no row", "set it to null"]),
         (write_file("config.json", '{\n  "hidden_size": 60,\n}'), ["model/config.json:3:1", "remove the comma"]),
         (larger_tokenizer, ["model/tokenizer.json has ids up to 4095", "vocab_size 4000"]),
         (other_chat_template, ["model/tokenizer_config.json", "chat template not known", "chatml"]),
