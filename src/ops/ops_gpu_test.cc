@@ -250,7 +250,6 @@ TEST_P(DropoutGpu, TheSameMaskAsTheCpu) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, DropoutGpu, Combine(kDtypes, kTokens, Values(61, 2048)));
 
-// Element counts beyond 2^31: the last rows must be as right as the first.
 // One token has no gradient; dy stays, and so does its row.
 TEST(EmbeddingGpu, GradientWithoutAToken) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
@@ -266,6 +265,7 @@ TEST(EmbeddingGpu, GradientWithoutAToken) {
   }
 }
 
+// Element counts beyond 2^31: the last rows must be as right as the first.
 TEST(LargeGpu, IndicesAre64Bits) {
   const int64_t width = 4096, rows = (int64_t{1} << 31) / width + 5;
   const auto options = at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
