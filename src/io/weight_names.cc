@@ -15,6 +15,7 @@ constexpr std::string_view kBetween[] = {"_orig_mod.", "_fsdp_wrapped_module.",
 constexpr std::string_view kBefore[] = {"module.", "base_model.", "language_model.", "model."};
 constexpr std::string_view kAnchor = "layers.0.input_layernorm.weight";  // every decoder has it
 constexpr std::string_view kDecoder = "model.", kHead = "lm_head.";
+constexpr std::string_view kOfDecoder[] = {"embed_tokens.", "layers.", "norm."};
 
 // "a." of "a.b.c"; all of a name without a point.
 std::string_view first_part(std::string_view name) { return name.substr(0, name.find('.') + 1); }
@@ -94,6 +95,8 @@ std::map<std::string, std::string> standard_names(const std::vector<std::string>
       standard = std::string(head);
     } else if (standard.starts_with(prefix)) {
       standard = std::string(kDecoder) + standard.substr(prefix.size());
+    } else if (prefix == kDecoder && has(kOfDecoder, first_part(standard))) {
+      standard = std::string(kDecoder) + standard;
     } else if (prefix != kDecoder) {
       fail(
           "{}: its tensors begin with {}, but {} does not: a folder with more than the language "

@@ -12,7 +12,8 @@ namespace trireme::io {
 // all of them:
 //
 //   model.*, lm_head.*                                     as they should be
-//   *, lm_head.*                                           the base model saved alone (AutoModel)
+//   *, lm_head.*                                           the base model saved alone (AutoModel);
+//                                                          also only some of them, as transformers
 //   module.model.*, module.lm_head.*                       DistributedDataParallel, DeepSpeed
 //   base_model.model.model.*, language_model.model.*,      PEFT's wrapper, a model of several
 //   parts, model.model.*, ...                                     an attribute of another class any

@@ -63,6 +63,14 @@ TEST(WeightNames, WrappersMayStandBetween) {
   EXPECT_EQ(standard(stored), hugging_face());
 }
 
+TEST(WeightNames, SomeMayBeTheBaseModels) {
+  Names stored = hugging_face();
+  stored[0] = "embed_tokens.weight", stored[4] = "norm.weight";
+  EXPECT_EQ(standard(stored), hugging_face());
+  stored[4] = "normal.weight";
+  EXPECT_EQ(standard(stored)[4], "normal.weight");
+}
+
 TEST(WeightNames, WhatNoDecoderHasIsLeftAlone) {
   EXPECT_TRUE(standard_names({"a", "b.weight", "transformer.h.0.ln_1.weight"}, "folder").empty());
   EXPECT_TRUE(standard_names({}, "folder").empty());
