@@ -30,8 +30,7 @@ bool is_json(std::string_view text, const std::string& path) {
 }
 
 // Users one a line, as tools for large data write them, without a list around them.
-bool is_json_lines(std::string_view text, const std::string& path) {
-  if (path.ends_with(".jsonl") || path.ends_with(".ndjson")) return true;
+bool is_json_lines(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t\r\n");
   const size_t end = text.find('\n', first);
   if (first == text.npos || end == text.npos || text[first] != '{') return false;
@@ -88,9 +87,9 @@ ReviewSet read_reviews(const std::string& path) {
   require_utf8(bytes, file);
   const std::string_view text = without_bom(bytes);
   if (is_blank(text)) fail("{}:1:1: the file is empty: no header, no reviews", file);
-  ReviewSet set = is_json_lines(text, file) ? read_json_lines(text, file)
-                  : is_json(text, file)     ? read_json_reviews(text, file)
-                                            : read_csv_reviews(text, file);
+  ReviewSet set = is_json_lines(text)   ? read_json_lines(text, file)
+                  : is_json(text, file) ? read_json_reviews(text, file)
+                                        : read_csv_reviews(text, file);
   std::erase_if(set.users, [](const User& user) { return user.reviews.empty(); });
   if (set.users.empty()) {
     std::string reasons;
