@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 
 #include "base/nearest.h"
 
@@ -179,17 +179,11 @@ const DeepSpeedKey* find_deepspeed_key(std::string_view path) {
 }
 
 bool passes_over_keys(std::string_view section) {
-  static constexpr std::array<std::string_view, 10> kSections = {"",
-                                                                 "optimizer",
-                                                                 "scheduler",
-                                                                 "data_types",
-                                                                 "checkpoint",
-                                                                 "checkpoint.parallel_write",
-                                                                 "checkpoint.writer",
-                                                                 "activation_checkpointing",
-                                                                 "pipeline",
-                                                                 "flops_profiler"};
-  return section == "aio" || std::ranges::find(kSections, section) != kSections.end();
+  static constexpr std::string_view kSections[] = {
+      "",         "optimizer",  "scheduler",      "activation_checkpointing",  "data_types",
+      "pipeline", "checkpoint", "flops_profiler", "checkpoint.parallel_write", "checkpoint.writer",
+      "aio"};
+  return std::ranges::find(kSections, section) != std::end(kSections);
 }
 
 bool resembles_deepspeed_key(std::string_view section, std::string_view name) {
