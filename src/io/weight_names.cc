@@ -17,7 +17,7 @@ constexpr std::string_view kAnchor = "layers.0.input_layernorm.weight";  // ever
 constexpr std::string_view kDecoder = "model.", kHead = "lm_head.";
 constexpr std::string_view kOfDecoder[] = {"embed_tokens.", "layers.", "norm."};
 
-// "a." of "a.b.c"; all of a name without a point.
+// "a." of "a.b.c"; "" of a name without a point.
 std::string_view first_part(std::string_view name) { return name.substr(0, name.find('.') + 1); }
 
 template <typename Parts>
@@ -35,28 +35,15 @@ std::string without_wrappers(std::string_view name) {
   return bare.append(name);
 }
 
-// Whether nothing but holders of a model stand there.
-bool only_holders(std::string_view prefix) {
-  while (!prefix.empty()) {
-    const std::string_view part = first_part(prefix);
-    if (!has(kBefore, part)) return false;
-    prefix.remove_prefix(part.size());
-  }
-  return true;
+// What follows the holders of a model.
+std::string_view without_holders(std::string_view name) {
+  while (has(kBefore, first_part(name))) name.remove_prefix(first_part(name).size());
+  return name;
 }
 
-// What stands before `end` in a name, where that is whole parts.
+// Whether the last parts of a name are these.
 bool ends_so(std::string_view name, std::string_view end) {
   return name == end || (name.ends_with(end) && name[name.size() - end.size() - 1] == '.');
-}
-
-// "lm_head.weight" of "module.lm_head.weight"; empty where the tensor is not of the head.
-std::string_view of_head(std::string_view name) {
-  for (size_t at = name.find(kHead); at != std::string_view::npos; at = name.find(kHead, at + 1)) {
-    if ((at == 0 || name[at - 1] == '.') && only_holders(name.substr(0, at)))
-      return name.substr(at);
-  }
-  return {};
 }
 
 // What stands before the decoder's parts, in the names without wrappers.
@@ -73,13 +60,11 @@ std::string decoder_prefix(const std::vector<std::string>& stored, const std::st
   if (found == nullptr) return std::string(kDecoder);
   std::string prefix = without_wrappers(*found);
   prefix.resize(prefix.size() - kAnchor.size());
-  if (only_holders(prefix)) return prefix;
+  if (without_holders(prefix).empty()) return prefix;
   fail(
-      "{}: its tensors are named as {}: known are model.*, and model.* behind module., "
-      "base_model., "
-      "language_model., model. or _orig_mod.: save the model itself with save_pretrained, or "
-      "rename "
-      "them",
+      "{}: its tensors are named as {}: known are model.*, and these behind module., base_model., "
+      "language_model., model. or _orig_mod.: rename them, or save the model itself with "
+      "save_pretrained",
       folder, *found);
 }
 
@@ -91,8 +76,8 @@ std::map<std::string, std::string> standard_names(const std::vector<std::string>
   std::map<std::string, std::string> renamed, taken;
   for (const std::string& name : stored) {
     std::string standard = without_wrappers(name);
-    if (const std::string_view head = of_head(standard); !head.empty()) {
-      standard = std::string(head);
+    if (const std::string_view rest = without_holders(standard); rest.starts_with(kHead)) {
+      standard = std::string(rest);
     } else if (standard.starts_with(prefix)) {
       standard = std::string(kDecoder) + standard.substr(prefix.size());
     } else if (prefix == kDecoder && has(kOfDecoder, first_part(standard))) {

@@ -110,7 +110,12 @@ void weight_files(const std::string& input) {
   folder().write("config.json", "{}");
   folder().write("model.safetensors.index.json", texts[0]);
   folder().write(file, texts[1]);
-  const io::WeightFiles weights(folder().path());
+  io::WeightFiles weights(folder().path());
+  const size_t count = weights.tensors().size();
+  weights.use_standard_names();
+  require(weights.tensors().size() == count, "no tensor is lost by its name");
+  const int64_t scales = weights.join_scales({});
+  require(weights.tensors().size() + scales == count, "a tensor or the scales of one");
   for (const auto& [name, located] : weights.tensors()) {
     const auto mapped = located.file->bytes(*located.entry);
     std::vector<std::byte> read(mapped.size());
