@@ -200,6 +200,17 @@ int64_t expert_count(const Keys& keys) {
   return experts;
 }
 
+// transformers' Qwen3MoeForCausalLM adds router_aux_loss_coef times its load_balancing_loss_func to
+// the loss where output_router_logits is true, and fails where no layer has a router.
+void read_balance(const Keys& keys, ModelSpec& spec) {
+  if (spec.family != Family::kQwen3Moe || !keys.flag_or("output_router_logits", false)) return;
+  if (std::ranges::find(spec.sparse_layers, true) == spec.sparse_layers.end()) {
+    fail("{}: output_router_logits is true, but no layer has experts: set it to false",
+         keys.name());
+  }
+  spec.moe->balance_coefficient = keys.number_or("router_aux_loss_coef", 0.001);
+}
+
 // As torch's Embedding, which transformers gives pad_token_id as padding_idx: a negative number
 // counts from the end.
 void read_padding(const Keys& keys, ModelSpec& spec) {
@@ -272,6 +283,7 @@ ModelSpec parse_model_spec(const Json& json, const std::string& name) {
   read_rope(keys, spec);
   refuse_sliding_window(keys, spec);
   read_mlp(keys, spec);
+  read_balance(keys, spec);
   read_padding(keys, spec);
   refuse_impossible_total(keys, spec);
   spec.raw = json;

@@ -27,6 +27,8 @@ struct MoeSpec {
   int64_t experts_per_token = 0;  // top-k
   int64_t intermediate = 0;       // width of an expert
   bool norm_topk_prob = false;
+  // Factor of the loss that balances the experts, where output_router_logits adds that loss.
+  std::optional<double> balance_coefficient;
 };
 
 struct ModelSpec {
@@ -60,6 +62,8 @@ struct ModelSpec {
   int64_t q_dim() const { return heads * head_dim; }
   int64_t kv_dim() const { return kv_heads * head_dim; }
   bool sparse(int64_t layer) const { return moe && sparse_layers[layer]; }
+  // Whether a loss that balances the experts is part of the loss.
+  bool balanced() const { return moe && moe->balance_coefficient; }
 };
 
 const char* family_name(Family family);

@@ -41,6 +41,13 @@ double Keys::positive(const char* key) const {
   return positive_or(key, 0);
 }
 
+double Keys::number_or(const char* key, double fallback) const {
+  const Json* value = find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_number()) refuse(key, *value, "a number");
+  return value->get<double>();
+}
+
 bool Keys::flag_or(const char* key, bool fallback) const {
   const Json* value = find(key);
   if (value == nullptr) return fallback;

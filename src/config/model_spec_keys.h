@@ -34,6 +34,7 @@ class Keys {
 
   double positive_or(const char* key, double fallback) const;  // finite and above 0
   double positive(const char* key) const;                      // required
+  double number_or(const char* key, double fallback) const;    // finite
   bool flag_or(const char* key, bool fallback) const;
   std::string text(const char* key) const;  // required
   std::string text_or(const char* key, const std::string& fallback) const;

@@ -71,6 +71,28 @@ TEST(ModelSpec, Qwen3MoeAsPublished) {
   EXPECT_EQ(spec.raw, qwen3_moe());
 }
 
+TEST(ModelSpec, ALossThatBalancesExperts) {
+  Json json = qwen3_moe();
+  EXPECT_FALSE(parse(json).balanced());
+  json["output_router_logits"] = true;
+  EXPECT_EQ(parse(json).moe->balance_coefficient, 0.001);
+  json["router_aux_loss_coef"] = 0;
+  EXPECT_EQ(parse(json).moe->balance_coefficient, 0);
+  json.erase("router_aux_loss_coef");
+  EXPECT_EQ(parse(json).moe->balance_coefficient, 0.001);
+  json["router_aux_loss_coef"] = "0.1";
+  EXPECT_EQ(error_of(json), "config.json: router_aux_loss_coef is \"0.1\": a number is expected");
+  json["router_aux_loss_coef"] = 0.1;
+  json["decoder_sparse_step"] = 100;
+  EXPECT_EQ(error_of(json),
+            "config.json: output_router_logits is true, but no layer has experts: set it to false");
+  json["num_experts"] = 0;
+  EXPECT_NE(error_of(json).find("no layer has experts"), std::string::npos);
+  Json dense = minimal("qwen3");
+  dense["output_router_logits"] = true;  // only a mixture of experts reads it
+  EXPECT_FALSE(parse(dense).balanced());
+}
+
 TEST(ModelSpec, ThePaddingRow) {
   Json json = minimal("llama");
   const int64_t vocab = parse(json).vocab;

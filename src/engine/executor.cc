@@ -55,13 +55,19 @@ std::unique_ptr<state::GradStore> make_grads(const layout::Model& model, const a
 // This rank's part of one batch, and the context that all layers share.
 struct Executor::Step : RankBatch {
   model::LayerContext context;
+  std::optional<model::RouterBalance> balance;
 
   Step(const Executor& owner, const data::PackedBatch& batch, model::LoraPass lora)
-      : RankBatch(rank_batch(batch, owner.mesh_, owner.plan_.ring_order, owner.device_,
-                             1.0 / std::sqrt(owner.model_.spec.head_dim))) {
+      : RankBatch(rank_batch(padded(batch, owner.device_), owner.mesh_, owner.plan_.ring_order,
+                             owner.device_, 1.0 / std::sqrt(owner.model_.spec.head_dim))) {
     auto [cos, sin] = ops::rope_table(positions, owner.frequencies_);
     lora.rows = &rows;
     context = {attention.get(), cos, sin, {owner.plan_.tiles, lora}};
+    // A batch without targets only keeps a rank busy (data/loader.h): its routing counts nowhere.
+    if (!owner.model_.spec.balanced() || batch.trained_tokens == 0) return;
+    const int64_t tokens = std::ssize(batch.tokens);
+    const int64_t mine = layout::size(layout::before(rows, tokens));
+    context.pass.balance = &balance.emplace(owner.model_.spec, tokens, mine, owner.device_);
   }
   Step(const Step&) = delete;  // the context has pointers into it
   Step& operator=(const Step&) = delete;
@@ -110,6 +116,13 @@ at::Tensor Executor::real_logits(const data::PackedBatch& batch, const Step& ste
   }
   group.all_reduce(all)->wait();
   return all;
+}
+
+model::RouterLoad Executor::balance(const Step& step) const {
+  model::RouterBalance* balance = step.context.pass.balance;
+  if (balance == nullptr) return {};
+  whole(balance->sums());
+  return balance->finish();
 }
 
 at::Tensor Executor::whole(at::Tensor loss) const {
@@ -195,20 +208,21 @@ void Executor::backward_layers(const Step& step, at::Tensor dx, state::GradStore
 }
 
 LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
-  const Step step(*this, padded(batch, device_), lora(/*dropout=*/0, 0));
+  const Step step(*this, batch, lora(/*dropout=*/0, 0));
   const at::Tensor x = forward_layers(step, /*save=*/false);
+  model::RouterLoad router = balance(step);
   const state::Weights::Head head = weights_.head();
   if (logits != nullptr) *logits = real_logits(batch, step, x, head.params);
   return {whole(model::head_loss(model_.spec, x, head.params, step.trained, plan_.tiles.loss)),
-          batch.trained_tokens};
+          batch.trained_tokens, std::move(router)};
 }
 
 LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_scale,
                                    state::GradStore& grads, uint64_t seed, at::Tensor* logits) {
-  const Step step(*this, padded(batch, device_),
-                  lora(model_.adapters ? model_.adapters->lora.dropout : 0, seed));
+  const Step step(*this, batch, lora(model_.adapters ? model_.adapters->lora.dropout : 0, seed));
   warn_of_imbalance(step);
   at::Tensor x = forward_layers(step, /*save=*/true);
+  model::RouterLoad router = balance(step);
   model::HeadBackward result;
   {
     const auto scope = phases_.enter("head and loss");
@@ -229,7 +243,7 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
     if (!model_.adapters) grads.finish(model_.layout.head());
   }
   backward_layers(step, std::move(result.dx), grads);
-  return {whole(result.loss), batch.trained_tokens};
+  return {whole(result.loss), batch.trained_tokens, std::move(router)};
 }
 
 }  // namespace trireme::engine

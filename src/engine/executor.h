@@ -28,6 +28,7 @@ namespace trireme::engine {
 struct LossSum {
   at::Tensor sum;
   int64_t tokens = 0;
+  model::RouterLoad router;  // of the loss that balances experts, where the model asks for it
 };
 
 // For each block of the trained layout, whether backward writes the gradients of all its matrices
@@ -58,13 +59,14 @@ class Executor {
   // receives fp32 [T,V]: for comparisons, not for long sequences.
   LossSum forward(const data::PackedBatch& batch, at::Tensor* logits = nullptr);
 
-  // Forward and backward of loss_sum * grad_scale. Adds the gradients from this rank's rows to
-  // `grads`, whose blocks are those of the model's trained layout. `seed` is that of the adapters'
-  // dropout.
+  // Forward and backward of loss_sum * grad_scale, and of the loss that balances experts, times its
+  // coefficient only: it is a mean already. Adds the gradients from this rank's rows to `grads`,
+  // whose blocks are those of the model's trained layout. `seed` is that of the adapters' dropout.
   LossSum forward_backward(const data::PackedBatch& batch, double grad_scale,
                            state::GradStore& grads, uint64_t seed = 0,
                            at::Tensor* logits = nullptr);
 
+  const layout::Model& model() const { return model_; }
   // The most bytes of saved activations that one pass has had on the host.
   int64_t stored_bytes() const { return store_.stored_bytes(); }
 
@@ -75,6 +77,8 @@ class Executor {
   model::LoraPass lora(double dropout, uint64_t seed) const;
   at::Tensor real_logits(const data::PackedBatch& batch, const Step& step, const at::Tensor& x,
                          const model::HeadParams& head) const;
+  // The loss that balances the experts, after forward; nothing where the model has none.
+  model::RouterLoad balance(const Step& step) const;
   // The sum over the ranks that share the batch.
   at::Tensor whole(at::Tensor loss) const;
   model::LayerParams layer_grads(const Step& step, state::GradStore& grads, int64_t layer) const;

@@ -1,6 +1,7 @@
 // One rank's part of a batch that several ranks compute together: its rows, and the attention that
 // reaches the others'.
-// Only attention and the sum of the loss know that other ranks have the batch's other rows.
+// Only attention, the sum of the loss and the count that balances experts know that other ranks
+// have the batch's other rows.
 #pragma once
 
 #include <ATen/core/Tensor.h>

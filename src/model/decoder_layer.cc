@@ -37,6 +37,7 @@ at::Tensor residual_projection(const at::Tensor& x, const at::Tensor& attended, 
 LayerContext DecoderLayer::own(const LayerContext& shared) const {
   LayerContext context = shared;
   context.pass.lora = shared.pass.lora.of_layer(index_);
+  context.pass.layer = index_;
   return context;
 }
 

@@ -9,6 +9,7 @@
 
 #include "config/model_spec.h"
 #include "model/params.h"
+#include "model/router_balance.h"
 #include "ops/routing.h"
 #include "plan/execution.h"
 
@@ -18,6 +19,8 @@ namespace trireme::model {
 struct Pass {
   plan::Tiles tiles;
   LoraPass lora;
+  RouterBalance* balance = nullptr;  // of the experts; null: no loss balances them
+  int64_t layer = 0;
 };
 
 // body(first row, rows) for each tile of `rows` rows.

@@ -15,6 +15,15 @@ at::Tensor router_logits(const at::Tensor& normed, const LayerParams& w) {
   return ops::linear(normed, w.router);
 }
 
+// The experts of a tile's tokens in the first pass, which the loss that balances them counts.
+ops::Routing choose(const at::Tensor& normed, const LayerParams& w, const config::MoeSpec& moe,
+                    const Pass& pass, int64_t first) {
+  const at::Tensor logits = router_logits(normed, w);
+  ops::Routing routing = ops::route(logits, moe.experts_per_token, moe.norm_topk_prob);
+  if (pass.balance != nullptr) pass.balance->add(pass.layer, first, logits, routing);
+  return routing;
+}
+
 // One tile, forward: y = h + experts(normed). Returns gate and up [rows k, 2F].
 at::Tensor forward_tile(const at::Tensor& h, const at::Tensor& normed, const LayerParams& w,
                         const ops::Routing& routing, const Pass& pass, int64_t first,
@@ -31,9 +40,10 @@ at::Tensor forward_tile(const at::Tensor& h, const at::Tensor& normed, const Lay
 // The router's part of the gradient at the normed input.
 void add_router_backward(at::Tensor& dnormed, const at::Tensor& normed, const at::Tensor& dweight,
                          const config::MoeSpec& moe, const ops::Routing& routing,
-                         const LayerParams& w, LayerParams& g) {
+                         const ops::ProbabilityGrad& balance, const LayerParams& w,
+                         LayerParams& g) {
   const at::Tensor dlogits =
-      ops::router_backward(router_logits(normed, w), routing, dweight, moe.norm_topk_prob);
+      ops::router_backward(router_logits(normed, w), routing, dweight, moe.norm_topk_prob, balance);
   if (g.router.defined()) ops::accumulate_weight_grad(g.router, dlogits, normed);
   ops::add_product(dnormed, dlogits, w.router);
 }
@@ -73,7 +83,9 @@ at::Tensor backward_tile(const config::MoeSpec& moe, const at::Tensor& dy, const
                                                    rows, routing.ends, lora_gate_up);
   at::Tensor dnormed = at::empty(normed.sizes(), normed.options());
   ops::combine_rows(drows, routing, {}, {}, dnormed);
-  add_router_backward(dnormed, normed, weights.dweight, moe, routing, w, g);
+  ops::ProbabilityGrad balance;
+  if (pass.balance != nullptr) balance = pass.balance->gradient(first, normed.size(0));
+  add_router_backward(dnormed, normed, weights.dweight, moe, routing, balance, w, g);
   return dnormed;
 }
 
@@ -88,10 +100,8 @@ at::Tensor moe_forward(const config::ModelSpec& spec, const at::Tensor& h, const
   for_each_tile(h.size(0), pass.tiles.rows, [&](int64_t first, int64_t count) {
     const at::Tensor tile = h.narrow(0, first, count);
     const at::Tensor normed = ops::rms_norm(tile, w.post_norm, spec.rms_norm_eps);
-    const ops::Routing routing =
-        routed ? saved->routing[first / pass.tiles.rows]
-               : ops::route(router_logits(normed, w), spec.moe->experts_per_token,
-                            spec.moe->norm_topk_prob);
+    const ops::Routing routing = routed ? saved->routing[first / pass.tiles.rows]
+                                        : choose(normed, w, *spec.moe, pass, first);
     at::Tensor gate_up =
         forward_tile(tile, normed, w, routing, pass, first, y.narrow(0, first, count));
     if (saved == nullptr) return;

@@ -198,6 +198,8 @@ struct RouterBackward {
   const int32_t* rows;    // [tokens,choices]
   const float* dweight;   // [tokens choices] in row order
   bool normalise;
+  const float* dprobability;    // [experts], at each of the first tokens; or null
+  int64_t dprobability_tokens;  // so many
   void* dlogits;
   int64_t tokens, experts, choices;
 };

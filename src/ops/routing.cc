@@ -1,6 +1,8 @@
 #include "ops/routing.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
 
 #include <limits>
@@ -111,12 +113,26 @@ at::Tensor row_weights(const Routing& routing) {
   return out;
 }
 
+void add_router_load(const at::Tensor& logits, const Routing& routing, int64_t tokens,
+                     at::Tensor choices, at::Tensor probabilities) {
+  TRIREME_CHECK(tokens >= 0 && tokens <= logits.size(0));
+  if (tokens == 0) return;
+  const at::Tensor experts = routing.experts.narrow(0, 0, tokens).flatten();
+  choices.index_add_(0, experts, at::ones({experts.numel()}, choices.options()));  // exact sums
+  probabilities.add_(at::softmax(logits.narrow(0, 0, tokens), 1, at::kFloat).sum({0}));
+}
+
 at::Tensor router_backward(const at::Tensor& logits, const Routing& routing,
-                           const at::Tensor& dweight_rows, bool norm_topk_prob) {
+                           const at::Tensor& dweight_rows, bool norm_topk_prob,
+                           const ProbabilityGrad& dprobability) {
   TRIREME_CHECK(logits.is_contiguous() && logits.size(0) == routing.experts.size(0));
   TRIREME_CHECK(dweight_rows.is_contiguous() && dweight_rows.numel() == routing.rows.numel() &&
                 dweight_rows.scalar_type() == at::kFloat);
-  if (!on_cuda(logits)) return cpu::router_backward(logits, routing, dweight_rows, norm_topk_prob);
+  const at::Tensor& every = dprobability.grad;
+  TRIREME_CHECK(!every.defined() || (every.is_contiguous() && every.numel() == logits.size(1)));
+  if (!on_cuda(logits)) {
+    return cpu::router_backward(logits, routing, dweight_rows, norm_topk_prob, dprobability);
+  }
   at::Tensor dlogits = at::empty(logits.sizes(), logits.options());
   if (dlogits.numel() == 0) return dlogits;
   cuda::router_backward({.dtype = dtype_of(logits),
@@ -125,6 +141,8 @@ at::Tensor router_backward(const at::Tensor& logits, const Routing& routing,
                          .rows = routing.rows.const_data_ptr<int32_t>(),
                          .dweight = dweight_rows.const_data_ptr<float>(),
                          .normalise = norm_topk_prob,
+                         .dprobability = floats_or_null(every),
+                         .dprobability_tokens = dprobability.tokens,
                          .dlogits = dlogits.mutable_data_ptr(),
                          .tokens = logits.size(0),
                          .experts = logits.size(1),

@@ -204,7 +204,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // d loss / d logits = p (d - sum d p), d being zero but for the chosen; renormalised weights w = p
-// / t, t their sum, first give d = (dw - sum dw w) / t. Lane j has the j-th choice's numbers.
+// / t, t their sum, first give d = (dw - sum dw w) / t. Lane j has the j-th choice's numbers. A
+// gradient at every probability is added to d.
 template <typename T, int kPer>
 __global__ void __launch_bounds__(kThreads) router_backward_kernel(RouterBackward p) {
   const int64_t token = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
@@ -234,6 +235,18 @@ __global__ void __launch_bounds__(kThreads) router_backward_kernel(RouterBackwar
     for (int i = 0; i < kPer; ++i) {
       if (e == lane + i * kWarp) out[i] += dj;
     }
+  }
+  if (p.dprobability != nullptr && token < p.dprobability_tokens) {  // whole warps
+    float own[kPer], dot = 0;
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) {
+      const int e = lane + i * kWarp;
+      own[i] = e < experts ? p.dprobability[e] : 0.0f;
+      if (e < experts) dot += own[i] * logits.probability(logits.x[i]);
+    }
+    dot = warp_sum(dot);
+#pragma unroll
+    for (int i = 0; i < kPer; ++i) out[i] += own[i] - dot;
   }
   T* to = static_cast<T*>(p.dlogits) + token * p.experts;
 #pragma unroll

@@ -33,9 +33,22 @@ void combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tens
 // The weights in expert order: fp32 [S k].
 at::Tensor row_weights(const Routing& routing);
 
+// What a loss that balances the experts counts of the first `tokens` tokens: adds to choices fp64
+// [E] how often each expert was chosen, and to probabilities fp64 [E] the sums of its softmax.
+void add_router_load(const at::Tensor& logits, const Routing& routing, int64_t tokens,
+                     at::Tensor choices, at::Tensor probabilities);
+
+// A gradient at the softmax itself, before any choice: fp32 [E], the same at each of the first
+// `tokens` tokens. Undefined: none.
+struct ProbabilityGrad {
+  at::Tensor grad;
+  int64_t tokens = 0;
+};
+
 // dweight_rows fp32 [S k], the gradient at the applied weights in expert order -> dlogits [S,E] in
 // the activations' dtype. logits and norm_topk_prob as the forward's.
 at::Tensor router_backward(const at::Tensor& logits, const Routing& routing,
-                           const at::Tensor& dweight_rows, bool norm_topk_prob);
+                           const at::Tensor& dweight_rows, bool norm_topk_prob,
+                           const ProbabilityGrad& dprobability = {});
 
 }  // namespace trireme::ops

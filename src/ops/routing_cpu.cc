@@ -119,12 +119,14 @@ at::Tensor row_weights(const Routing& routing) {
 }
 
 at::Tensor router_backward(const at::Tensor& logits, const Routing& routing,
-                           const at::Tensor& dweight_rows, bool norm_topk_prob) {
+                           const at::Tensor& dweight_rows, bool norm_topk_prob,
+                           const ProbabilityGrad& dprobability) {
   const int64_t n = logits.size(1), k = routing.experts.size(1);
   at::Tensor dlogits = at::empty(logits.sizes(), logits.options());
   const int32_t* experts = routing.experts.const_data_ptr<int32_t>();
   const int32_t* rows = routing.rows.const_data_ptr<int32_t>();
   const float* dweight = dweight_rows.const_data_ptr<float>();
+  const float* every = floats_or_null(dprobability.grad);
   at::parallel_for(0, logits.size(0), kTokenGrain, [&](int64_t begin, int64_t end) {
     std::vector<float> p(n), d(n);  // probabilities and the gradient at them
     for (int64_t t = begin; t < end; ++t) {
@@ -141,6 +143,10 @@ at::Tensor router_backward(const at::Tensor& logits, const Routing& routing,
         float& grad = d[experts[i]];
         if (norm_topk_prob) grad = (grad - dot / total) / total;
         mean += grad * p[experts[i]];
+      }
+      for (int64_t e = 0; every != nullptr && t < dprobability.tokens && e < n; ++e) {
+        d[e] += every[e];
+        mean += every[e] * p[e];
       }
       float* to = dlogits.mutable_data_ptr<float>() + t * n;
       for (int64_t e = 0; e < n; ++e) to[e] = p[e] * (d[e] - mean);

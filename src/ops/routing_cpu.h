@@ -11,6 +11,7 @@ void combine_rows(const at::Tensor& rows, const Routing& routing, const at::Tens
                   const at::Tensor& base, at::Tensor y);
 at::Tensor row_weights(const Routing& routing);
 at::Tensor router_backward(const at::Tensor& logits, const Routing& routing,
-                           const at::Tensor& dweight_rows, bool norm_topk_prob);
+                           const at::Tensor& dweight_rows, bool norm_topk_prob,
+                           const ProbabilityGrad& dprobability);
 
 }  // namespace trireme::ops::cpu

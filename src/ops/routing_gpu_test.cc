@@ -1,5 +1,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
 
 #include "ops/gpu_testing.h"
 #include "ops/routing.h"
@@ -74,6 +75,25 @@ TEST_P(RoutingGpu, Backward) {
             dtype == at::kFloat ? 3e-5 : 4e-3);
   EXPECT_TRUE(
       same_bits(router_backward(logits.device, device, dweight.device, shape.normalise), d));
+}
+
+TEST_P(RoutingGpu, LoadAndBackwardAtEveryProbability) {
+  const int64_t counted = tokens - tokens / 3;
+  at::Tensor sums = at::zeros({2, shape.experts}, at::kDouble), found = sums.to(at::kCUDA);
+  add_router_load(logits.host, host, counted, sums.select(0, 0), sums.select(0, 1));
+  add_router_load(logits.device, device, counted, found.select(0, 0), found.select(0, 1));
+  EXPECT_TRUE(same_bits(found.select(0, 0).to(at::kCPU), sums.select(0, 0)));
+  EXPECT_LT(gpu_error(found.select(0, 1), sums.select(0, 1)), 1e-5);
+  const Both dweight = random_both({tokens * shape.choices}, 4, at::kFloat);
+  const Both every = random_both({shape.experts}, 5, at::kFloat);
+  const auto backward = [&] {
+    return router_backward(logits.device, device, dweight.device, shape.normalise,
+                           {every.device, counted});
+  };
+  EXPECT_LT(gpu_error(backward(), router_backward(logits.host, host, dweight.host, shape.normalise,
+                                                  {every.host, counted})),
+            dtype == at::kFloat ? 3e-5 : 4e-3);
+  EXPECT_TRUE(same_bits(backward(), backward()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RoutingGpu,

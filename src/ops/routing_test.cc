@@ -80,5 +80,40 @@ TEST(Routing, BackwardIsTheDerivative) {
   }
 }
 
+TEST(Routing, BackwardAtEveryProbabilityOfTheFirstTokens) {
+  const int64_t tokens = 9, experts = 6, k = 2, counted = 7;
+  const at::Tensor logits = random_tensor({tokens, experts}, 1);
+  const at::Tensor every = random_tensor({experts}, 2), along = random_tensor({tokens, experts}, 3);
+  const Routing r = route(logits, k, true);
+  const at::Tensor zeros = at::zeros({tokens * k});
+  const at::Tensor d = router_backward(logits, r, zeros, true, {every, counted});
+  const at::Tensor first = logits.narrow(0, 0, counted);
+  const double expected =
+      directional_derivative([](const at::Tensor& x) { return at::softmax(x, 1); }, first,
+                             every.expand_as(first), along.narrow(0, 0, counted));
+  EXPECT_NEAR(inner(d, along), expected, 2e-4 * std::abs(expected) + 1e-4);
+  EXPECT_EQ(d.narrow(0, counted, tokens - counted).abs().sum().item<double>(), 0);
+  // Beside the gradient at the weights: their sum.
+  const at::Tensor dw = random_tensor({tokens * k}, 4);
+  EXPECT_LT(relative_error(router_backward(logits, r, dw, true, {every, counted}),
+                           d + router_backward(logits, r, dw, true)),
+            1e-6);
+}
+
+TEST(Routing, LoadOfTheFirstTokens) {
+  const int64_t experts = 5, k = 2, counted = 7;
+  const at::Tensor logits = random_tensor({9, experts}, 1);
+  const Routing r = route(logits, k, true);
+  at::Tensor choices = at::zeros({experts}, at::kDouble), probabilities = choices + 1;
+  add_router_load(logits, r, counted, choices, probabilities);
+  add_router_load(logits, r, 0, choices, probabilities);
+  const at::Tensor first = r.experts.narrow(0, 0, counted);
+  for (int64_t e = 0; e < experts; ++e) {
+    EXPECT_EQ(choices[e].item<double>(), first.eq(e).sum().item<double>());
+  }
+  EXPECT_LT(relative_error(probabilities, at::softmax(logits.narrow(0, 0, counted), 1).sum(0) + 1),
+            1e-6);
+}
+
 }  // namespace
 }  // namespace trireme::ops

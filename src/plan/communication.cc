@@ -82,6 +82,10 @@ class Prediction {
   // What one micro-batch exchanges for attention and the loss.
   void exchange(const std::vector<int64_t>& starts) {
     all_reduce(Axis::kSequence, kFloat, r_.mesh.sequence());  // the loss
+    if (r_.model->spec.balanced()) {                          // what the experts' balance counts
+      const int64_t sums = (r_.model->spec.layers + 1) * r_.model->spec.moe->experts;
+      all_reduce(Axis::kSequence, kDouble * sums, r_.mesh.sequence());
+    }
     if (r_.mesh.sequence() == 1) return;
     dealt_ = layout::deal(starts, r_.mesh.ring, r_.plan->ring_order).rows;
     const config::ModelSpec& spec = r_.model->spec;

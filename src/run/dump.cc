@@ -94,7 +94,12 @@ void dump(const config::RunConfig& run, const model::ModelFolder& model,
     loss = executor.forward(batch, wanted_logits);
   }
   if (run.logits) tensors.push_back(source("logits", io::DType::kF32, logits));
-  tensors.push_back(source("loss_sum", io::DType::kF32, loss.sum));
+  if (model.spec.balanced()) {
+    const at::Tensor term = loss.router.loss * *model.spec.moe->balance_coefficient;
+    loss.sum = loss.sum + term * static_cast<double>(loss.tokens);  // the loss is loss_sum / tokens
+    tensors.push_back(source("router_aux_loss", io::DType::kF32, loss.router.loss.to(at::kFloat)));
+  }
+  tensors.push_back(source("loss_sum", io::DType::kF32, loss.sum.to(at::kFloat)));
   tensors.push_back(source("tokens", io::DType::kI64, at::empty({}, at::kLong).fill_(loss.tokens)));
   if (ranks.first()) write(run.out, tensors);
 }

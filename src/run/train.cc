@@ -100,9 +100,15 @@ Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
   return json;
 }
 
-// What config.json takes from a gradient, which nobody sees in the options.
-void log_terms(const model::ModelFolder& model) {
+// What config.json adds to the loss or takes from a gradient, which nobody sees in the options.
+void log_terms(const config::RunConfig& run, const model::ModelFolder& model,
+               const config::MeshSpec& mesh) {
   const config::ModelSpec& spec = model.spec;
+  if (spec.balanced()) {
+    log("output_router_logits: each of the {} micro-batches of a step adds {:g} "
+        "(router_aux_loss_coef) times the loss that balances its experts",
+        run.gradient_accumulation_steps * mesh.data, *spec.moe->balance_coefficient);
+  }
   if (spec.padding_row && !model.adapters) {
     log("pad_token_id {}: its embedding gets no gradient from texts that have the token, as in "
         "transformers; --train_padding_row trains it",
@@ -156,7 +162,7 @@ int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed
     log("{} ranks: {} with sequences of their own x {} that share each{}; ZeRO stage {}",
         mesh.ranks(), mesh.data, mesh.sequence(), how_shared(mesh), run.zero_stage);
   }
-  log_terms(model);
+  log_terms(run, model, ranks.mesh.spec());
   const plan::MemoryPlan plan = plan_run(run, model, machine, largest, true, true, ranks.mesh);
   log("memory of {}:\n{}", ranks.mesh.spec().ranks() > 1 ? "each rank" : "this run", plan.text());
   if (run.optimizer_in_backward && run.max_grad_norm > 0) {

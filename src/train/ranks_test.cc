@@ -38,8 +38,10 @@ config::ModelSpec tiny(bool experts, int64_t experts_per_token = 2) {
   spec.qk_norm = true;
   spec.tied = !experts;
   if (experts) {
-    spec.moe = config::MoeSpec{
-        .experts = kExperts, .experts_per_token = experts_per_token, .intermediate = 20};
+    spec.moe = config::MoeSpec{.experts = kExperts,
+                               .experts_per_token = experts_per_token,
+                               .intermediate = 20,
+                               .balance_coefficient = 0.5};
     spec.sparse_layers = {true, false, true};
   }
   return spec;
@@ -131,7 +133,7 @@ class Program {
   }
 
   struct Gradients {
-    double loss;
+    double loss;                     // with the term that balances experts
     std::vector<at::Tensor> blocks;  // whole
   };
   Gradients gradients(const std::vector<int64_t>& lengths, int64_t micro_batches) {
@@ -144,7 +146,7 @@ class Program {
     at::Tensor loss = at::zeros({}, at::kFloat);
     for (const data::PackedBatch& batch : batches.mine) {
       grads->begin_pass(&batch == &batches.mine.back());
-      loss.add_(executor.forward_backward(batch, 1e-2, *grads).sum);
+      add(loss, executor.forward_backward(batch, 1e-2, *grads));
     }
     mesh_.group(Axis::kData).all_reduce(loss)->wait();
     Gradients result{loss.item<double>(), {}};
@@ -165,7 +167,9 @@ class Program {
   double evaluate(const std::vector<int64_t>& lengths) {
     engine::Executor executor(model_, weights_, at::kCPU, plan_.execution, host_.activations,
                               phases_, mesh_);
-    return executor.forward(batch_of(lengths, model_.spec.vocab, 3)).sum.item<double>();
+    at::Tensor loss = at::zeros({}, at::kFloat);
+    add(loss, executor.forward(batch_of(lengths, model_.spec.vocab, 3)));
+    return loss.item<double>();
   }
 
   struct Trained {
@@ -209,6 +213,11 @@ class Program {
   }
 
  private:
+  static void add(at::Tensor& loss, const engine::LossSum& part) {
+    loss.add_(part.sum);
+    if (part.router.loss.defined()) loss.add_(part.router.loss);
+  }
+
   const layout::Model& model_;
   const dist::Mesh& mesh_;
   state::Zero zero_;

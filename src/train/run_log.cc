@@ -11,6 +11,16 @@
 #include "io/file.h"
 
 namespace trireme::train {
+namespace {
+
+void add_router(config::Json& json, const std::optional<RouterReport>& router) {
+  if (!router) return;
+  json["router_aux_loss"] = router->loss;
+  json["expert_load_max"] = router->most;
+  json["expert_load_min"] = router->least;
+}
+
+}  // namespace
 
 RunLog::RunLog(std::string metrics_path, int64_t total_steps)
     : path_(std::move(metrics_path)),
@@ -20,17 +30,18 @@ RunLog::RunLog(std::string metrics_path, int64_t total_steps)
 void RunLog::step(const StepReport& r) {
   if (path_.empty()) return;
   const double rate = static_cast<double>(r.tokens) / std::max(r.seconds, 1e-9);
-  io::append_line(path_, config::Json{{"step", r.step},
-                                      {"epoch", r.epoch},
-                                      {"loss", r.loss},
-                                      {"learning_rate", r.learning_rate},
-                                      {"grad_norm", r.grad_norm},
-                                      {"skipped_steps", r.skipped_steps},
-                                      {"tokens", r.tokens},
-                                      {"seconds", r.seconds},
-                                      {"tokens_per_second", rate},
-                                      {"memory", r.memory}}
-                             .dump());
+  config::Json json = {{"step", r.step},
+                       {"epoch", r.epoch},
+                       {"loss", r.loss},
+                       {"learning_rate", r.learning_rate},
+                       {"grad_norm", r.grad_norm},
+                       {"skipped_steps", r.skipped_steps},
+                       {"tokens", r.tokens},
+                       {"seconds", r.seconds},
+                       {"tokens_per_second", rate},
+                       {"memory", r.memory}};
+  add_router(json, r.router);
+  io::append_line(path_, json.dump());
   const int64_t left = std::max<int64_t>(0, total_steps_ - r.step);
   const double eta = clock_.seconds() / static_cast<double>(std::max<int64_t>(r.step, 1)) *
                      static_cast<double>(left);
@@ -57,13 +68,10 @@ void RunLog::skipped(const SkipReport& r) {
 
 void RunLog::evaluation(const EvalReport& r) {
   if (path_.empty()) return;
-  io::append_line(path_, config::Json{{"step", r.step},
-                                      {"epoch", r.epoch},
-                                      {"eval_loss", r.loss},
-                                      {"eval_tokens", r.tokens},
-                                      {"seconds", r.seconds},
-                                      {"best", r.best}}
-                             .dump());
+  config::Json json = {{"step", r.step},          {"epoch", r.epoch},     {"eval_loss", r.loss},
+                       {"eval_tokens", r.tokens}, {"seconds", r.seconds}, {"best", r.best}};
+  add_router(json, r.router);
+  io::append_line(path_, json.dump());
   line(fmt::format("step {}  epoch {:.2f}  validation loss {:.4f}{}", r.step, r.epoch, r.loss,
                    r.best ? "  (best so far)" : ""));
 }

@@ -3,23 +3,35 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/stopwatch.h"
 
 namespace trireme::train {
 
+// Of a mixture of experts whose loss has a term that balances them.
+struct RouterReport {
+  double loss = 0;           // the mean over micro-batches, without its coefficient
+  double term = 0;           // with it
+  double micro_batches = 0;  // of all ranks
+  // Tokens of the most and of the least used expert of any layer, where 1 is as many as each would
+  // have in balance.
+  double most = 0, least = 0;
+};
+
 // Values over the steps since the last report.
 struct StepReport {
   int64_t step = 0;  // steps done
   double epoch = 0;
-  double loss = 0;  // sum / trained tokens
+  double loss = 0;  // sum / trained tokens, and the term that balances experts
   double learning_rate = 0;
   double grad_norm = 0;
   int64_t skipped_steps = 0;  // since the start
   int64_t tokens = 0;
   double seconds = 0;
   int64_t memory = 0;  // peak bytes
+  std::optional<RouterReport> router = {};
 };
 
 // A step without an update. JSON has no NaN: the reason is a text.
@@ -38,6 +50,7 @@ struct EvalReport {
   int64_t tokens = 0;  // trained tokens
   double seconds = 0;
   bool best = false;
+  std::optional<RouterReport> router = {};
 };
 
 class RunLog {

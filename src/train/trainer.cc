@@ -113,7 +113,9 @@ TrainStep::Outcome TrainStep::run(const data::StepBatches& batches, double learn
     const int64_t number = passes_++ * rank_.ranks + rank_.index;
     const uint64_t seed = Rng(seed_ + static_cast<uint64_t>(number)).next();
     grads_->begin_pass(&batch == &batches.mine.back());
-    outcome.losses.push_back(executor_.forward_backward(batch, scale, *grads_, seed).sum);
+    const engine::LossSum loss = executor_.forward_backward(batch, scale, *grads_, seed);
+    outcome.losses.push_back(loss.sum);
+    outcome.router.add(loss.router);
   }
   const auto scope = phases_.enter("optimizer");
   outcome.grad_norm = grads_->update(optimizer_);
@@ -143,7 +145,8 @@ Trainer::Trainer(const config::RunConfig& run, const TrainingSamples& samples, T
       log_(log),
       schedule_{run.lr_scheduler_type, run.learning_rate, run.warmup_steps,
                 planned_steps(run, samples, rank_), run.warmup_type},
-      pacing_(machine.device) {
+      pacing_(machine.device),
+      window_router_(step_.executor().model().spec, machine.device) {
   step_.executor().call_between_layers([this](bool in_backward) { between_layers(in_backward); });
 }
 
@@ -226,6 +229,8 @@ void Trainer::train_step(const data::StepBatches& batches) {
   skipped_in_a_row_ = std::isfinite(norm) ? 0 : skipped_in_a_row_ + 1;
   if (skipped_in_a_row_ > 0) return;
   window_loss_ += sum;
+  ++window_steps_;
+  window_router_.add(outcome.router);
   window_trained_ += batches.trained_tokens;
   window_tokens_ += batches.tokens;
   last_grad_norm_ = norm;
@@ -302,47 +307,59 @@ double Trainer::checked_loss(const at::Tensor& sum, int64_t tokens) const {
 
 void Trainer::report() {
   const at::TensorOptions options = at::TensorOptions(at::kDouble).device(machine_.device);
-  const double loss = checked_loss(at::full({}, window_loss_, options), window_trained_);
+  double loss = checked_loss(at::full({}, window_loss_, options), window_trained_);
+  const auto router = window_router_.take(mesh_.group(config::Axis::kData));
+  // As transformers' Trainer: a step adds the term of each of its micro-batches.
+  if (router) loss += router->term * router->micro_batches / static_cast<double>(window_steps_);
   log_.step({result_.steps, epoch_, loss, learning_rate_, last_grad_norm_, skipped_steps_,
-             window_tokens_, window_seconds_, step_.phases().total().bytes(machine_.device)});
+             window_tokens_, window_seconds_, step_.phases().total().bytes(machine_.device),
+             router});
   window_loss_ = window_seconds_ = 0;
-  window_trained_ = window_tokens_ = 0;
+  window_trained_ = window_tokens_ = window_steps_ = 0;
 }
 
-double Trainer::validation_loss() {
+EvalReport Trainer::validation() {
   const data::Epoch epoch_batches =
       data::evaluation_epoch(samples_.validation, run_, run_.eval_batch_size, rank_);
   at::Tensor sum = at::zeros({}, at::TensorOptions(at::kFloat).device(machine_.device));
   int64_t tokens = 0;
+  RouterMeter router(step_.executor().model().spec, machine_.device);
   for (int64_t i = 0; i < epoch_batches.steps(); ++i) {
     if (const int signal = agreed().signal; signal != 0) throw Interrupted{signal};
     const data::StepBatches batches = epoch_batches.batches(i);
     for (const data::PackedBatch& batch : batches.mine) {
-      sum.add_(step_.executor().forward(batch).sum);
+      const engine::LossSum loss = step_.executor().forward(batch);
+      sum.add_(loss.sum);
+      router.add(loss.router);
     }
     tokens += batches.trained_tokens;
   }
-  validated_tokens_ = tokens;
-  return checked_loss(sum, tokens);
+  EvalReport found{.loss = checked_loss(sum, tokens), .tokens = tokens};
+  found.router = router.take(mesh_.group(config::Axis::kData));
+  if (found.router) found.loss += found.router->term;
+  return found;
 }
 
 void Trainer::evaluate() {
   if (samples_.validation.empty()) return;
   const Stopwatch clock;
   const bool before = result_.steps == 0;
-  double loss = 0;
+  EvalReport found;
   try {
-    loss = validation_loss();
+    found = validation();
   } catch (const Interrupted& interrupted) {
     return stop_for_interrupt(interrupted.signal);
   }
-  const bool best = !before && (!result_.loss_best || loss < *result_.loss_best);
-  log_.evaluation({result_.steps, epoch_, loss, validated_tokens_, clock.seconds(), best});
+  found.step = result_.steps;
+  found.epoch = epoch_;
+  found.seconds = clock.seconds();
+  found.best = !before && (!result_.loss_best || found.loss < *result_.loss_best);
+  log_.evaluation(found);
   evaluated_at_ = result_.steps;
   if (before) {
-    result_.loss_before = loss;
+    result_.loss_before = found.loss;
   } else {
-    keep_if_best(loss);
+    keep_if_best(found.loss);
   }
 }
 

@@ -22,6 +22,7 @@
 #include "state/optimizer.h"
 #include "state/params.h"
 #include "train/output_folder.h"
+#include "train/router_meter.h"
 #include "train/run_log.h"
 #include "train/schedule.h"
 
@@ -63,6 +64,7 @@ class TrainStep {
     std::vector<at::Tensor> losses;  // sums over this rank's micro-batches, one each; on the device
     // Before clipping, of all ranks; on the device. Not finite: the step was skipped, see AdamW.
     at::Tensor grad_norm;
+    model::RouterLoad router;  // sums over the micro-batches
 
     at::Tensor loss() const;  // their sum, which is another tensor
   };
@@ -113,8 +115,8 @@ class Trainer {
   // Throws Interrupted on all ranks if one was sent a signal and the step may be given up.
   void between_layers(bool in_backward);
   void report();
-  void evaluate();           // before the first step: only reported
-  double validation_loss();  // over all ranks
+  void evaluate();          // before the first step: only reported
+  EvalReport validation();  // over all ranks: what they have found
   void keep_if_best(double loss);
   void stop_for_interrupt(int signal);
 
@@ -130,9 +132,8 @@ class Trainer {
   RunLog& log_;
   Schedule schedule_;
   TrainingResult result_;
-  double epoch_ = 0;              // epochs done, with the part of the current one
-  int64_t evaluated_at_ = -1;     // step of the last evaluation
-  int64_t validated_tokens_ = 0;  // in the last evaluation
+  double epoch_ = 0;           // epochs done, with the part of the current one
+  int64_t evaluated_at_ = -1;  // step of the last evaluation
   int64_t evaluations_since_best_ = 0;
   bool stopped_ = false;
   bool long_steps_ =
@@ -146,7 +147,8 @@ class Trainer {
 
   // Since the last report, without skipped steps; this rank's loss.
   double window_loss_ = 0, last_grad_norm_ = 0;
-  int64_t window_trained_ = 0, window_tokens_ = 0;
+  int64_t window_trained_ = 0, window_tokens_ = 0, window_steps_ = 0;
+  RouterMeter window_router_;
   double window_seconds_ = 0, learning_rate_ = 0;
 };
 

@@ -87,6 +87,29 @@ def test_bf16(case, tmp_path):
     assert sum(mine for mine, _ in distances.values()) <= 1.05 * sum(peers for _, peers in distances.values())
 
 
+@pytest.mark.parametrize("batch", BATCHES)
+def test_terms_that_the_folder_asks_for(tmp_path, batch):
+    """The loss that balances experts, and the row of padding, as in test_loss_terms.py; one document is padded to its
+    bucket here, which must not count."""
+    config = CONFIGS["qwen3_moe"]()
+    config.output_router_logits, config.router_aux_loss_coef, config.pad_token_id = True, 0.7, 5
+    folder = tiny_models.save(tiny_models.build(config), tmp_path / "model")
+    documents, labels = make_batch(BATCHES[batch])
+    for document in documents:
+        document[len(document) // 2] = 5
+    theirs = reference.forward_backward_of_the_loss(reference.load(folder), documents, labels)
+    ours = dump(folder, documents, labels, tmp_path, "--device", "cuda", "--dtype", "float32")
+    assert abs(ours.loss_sum - theirs.loss_sum) <= 1e-5 * theirs.loss_sum
+    errors = reference.gradient_errors(ours.grads, theirs.grads)
+    worst = max(errors, key=errors.get)
+    assert errors[worst] <= 1e-4, (worst, errors[worst])
+    half = dump(folder, documents, labels, tmp_path, "--device", "cuda", "--dtype", "bfloat16", logits=False)
+    assert abs(half.loss_sum - theirs.loss_sum) <= 2e-3 * theirs.loss_sum
+    gate = "model.layers.1.mlp.gate.weight"
+    assert reference.cosine(half.grads[gate], theirs.grads[gate]) >= 0.999
+    assert not half.grads["model.embed_tokens.weight"][5].any()
+
+
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
 def test_kept_and_recomputed_intermediates_give_the_same_bits(folder, tmp_path, name):
     documents, labels = make_batch((300, 200))

@@ -1,0 +1,42 @@
+#include "train/router_meter.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+namespace trireme::train {
+
+RouterMeter::RouterMeter(const config::ModelSpec& spec, const at::Device& device)
+    : spec_(spec), device_(device) {
+  if (spec.balanced()) clear();
+}
+
+void RouterMeter::clear() {
+  const auto doubles = at::TensorOptions(at::kDouble).device(device_);
+  load_ = {0, at::zeros({}, doubles), at::zeros({spec_.layers, spec_.moe->experts}, doubles)};
+}
+
+std::optional<RouterReport> RouterMeter::take(const dist::Group& data) {
+  if (!spec_.balanced()) return std::nullopt;
+  const at::Tensor count =
+      at::full({}, static_cast<double>(load_.micro_batches), load_.loss.options());
+  for (const at::Tensor& sum : {load_.loss, load_.choices, count}) data.all_reduce(sum)->wait();
+  RouterReport report;
+  report.micro_batches = count.item<double>();
+  report.loss = load_.loss.item<double>() / report.micro_batches;
+  report.term = *spec_.moe->balance_coefficient * report.loss;
+  const at::Tensor choices = load_.choices.to(at::kCPU);
+  report.least = static_cast<double>(spec_.moe->experts);
+  for (int64_t i = 0; i < spec_.layers; ++i) {
+    if (!spec_.sparse(i)) continue;
+    const at::Tensor layer = choices.select(0, i);
+    const double even = layer.mean().item<double>();
+    report.most = std::max(report.most, layer.max().item<double>() / even);
+    report.least = std::min(report.least, layer.min().item<double>() / even);
+  }
+  clear();
+  return report;
+}
+
+}  // namespace trireme::train

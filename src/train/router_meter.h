@@ -1,0 +1,32 @@
+// The loss that balances experts, and their load, over the micro-batches of a report.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "config/model_spec.h"
+#include "dist/group.h"
+#include "model/router_balance.h"
+#include "train/run_log.h"
+
+namespace trireme::train {
+
+class RouterMeter {
+ public:
+  // `spec` outlives the meter. Of a model without that loss nothing is ever measured.
+  RouterMeter(const config::ModelSpec& spec, const at::Device& device);
+
+  // Of this rank's micro-batches. Nothing waits for the device.
+  void add(const model::RouterLoad& load) { load_.add(load); }
+  // Over all ranks of `data`, which call it together; then starts anew.
+  std::optional<RouterReport> take(const dist::Group& data);
+
+ private:
+  void clear();
+
+  const config::ModelSpec& spec_;
+  at::Device device_;
+  model::RouterLoad load_;  // sums
+};
+
+}  // namespace trireme::train
