@@ -49,6 +49,11 @@ template <>
 inline constexpr std::array<std::string_view, 3> kWords<ExpertAdapters>{"auto", "modules",
                                                                         "parameters"};
 
+// PEFT's `bias`: which biases of the base are trained beside adapters.
+enum class LoraBias { kNone, kAll, kLoraOnly };
+template <>
+inline constexpr std::array<std::string_view, 3> kWords<LoraBias>{"none", "all", "lora_only"};
+
 enum class DeviceChoice { kAuto, kCpu, kCuda };
 template <>
 inline constexpr std::array<std::string_view, 3> kWords<DeviceChoice>{"auto", "cpu", "cuda"};

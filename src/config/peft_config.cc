@@ -14,10 +14,9 @@ constexpr double kLeastAlpha = 1e-6;
 
 // How a field of LoraConfig is read where it asks for something.
 enum class Rule {
-  kRead,     // one of ours
-  kFree,     // says nothing about the numbers
-  kTensors,  // which layers are adapted: the tensors of an adapter say so, a run config may not
-  kOnly,     // the one value `only`, else refused
+  kRead,  // one of ours
+  kFree,  // says nothing about the numbers
+  kOnly,  // the one value `only`, else refused
 };
 
 struct Field {
@@ -28,36 +27,36 @@ struct Field {
 
 constexpr std::array kFields = std::to_array<Field>({
     {"alora_invocation_tokens", Rule::kOnly},
-    {"alpha_pattern", Rule::kOnly},
+    {"alpha_pattern", Rule::kRead},
     {"arrow_config", Rule::kOnly},
     {"auto_mapping", Rule::kFree},
     {"base_model_name_or_path", Rule::kFree},
-    {"bias", Rule::kOnly, "none"},
+    {"bias", Rule::kRead},
     {"corda_config", Rule::kOnly},
     {"ensure_weight_tying", Rule::kOnly},
     {"eva_config", Rule::kOnly},
-    {"exclude_modules", Rule::kTensors},
+    {"exclude_modules", Rule::kRead},
     {"fan_in_fan_out", Rule::kOnly},
     {"inference_mode", Rule::kFree},
     {"init_lora_weights", Rule::kOnly, "true"},
     {"kasa_config", Rule::kOnly},
     {"layer_replication", Rule::kOnly},
-    {"layers_pattern", Rule::kTensors},
-    {"layers_to_transform", Rule::kTensors},
+    {"layers_pattern", Rule::kRead},
+    {"layers_to_transform", Rule::kRead},
     {"loftq_config", Rule::kOnly},
     {"lora_alpha", Rule::kRead},
-    {"lora_bias", Rule::kOnly},
+    {"lora_bias", Rule::kRead},
     {"lora_dropout", Rule::kRead},
     {"lora_ga_config", Rule::kOnly},
     {"megatron_config", Rule::kOnly},
     {"megatron_core", Rule::kFree},
-    {"modules_to_save", Rule::kOnly},
+    {"modules_to_save", Rule::kRead},
     {"monteclora_config", Rule::kOnly},
     {"peft_type", Rule::kOnly, "LORA"},
     {"peft_version", Rule::kFree},
     {"qalora_group_size", Rule::kFree},
     {"r", Rule::kRead},
-    {"rank_pattern", Rule::kOnly},
+    {"rank_pattern", Rule::kRead},
     {"revision", Rule::kFree},
     {"runtime_config", Rule::kFree},
     {"target_modules", Rule::kRead},
@@ -93,10 +92,33 @@ bool harmless_start(const Json& value) {
   return text == "false" || text == "gaussian" || text == "orthogonal" || text == "eva";
 }
 
+double number_of(const Json& value, double least, const std::string& where) {
+  const double result = value.is_number() ? value.get<double>() : least - 1;
+  if (!(result >= least)) {
+    fail("{}: a number of at least {} is expected, found {}", where, least, json_text(value));
+  }
+  return result;
+}
+
+int64_t rank_of(const Json& value, const std::string& where) {
+  number_of(value, 1, where);
+  if (!value.is_number_integer() || value.get<double>() > 1 << 20) {
+    fail("{}: {} is no rank: a whole number is expected", where, json_text(value));
+  }
+  return value.get<int64_t>();
+}
+
 // 64 rather than 64.0 where it is whole: PEFT's lora_alpha is an int.
 Json number_json(double value) {
   const auto whole = static_cast<int64_t>(std::clamp(value, -1e15, 1e15));
   return static_cast<double>(whole) == value ? Json(whole) : Json(value);
+}
+
+template <typename T>
+Json pattern_json(const LoraPattern<T>& pattern) {
+  Json json = Json::object();
+  for (const auto& [key, value] : pattern) json[key] = number_json(static_cast<double>(value));
+  return json;
 }
 
 class AdapterReader {
@@ -122,51 +144,92 @@ class AdapterReader {
     return fmt::format("{}:{}: {}", name_, places_.at(key), key);
   }
 
-  double number(const std::string& key, const Json& value, double least) const {
-    const double result = value.is_number() ? value.get<double>() : least - 1;
-    if (!(result >= least)) {
-      fail("{}: a number of at least {} is expected, found {}", where(key), least,
-           json_text(value));
-    }
-    return result;
-  }
-
-  int64_t rank(const std::string& key, const Json& value) const {
-    number(key, value, 1);
-    if (!value.is_number_integer() || value.get<double>() > 1 << 20) {
-      fail("{}: {} is no rank: a whole number is expected", where(key), json_text(value));
-    }
-    return value.get<int64_t>();
-  }
-
   void read_field(PeftConfig& config, const std::string& key, const Json& value) {
     if (key == "r") {
-      config.lora.rank = rank(key, value);
+      config.lora.rank = rank_of(value, where(key));
     } else if (key == "lora_alpha") {
-      config.lora.alpha = number(key, value, kLeastAlpha);
+      config.lora.alpha = number_of(value, kLeastAlpha, where(key));
     } else if (key == "lora_dropout") {
-      config.lora.dropout = number(key, value, 0);
+      config.lora.dropout = number_of(value, 0, where(key));
       if (config.lora.dropout >= 1) fail("{}: {} is not below 1", where(key), json_text(value));
     } else if (key == "use_rslora") {
-      if (!value.is_boolean())
-        fail("{}: true or false is expected, found {}", where(key), json_text(value));
-      config.lora.rslora = value.get<bool>();
+      config.lora.rslora = flag(key, value);
+    } else if (key == "lora_bias") {
+      config.lora.lora_bias = flag(key, value);
     } else if (key == "base_model_name_or_path") {
       config.base_model = text_of(value);
     } else if (key == "target_parameters") {
       read_parameters(config, value);
     } else if (key == "rank_pattern") {
-      if (const Json* pattern = gate_up_pattern(key, value)) {
-        config.gate_up_rank = rank(key, *pattern);
-      }
+      config.lora.rank_pattern = read_lora_pattern<int64_t>(value, where(key));
     } else if (key == "alpha_pattern") {
-      if (const Json* pattern = gate_up_pattern(key, value)) {
-        config.gate_up_alpha = number(key, *pattern, kLeastAlpha);
-      }
+      config.lora.alpha_pattern = read_lora_pattern<double>(value, where(key));
+    } else if (key == "target_modules") {
+      modules(key, value, config.lora.target_modules, config.lora.target_pattern);
+    } else if (key == "exclude_modules") {
+      modules(key, value, config.lora.exclude_modules, config.lora.exclude_pattern);
+    } else if (key == "layers_to_transform") {
+      config.lora.layers_to_transform = layers(value);
+    } else if (key == "layers_pattern") {
+      config.lora.layers_pattern = names(key, value);
+    } else if (key == "modules_to_save") {
+      config.lora.modules_to_save = names(key, value);
+    } else if (key == "bias") {
+      config.lora.bias = bias(value);
     } else if (const std::string reason = peft_field_refusal(key, value, PeftFile::kAdapter);
                !reason.empty()) {
       fail("{}: {}", where(key), reason);
     }
+  }
+
+  bool flag(const std::string& key, const Json& value) const {
+    if (!value.is_boolean()) {
+      fail("{}: true or false is expected, found {}", where(key), json_text(value));
+    }
+    return value.get<bool>();
+  }
+
+  std::vector<std::string> names(const std::string& key, const Json& value) const {
+    std::vector<std::string> list;
+    for (const Json& name : value.is_array() ? value : Json::array({value})) {
+      if (!name.is_string()) {
+        fail("{}: a list of names is expected, found {}", where(key), json_text(value));
+      }
+      list.push_back(name.get<std::string>());
+    }
+    return list;
+  }
+
+  // PEFT takes a list as names, and a string as one pattern.
+  void modules(const std::string& key, const Json& value, std::vector<std::string>& list,
+               std::string& pattern) const {
+    if (value.is_string() && value != "all-linear") {
+      pattern = value.get<std::string>();
+    } else {
+      list = names(key, value);
+    }
+  }
+
+  std::vector<int64_t> layers(const Json& value) const {
+    std::vector<int64_t> list;
+    for (const Json& one : value.is_array() ? value : Json::array({value})) {
+      const std::optional<int64_t> layer = whole_number(one, 0, 1 << 20);
+      if (!layer) {
+        fail("{}: numbers of layers are expected, found {}", where("layers_to_transform"),
+             json_text(value));
+      }
+      list.push_back(*layer);
+    }
+    return list;
+  }
+
+  LoraBias bias(const Json& value) const {
+    static constexpr auto kBiases = kWords<LoraBias>;
+    const auto found = std::ranges::find(kBiases, text_of(value));
+    if (found == kBiases.end()) {
+      fail("{}: none, all or lora_only is expected, found {}", where("bias"), json_text(value));
+    }
+    return static_cast<LoraBias>(found - kBiases.begin());
   }
 
   void read_parameters(PeftConfig& config, const Json& value) const {
@@ -179,23 +242,6 @@ class AdapterReader {
       }
       config.target_parameters.push_back(name);
     }
-  }
-
-  // PEFT doubles rank and alpha of gate_up_proj where it joins the adapters of gate and up; other
-  // patterns would be ranks of their own.
-  const Json* gate_up_pattern(const std::string& key, const Json& patterns) const {
-    if (!patterns.is_object()) fail("{}: an object is expected", where(key));
-    const Json* found = nullptr;
-    for (const auto& [pattern, value] : patterns.items()) {
-      if (!pattern.ends_with("gate_up_proj") || found != nullptr) {
-        fail(
-            "{}: '{}' is not built: one rank and alpha for all, with a pattern for gate_up_proj "
-            "of experts only",
-            where(key), pattern);
-      }
-      found = &value;
-    }
-    return found;
   }
 
   const std::string& name_;
@@ -228,18 +274,42 @@ std::string peft_field_refusal(const std::string& name, const Json& value, PeftF
                        remedy);
   }
   if (field->rule == Rule::kRead || field->rule == Rule::kFree) return "";
-  if (field->rule == Rule::kTensors && adapter) return "";
   // `init_lora_weights: false` asks for something: for a B that is not zero.
   const bool start = name == "init_lora_weights";
   if (start && adapter && harmless_start(value)) return "";
   if (neutral(value) && !start) return "";
   const std::string only = field->only;
   if (!only.empty() && text_of(value) == only) return "";
+  if (start && adapter) {
+    return fmt::format(
+        "{} is not built: such a start changes the model's own weights: save the "
+        "adapter in PEFT with path_initial_model_for_weight_conversion, or {}",
+        json_text(value), remedy);
+  }
   if (!only.empty()) {
     return fmt::format("{} is not built, only {}: {}", json_text(value), only, remedy);
   }
   return fmt::format("{} is not built: {}", json_text(value), remedy);
 }
+
+template <typename T>
+LoraPattern<T> read_lora_pattern(const Json& value, const std::string& where) {
+  if (!value.is_object()) {
+    fail("{}: an object is expected, as {{\"q_proj\": 4}}, found {}", where, json_text(value));
+  }
+  LoraPattern<T> pattern;
+  for (const auto& [key, number] : value.items()) {
+    const std::string of_key = fmt::format("{}: {}", where, key);
+    if constexpr (std::is_integral_v<T>) {
+      pattern.emplace_back(key, rank_of(number, of_key));
+    } else {
+      pattern.emplace_back(key, number_of(number, kLeastAlpha, of_key));
+    }
+  }
+  return pattern;
+}
+template LoraPattern<int64_t> read_lora_pattern(const Json& value, const std::string& where);
+template LoraPattern<double> read_lora_pattern(const Json& value, const std::string& where);
 
 PeftConfig parse_peft_config(std::string_view text, const std::string& name) {
   require_written_by_hand(text, name);
@@ -247,32 +317,31 @@ PeftConfig parse_peft_config(std::string_view text, const std::string& name) {
 }
 
 Json peft_config_json(const PeftConfig& config) {
+  const LoraSpec& lora = config.lora;
   Json json = {{"auto_mapping", nullptr},
                {"base_model_name_or_path", config.base_model},
-               {"bias", "none"},
+               {"bias", kWords<LoraBias>[static_cast<size_t>(lora.bias)]},
                {"fan_in_fan_out", false},
                {"inference_mode", true},
                {"init_lora_weights", true},
                {"layers_pattern", nullptr},
                {"layers_to_transform", nullptr},
-               {"lora_alpha", number_json(config.lora.alpha)},
-               {"lora_dropout", config.lora.dropout},
+               {"lora_alpha", number_json(lora.alpha)},
+               {"lora_dropout", lora.dropout},
                {"modules_to_save", nullptr},
                {"peft_type", "LORA"},
-               {"r", config.lora.rank},
-               {"rank_pattern", Json::object()},
-               {"alpha_pattern", Json::object()},
+               {"r", lora.rank},
+               {"rank_pattern", pattern_json(lora.rank_pattern)},
+               {"alpha_pattern", pattern_json(lora.alpha_pattern)},
                {"revision", nullptr},
-               {"target_modules", config.lora.target_modules},
+               {"target_modules", lora.target_modules},
                {"task_type", "CAUSAL_LM"},
                {"use_dora", false},
-               {"use_rslora", config.lora.rslora}};
-  // A regular expression of PEFT's own.
-  constexpr const char* kGateUp = R"(.*\.gate_up_proj)";
-  if (config.gate_up_rank) json["rank_pattern"][kGateUp] = *config.gate_up_rank;
-  if (config.gate_up_alpha) json["alpha_pattern"][kGateUp] = number_json(*config.gate_up_alpha);
-  // PEFT before 0.17 does not know the field.
+               {"use_rslora", lora.rslora}};
+  if (!lora.modules_to_save.empty()) json["modules_to_save"] = lora.modules_to_save;
+  // PEFT before 0.17 does not know the first field, and before 0.14 the second.
   if (!config.target_parameters.empty()) json["target_parameters"] = config.target_parameters;
+  if (lora.lora_bias) json["lora_bias"] = true;
   return json;
 }
 

@@ -25,12 +25,15 @@ bool is_peft_field(std::string_view name);
 // options are not looked at here.
 std::string peft_field_refusal(const std::string& name, const Json& value, PeftFile file);
 
+// rank_pattern (T = int64_t) or alpha_pattern (double): an object of numbers. `where` begins the
+// UserError.
+template <typename T>
+LoraPattern<T> read_lora_pattern(const Json& value, const std::string& where);
+
 // What adapter_config.json says.
 struct PeftConfig {
-  LoraSpec lora;                               // target_modules: empty; the tensors say it better
+  LoraSpec lora;
   std::vector<std::string> target_parameters;  // "mlp.experts.gate_up_proj"
-  std::optional<int64_t> gate_up_rank;         // rank_pattern of mlp.experts.gate_up_proj
-  std::optional<double> gate_up_alpha;         // alpha_pattern of it
   std::string base_model;                      // base_model_name_or_path
 };
 

@@ -29,8 +29,9 @@ TEST(PeftConfig, ReadsWhatPeftWrites) {
   EXPECT_EQ(config.lora.alpha, 6);
   EXPECT_EQ(config.lora.dropout, 0.1);
   EXPECT_TRUE(config.lora.rslora);
-  EXPECT_EQ(config.gate_up_rank, 6);
-  EXPECT_EQ(config.gate_up_alpha, 12);
+  EXPECT_EQ(config.lora.rank_pattern, (LoraPattern<int64_t>{{".*\\.gate_up_proj", 6}}));
+  EXPECT_EQ(config.lora.alpha_pattern, (LoraPattern<double>{{".*\\.gate_up_proj", 12}}));
+  EXPECT_EQ(config.lora.layers_to_transform, (std::vector<int64_t>{1, 2}));
   EXPECT_EQ(config.target_parameters.size(), 2u);
   EXPECT_EQ(config.base_model, "/m");
 }
@@ -44,7 +45,7 @@ TEST(PeftConfig, SurvivesWritingAndReading) {
   const PeftConfig again = parse_peft_config(json.dump(), "b.json");
   EXPECT_EQ(peft_config_json(again)["rank_pattern"], json["rank_pattern"]);
   EXPECT_EQ(again.lora.scale(), config.lora.scale());
-  EXPECT_EQ(again.gate_up_alpha, config.gate_up_alpha);
+  EXPECT_EQ(again.lora.alpha_pattern, config.lora.alpha_pattern);
   EXPECT_EQ(again.target_parameters, config.target_parameters);
 }
 
@@ -58,9 +59,8 @@ TEST(PeftConfig, RefusesByName) {
   EXPECT_EQ(error_of(R"({"use_dora": true})"),
             "a.json:1:2: use_dora: true is not built: merge the adapter with PEFT and give the "
             "merged model");
-  EXPECT_EQ(error_of(R"({"rank_pattern": {"q_proj": 4}})"),
-            "a.json:1:2: rank_pattern: 'q_proj' is not built: one rank and alpha for all, with a "
-            "pattern for gate_up_proj of experts only");
+  EXPECT_EQ(error_of(R"({"rank_pattern": {"q_proj": 4.5}})"),
+            "a.json:1:2: rank_pattern: q_proj: 4.5 is no rank: a whole number is expected");
   EXPECT_EQ(error_of(R"({"r": 0})"), "a.json:1:2: r: a number of at least 1 is expected, found 0");
   EXPECT_EQ(error_of(R"({"later": {"x": 1}})"),
             "a.json:1:2: later: {\"x\":1} is not known: merge the adapter with PEFT and give the "

@@ -87,8 +87,15 @@ struct LoraOptions {
   double lora_alpha = 8;
   double lora_dropout = 0.0;
   bool use_rslora = false;
-  std::string target_modules = "q_proj,v_proj";  // comma separated, or all-linear
-  std::string adapter;                           // PEFT folder to start from, or to use
+  std::string target_modules = "q_proj,v_proj";  // comma separated, all-linear, or a pattern
+  std::string exclude_modules;                   // comma separated, or a pattern
+  std::string rank_pattern, alpha_pattern;       // JSON: {"q_proj": 4}
+  std::string layers_to_transform;               // comma separated numbers
+  std::string layers_pattern;                    // comma separated
+  std::string modules_to_save;                   // comma separated
+  LoraBias bias = LoraBias::kNone;
+  bool lora_bias = false;
+  std::string adapter;  // PEFT folder to start from, or to use
   ExpertAdapters expert_adapters = ExpertAdapters::kAuto;
 };
 

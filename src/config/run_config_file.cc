@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "config/json.h"
+#include "config/module_pattern.h"
 #include "config/names.h"
 #include "config/peft_config.h"
 #include "config/schema.h"
@@ -95,7 +96,7 @@ class Reader {
   bool read_foreign(const std::string& key, const std::string& name, const Json& value) {
     if (value.is_null()) return true;
     if (value.is_object()) refuse_value(key, value, "a value");
-    const std::string text = value.is_array()    ? joined_names(key, value)
+    const std::string text = value.is_array()    ? joined(key, value)
                              : value.is_string() ? value.get<std::string>()
                                                  : json_text(value);
     const std::optional<Meaning> meaning = meaning_of(name, text, where(key));
@@ -135,12 +136,23 @@ class Reader {
     }
   }
 
-  // ["q_proj", "v_proj"] -> "q_proj,v_proj".
-  std::string joined_names(const std::string& key, const Json& list) const {
+  static bool takes_numbers(const std::string& key) { return key.ends_with("layers_to_transform"); }
+
+  // ["q_proj", "v_proj"] -> "q_proj,v_proj", or [0, 1] -> "0,1" where numbers are expected.
+  std::string joined(const std::string& key, const Json& list) const {
+    const bool numbers = takes_numbers(key);
     std::string text;
-    for (const Json& name : list) {
-      if (!name.is_string()) refuse_value(key, list, "a list of names");
-      text += (text.empty() ? "" : ",") + name.get<std::string>();
+    for (const Json& item : list) {
+      if (numbers ? !item.is_number_integer() : !item.is_string()) {
+        refuse_value(key, list, numbers ? "a list of numbers" : "a list of names");
+      }
+      const std::string one = numbers ? json_text(item) : item.get<std::string>();
+      // PEFT takes the names of a list as they are.
+      if (is_pattern(one)) {
+        fail("{}: '{}' is no name: a regular expression stands alone, without a list", where(key),
+             one);
+      }
+      text += (text.empty() ? "" : ",") + one;
     }
     return text;
   }
@@ -148,9 +160,14 @@ class Reader {
   void read_option(const Option& option, const std::string& key, const Json& value) {
     if (value.is_null()) return;
     note_given(option, key);
-    if (option.list && value.is_array()) {
-      set_option(run_, option, joined_names(key, value), where(key));
-      return;
+    const bool number = value.is_number_integer() && takes_numbers(key);
+    if (option.list && (value.is_array() || number)) {
+      const Json list = value.is_array() ? value : Json::array({value});
+      return set_option(run_, option, joined(key, list), where(key));
+    }
+    if (option.object) {
+      if (!value.is_object()) refuse_value(key, value, "an object");
+      return set_option(run_, option, json_text(value), where(key));
     }
     const bool text = std::holds_alternative<std::string RunConfig::*>(option.field) ||
                       std::holds_alternative<ChoiceField>(option.field);

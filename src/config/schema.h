@@ -70,7 +70,8 @@ struct Option {
   std::string unit = "";  // "tokens"; "bytes" takes KiB, MiB, GiB, TiB behind the number
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  bool list = false;  // strings only: names with commas between; in the run config a list will do
+  bool list = false;    // strings only: names with commas between; in the run config a list will do
+  bool object = false;  // strings only: a JSON object; in the run config it is one
   MustMatch must_match = MustMatch::kValue;
   unsigned verbs = kTrain;
   unsigned except = 0;  // of kBench and kDump

@@ -341,12 +341,9 @@ TEST(RunConfigFile, LoraMistakesNameFileLineAndKey) {
             "trireme train --help lists the options");
   EXPECT_EQ(error_of_lora(R"("use_dora": true)"),
             "c.json:2:1: model.lora_config.use_dora: true is not built: leave the field out");
-  EXPECT_EQ(error_of_lora(R"("bias": "all")"),
-            "c.json:2:1: model.lora_config.bias: \"all\" is not built, only none: leave the field "
-            "out");
-  EXPECT_EQ(error_of_lora(R"("layers_to_transform": [1])"),
-            "c.json:2:1: model.lora_config.layers_to_transform: [1] is not built: leave the field "
-            "out");
+  EXPECT_EQ(error_of_lora(R"("bias": "both")"),
+            "c.json:2:1: model.lora_config.bias: 'both' is not known: none, all or lora_only is "
+            "expected");
   EXPECT_EQ(error_of_lora(R"("target_modules": [1])"),
             "c.json:2:1: model.lora_config.target_modules: a list of names is expected, found [1]");
   EXPECT_EQ(error_of_file(R"({"model": {"lora_config": 5}})"),

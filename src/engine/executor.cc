@@ -94,12 +94,6 @@ void Executor::warn_of_imbalance(const Step& step) {
   log("ranks of the ring have unlike shares of attention: {}", step.uneven);
 }
 
-model::LoraPass Executor::lora(double dropout, uint64_t seed) const {
-  return {.scale = model_.adapters ? model_.adapters->lora.scale() : 1,
-          .dropout = dropout,
-          .seed = seed};
-}
-
 // Each rank fills its own rows and leaves zeros in the others', so that the sum is the whole.
 at::Tensor Executor::real_logits(const data::PackedBatch& batch, const Step& step,
                                  const at::Tensor& x, const model::HeadParams& head) const {
@@ -133,6 +127,7 @@ at::Tensor Executor::whole(at::Tensor loss) const {
 model::LayerParams Executor::layer_grads(const Step& step, state::GradStore& grads,
                                          int64_t layer) const {
   const int64_t block = model_.layout.layer(layer);
+  if (!trained(block)) return {};
   const at::Tensor flat = grads.accumulator(block);
   model::LayerParams params;
   if (!model_.adapters) {
@@ -145,6 +140,30 @@ model::LayerParams Executor::layer_grads(const Step& step, state::GradStore& gra
   }
   model::attach(params, model::layer_adapters(model_.spec, *model_.adapters, layer, flat));
   return params;
+}
+
+model::HeadParams Executor::head_grads(state::GradStore& grads) const {
+  const int64_t block = model_.layout.head();
+  if (!trained(block)) return {};
+  const at::Tensor flat = grads.accumulator(block);
+  if (model_.adapters) return model::trained_head(*model_.adapters, flat);
+  const bool tied = model_.spec.tied;
+  const int64_t embedding = model_.layout.embedding();
+  const at::Tensor table = tied ? grads.accumulator(embedding) : at::Tensor();
+  model::HeadParams params = model::head_params(model_.spec, model_.layout, table, flat);
+  params.overwrite = grads.take_overwrite(tied ? embedding : block);
+  return params;
+}
+
+void Executor::embedding_backward(const Step& step, const at::Tensor& dx,
+                                  state::GradStore& grads) const {
+  const int64_t block = model_.layout.embedding();
+  if (!trained(block)) return;
+  const at::Tensor flat = grads.accumulator(block);
+  at::Tensor table = model_.adapters ? model::trained_table(*model_.adapters, flat)
+                                     : model::embedding_table(model_.layout, flat);
+  model::embed_backward(model_.spec, table, dx, step.tokens);
+  grads.finish(block);
 }
 
 void Executor::at_layer(int64_t layer, bool in_backward) {
@@ -196,19 +215,15 @@ void Executor::backward_layers(const Step& step, at::Tensor dx, state::GradStore
       model::SavedLayer saved = store_.get(i);
       store_.prefetch(i > first ? i - 1 : then);
       dx = layers_[i].backward(std::move(dx), layer.params, to, step.context, std::move(saved));
-      grads.finish(model_.layout.layer(i));
+      if (trained(model_.layout.layer(i))) grads.finish(model_.layout.layer(i));
     }
     end = first;
   }
-  if (model_.adapters) return;
-  const int64_t block = model_.layout.embedding();
-  at::Tensor table = model::embedding_table(model_.layout, grads.accumulator(block));
-  model::embed_backward(model_.spec, table, dx, step.tokens);
-  grads.finish(block);
+  embedding_backward(step, dx, grads);
 }
 
 LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
-  const Step step(*this, batch, lora(/*dropout=*/0, 0));
+  const Step step(*this, batch, {});
   const at::Tensor x = forward_layers(step, /*save=*/false);
   model::RouterLoad router = balance(step);
   const state::Weights::Head head = weights_.head();
@@ -219,7 +234,8 @@ LossSum Executor::forward(const data::PackedBatch& batch, at::Tensor* logits) {
 
 LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_scale,
                                    state::GradStore& grads, uint64_t seed, at::Tensor* logits) {
-  const Step step(*this, batch, lora(model_.adapters ? model_.adapters->lora.dropout : 0, seed));
+  const double dropout = model_.adapters ? model_.adapters->lora.dropout : 0;
+  const Step step(*this, batch, {.dropout = dropout, .seed = seed});
   warn_of_imbalance(step);
   at::Tensor x = forward_layers(step, /*save=*/true);
   model::RouterLoad router = balance(step);
@@ -228,19 +244,11 @@ LossSum Executor::forward_backward(const data::PackedBatch& batch, double grad_s
     const auto scope = phases_.enter("head and loss");
     const state::Weights::Head head = weights_.head();
     if (logits != nullptr) *logits = real_logits(batch, step, x, head.params);
-    model::HeadParams head_grads;  // undefined: frozen
-    if (!model_.adapters) {
-      const int64_t head_block = model_.layout.head();
-      const at::Tensor flat = grads.accumulator(head_block);
-      const int64_t embedding = model_.layout.embedding();
-      const at::Tensor table = model_.spec.tied ? grads.accumulator(embedding) : at::Tensor();
-      head_grads = model::head_params(model_.spec, model_.layout, table, flat);
-      head_grads.overwrite = grads.take_overwrite(model_.spec.tied ? embedding : head_block);
-    }
-    result = model::head_loss_backward(model_.spec, x, head.params, head_grads, step.trained,
-                                       grad_scale, plan_.tiles.loss);
+    model::HeadParams to = head_grads(grads);
+    result = model::head_loss_backward(model_.spec, x, head.params, to, step.trained, grad_scale,
+                                       plan_.tiles.loss);
     x.reset();
-    if (!model_.adapters) grads.finish(model_.layout.head());
+    if (trained(model_.layout.head())) grads.finish(model_.layout.head());
   }
   backward_layers(step, std::move(result.dx), grads);
   return {whole(result.loss), batch.trained_tokens, std::move(router)};

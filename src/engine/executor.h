@@ -74,14 +74,18 @@ class Executor {
   struct Step;
   // Warns of the first batch for which ranks wait for each other in the ring.
   void warn_of_imbalance(const Step& step);
-  model::LoraPass lora(double dropout, uint64_t seed) const;
+  // Whether the block has weights that are trained.
+  bool trained(int64_t block) const { return model_.trained_layout().blocks[block].numel > 0; }
   at::Tensor real_logits(const data::PackedBatch& batch, const Step& step, const at::Tensor& x,
                          const model::HeadParams& head) const;
   // The loss that balances the experts, after forward; nothing where the model has none.
   model::RouterLoad balance(const Step& step) const;
   // The sum over the ranks that share the batch.
   at::Tensor whole(at::Tensor loss) const;
+  // Where gradients are added; undefined for what is frozen.
   model::LayerParams layer_grads(const Step& step, state::GradStore& grads, int64_t layer) const;
+  model::HeadParams head_grads(state::GradStore& grads) const;
+  void embedding_backward(const Step& step, const at::Tensor& dx, state::GradStore& grads) const;
   void at_layer(int64_t layer, bool in_backward);
   // `save`: puts what backward needs into the store.
   at::Tensor forward_layers(const Step& step, bool save);

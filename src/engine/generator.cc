@@ -24,7 +24,6 @@ class CachedDecoder {
         weights_(weights),
         device_(device),
         frequencies_(model::inverse_frequencies(model.spec).to(device)) {
-    if (model.adapters) pass_.lora.scale = model.adapters->lora.scale();
     for (int64_t i = 0; i < model.spec.layers; ++i) {
       layers_.emplace_back(model.spec, i);
       caches_.emplace_back(capacity, 1.0 / std::sqrt(model.spec.head_dim));

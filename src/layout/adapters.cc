@@ -1,170 +1,220 @@
 #include "layout/adapters.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
-#include <set>
-#include <string_view>
 
 #include "base/error.h"
-#include "base/nearest.h"
 #include "layout/hf_tensors.h"
 
 namespace trireme::layout {
 namespace {
 
-constexpr std::string_view kWeight = ".weight";
-
-// "model.layers.0.self_attn.q_proj.weight" -> "...q_proj".
-std::string module_of(const std::string& tensor) {
-  return tensor.substr(0, tensor.size() - kWeight.size());
-}
-
-std::string leaf_of(const std::string& module) { return module.substr(module.rfind('.') + 1); }
-
-// The router's logits decide where tokens go: it is no linear in transformers 5, and has no adapter
-// here.
-bool is_linear(const NamedShape& tensor) { return tensor.name.ends_with("_proj.weight"); }
-
 // The linears of a layer, those of one fused matrix together (the experts' are one).
-std::vector<std::vector<NamedShape>> fused_linears(const config::ModelSpec& spec, int64_t layer) {
+std::vector<std::vector<NamedShape>> fused_linears(const std::vector<NamedShape>& tensors) {
   std::vector<std::vector<NamedShape>> groups;
-  for (NamedShape& tensor : layer_tensors(spec, layer)) {
+  for (const NamedShape& tensor : tensors) {
     if (!is_linear(tensor)) continue;
     if (!tensor.joins_previous) groups.emplace_back();
-    groups.back().push_back(std::move(tensor));
+    groups.back().push_back(tensor);
   }
   return groups;
 }
 
-// The target modules of an adapter, indexed for fast look-up: an adapter of some layers' experts
-// names thousands of linears in full.
-class TargetModules {
- public:
-  explicit TargetModules(const std::vector<std::string>& targets) {
-    for (const std::string& target : targets) {
-      if (target.starts_with("model.layers.")) {
-        whole_.insert(target);
-      } else {
-        ends_.push_back(target);
-      }
-    }
+// The fewest names that mean these modules: the last part where all that end so are among them.
+std::vector<std::string> fewest_names(const config::ModelSpec& spec, const AdapterSizes& linears) {
+  std::map<std::string, int64_t> missing;  // by last part: linears that are not among them
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    for (const std::string& module : layer_linears(spec, layer)) ++missing[leaf_of(module)];
   }
-
-  bool name(const std::string& module) const {
-    return whole_.contains(module) ||
-           std::ranges::any_of(ends_, [&](const auto& end) { return is_end(end, module); });
-  }
-
-  // Removes the targets that name this linear.
-  void remove(const std::string& module) {
-    whole_.erase(module);
-    std::erase_if(ends_, [&](const std::string& end) { return is_end(end, module); });
-  }
-
-  // One of the targets; "" when none is left.
-  std::string any() const {
-    if (!ends_.empty()) return ends_.front();
-    return whole_.empty() ? "" : *whole_.begin();
-  }
-
- private:
-  static bool is_end(const std::string& end, const std::string& module) {
-    return module.ends_with(end) && module.size() > end.size() &&
-           module[module.size() - end.size() - 1] == '.';
-  }
-
-  std::set<std::string> whole_;
-  std::vector<std::string> ends_;
-};
-
-// The last parts of the names, each once, in the order of the layers.
-std::vector<std::string> leaves(const config::ModelSpec& spec) {
+  for (const auto& [module, size] : linears) --missing[leaf_of(module)];
   std::vector<std::string> list;
+  std::set<std::string> listed;
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
     for (const std::string& module : layer_linears(spec, layer)) {
+      if (!linears.contains(module)) continue;
       const std::string leaf = leaf_of(module);
-      if (std::ranges::find(list, leaf) == list.end()) list.push_back(leaf);
+      const std::string& name = missing[leaf] == 0 ? leaf : module;
+      if (listed.insert(name).second) list.push_back(name);
     }
   }
   return list;
 }
 
-std::vector<std::string> resolve_targets(const config::ModelSpec& spec,
-                                         const std::vector<std::string>& targets) {
-  const std::vector<std::string> known = leaves(spec);
-  if (std::ranges::find(targets, "all-linear") != targets.end()) return known;
-  TargetModules unused(targets);
-  for (int64_t layer = 0; layer < spec.layers; ++layer) {
-    for (const std::string& module : layer_linears(spec, layer)) unused.remove(module);
+// The sizes' ranks or alphas that differ from `base`: by last part where all that end so agree.
+template <typename T>
+config::LoraPattern<T> exceptions(const AdapterSizes& sizes, T AdapterSize::*member, T base) {
+  std::map<std::string, std::set<T>> values;
+  for (const auto& [name, size] : sizes) values[leaf_of(name)].insert(size.*member);
+  config::LoraPattern<T> list;
+  std::set<std::string> listed;
+  for (const auto& [name, size] : sizes) {
+    const std::string leaf = leaf_of(name);
+    const std::string& key = values[leaf].size() == 1 ? leaf : name;
+    if (size.*member != base && listed.insert(key).second) list.emplace_back(key, size.*member);
   }
-  const std::string bad = unused.any();
-  if (bad.empty()) return targets;
-  fail("target_modules: '{}' is no linear of this {} model{}: it has {}; all-linear takes them all",
-       bad, config::family_name(spec.family), did_you_mean(bad, known), fmt::join(known, ", "));
+  return list;
 }
 
-// The adapters of one fused matrix: all A, then B part by part (the experts' gates, then their
-// ups).
-void add_adapters(const std::vector<NamedShape>& linears, const TargetModules& targets,
-                  int64_t rank, std::vector<NamedShape>& list) {
-  std::vector<const NamedShape*> chosen;
-  std::vector<std::string> parts;
-  for (const NamedShape& linear : linears) {
-    const std::string module = module_of(linear.name);
-    if (!targets.name(module)) continue;
-    chosen.push_back(&linear);
-    const std::string part = leaf_of(module);
-    if (std::ranges::find(parts, part) == parts.end()) parts.push_back(part);
+// What a fused matrix's adapters are made of: the linears that have one, and its parts' names in
+// order (the experts' gates, then their ups).
+class FusedAdapters {
+ public:
+  FusedAdapters(const std::vector<NamedShape>& linears, const AdapterSizes& sizes)
+      : linears_(linears), sizes_(sizes) {
+    for (const NamedShape& linear : linears) {
+      const std::string module = module_of(linear.name);
+      if (!sizes.contains(module)) continue;
+      chosen_.push_back(&linear);
+      const std::string part = leaf_of(module);
+      if (std::ranges::find(parts_, part) == parts_.end()) parts_.push_back(part);
+    }
+    for (const std::string& part : parts_) check_experts(part);
   }
-  for (const NamedShape* linear : chosen) {
-    list.push_back({module_of(linear->name) + ".lora_A.weight",
-                    {rank, linear->shape[1]},
-                    true,
-                    linear != chosen.front()});
-  }
-  for (const std::string& part : parts) {
-    const auto of_part = [&](const NamedShape& t) { return leaf_of(module_of(t.name)) == part; };
-    const auto all = std::ranges::count_if(linears, of_part);
-    int64_t count = 0;
-    for (const NamedShape* linear : chosen) {
-      if (!of_part(*linear)) continue;
-      list.push_back({module_of(linear->name) + ".lora_B.weight",
-                      {linear->shape[0], rank},
+
+  // All A, then B part by part, then their biases.
+  void add(bool bias, std::vector<NamedShape>& list) const {
+    for (const NamedShape* linear : chosen_) {
+      list.push_back({module_of(linear->name) + ".lora_A.weight",
+                      {size(*linear).rank, linear->shape[1]},
                       true,
-                      count++ > 0});
+                      linear != chosen_.front()});
     }
-    if (count != all) {
-      fail("target_modules: {} of the {} experts beside {} have an adapter of {}: all or none must",
-           count, all, module_of(linears.front().name), part);
+    for (const std::string& part : parts_) {
+      bool joins = false;
+      for (const NamedShape* linear : chosen_) {
+        if (!is_of(*linear, part)) continue;
+        list.push_back({module_of(linear->name) + ".lora_B.weight",
+                        {linear->shape[0], size(*linear).rank},
+                        true,
+                        joins});
+        joins = true;
+      }
+    }
+    if (bias && !chosen_.empty() && chosen_.front()->name.find(".experts.") != std::string::npos) {
+      fail(
+          "lora_bias: adapters of experts have none in PEFT: leave it out, or target other "
+          "linears");
+    }
+    for (const NamedShape* linear : chosen_) {
+      if (bias)
+        list.push_back({module_of(linear->name) + ".lora_B.bias", {linear->shape[0]}, false});
     }
   }
+
+ private:
+  static bool is_of(const NamedShape& linear, const std::string& part) {
+    return leaf_of(module_of(linear.name)) == part;
+  }
+  const AdapterSize& size(const NamedShape& linear) const {
+    return sizes_.at(module_of(linear.name));
+  }
+
+  // One product computes the adapters of all experts.
+  void check_experts(const std::string& part) const {
+    int64_t all = 0, count = 0;
+    const AdapterSize* first = nullptr;
+    for (const NamedShape& linear : linears_) all += is_of(linear, part);
+    for (const NamedShape* linear : chosen_) {
+      if (!is_of(*linear, part)) continue;
+      ++count;
+      if (first == nullptr) first = &size(*linear);
+      if (size(*linear) == *first) continue;
+      fail(
+          "rank_pattern, alpha_pattern: {} has r {} and alpha {:g}, an expert before it r {} and "
+          "alpha {:g}: all experts of a layer must have the same",
+          module_of(linear->name), size(*linear).rank, size(*linear).alpha, first->rank,
+          first->alpha);
+    }
+    if (count == all) return;
+    fail("target_modules: {} of the {} experts beside {} have an adapter of {}: all or none must",
+         count, all, module_of(linears_.front().name), part);
+  }
+
+  const std::vector<NamedShape>& linears_;
+  const AdapterSizes& sizes_;
+  std::vector<const NamedShape*> chosen_;
+  std::vector<std::string> parts_;
+};
+
+// Which of the base's tensors are trained whole.
+class WholeTensors {
+ public:
+  explicit WholeTensors(const Adapters& adapters) : adapters_(adapters) {}
+
+  void add(const std::vector<NamedShape>& tensors, std::vector<NamedShape>& list) const {
+    for (const NamedShape& tensor : tensors) {
+      if (trained(tensor)) list.push_back({tensor.name, tensor.shape, tensor.decays});
+    }
+  }
+
+ private:
+  bool trained(const NamedShape& tensor) const {
+    const std::string module = module_of(tensor.name);
+    if (tensor.name.ends_with(".bias")) {
+      const config::LoraBias bias = adapters_.lora.bias;
+      return bias == config::LoraBias::kAll ||
+             (bias == config::LoraBias::kLoraOnly && adapters_.linears.contains(module));
+    }
+    return !is_linear(tensor) && is_saved(adapters_.lora.modules_to_save, module);
+  }
+
+  const Adapters& adapters_;
+};
+
+// The head has a copy of its own where it is trained, also where the base's is the embedding.
+std::vector<NamedShape> trainable_head(const config::ModelSpec& spec) {
+  std::vector<NamedShape> list = head_tensors(spec);
+  if (spec.tied) list.insert(list.begin(), {"lm_head.weight", {spec.vocab, spec.hidden}});
+  return list;
 }
 
 }  // namespace
 
-std::vector<std::string> layer_linears(const config::ModelSpec& spec, int64_t layer) {
-  std::vector<std::string> modules;
-  for (const NamedShape& tensor : layer_tensors(spec, layer)) {
-    if (is_linear(tensor)) modules.push_back(module_of(tensor.name));
+double Adapters::scale(const std::string& linear) const {
+  const AdapterSize& size = linears.at(linear);
+  return lora.scale(size.rank, size.alpha);
+}
+
+void set_patterns(config::LoraSpec& lora, const AdapterSizes& sizes) {
+  lora.rank_pattern = exceptions(sizes, &AdapterSize::rank, lora.rank);
+  lora.alpha_pattern = exceptions(sizes, &AdapterSize::alpha, lora.alpha);
+}
+
+Adapters place_adapters(const config::ModelSpec& spec, const config::LoraSpec& lora,
+                        AdapterSizes linears) {
+  check_modules_to_save(spec, lora.modules_to_save);
+  Adapters adapters{lora, std::move(linears), {}};
+  adapters.lora.target_modules = fewest_names(spec, adapters.linears);
+  adapters.lora.target_pattern.clear();
+  adapters.lora.exclude_modules.clear();
+  adapters.lora.exclude_pattern.clear();
+  adapters.lora.layers_to_transform.clear();
+  set_patterns(adapters.lora, adapters.linears);
+  const WholeTensors whole(adapters);
+  const auto add_block = [&](std::vector<NamedShape> list, const std::vector<NamedShape>& base) {
+    whole.add(base, list);
+    adapters.layout.blocks.push_back(place(std::move(list)));
+  };
+  add_block({}, {embedding_tensor(spec)});
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    const std::vector<NamedShape> tensors = layer_tensors(spec, layer);
+    std::vector<NamedShape> list;
+    for (const auto& group : fused_linears(tensors)) {
+      FusedAdapters(group, adapters.linears).add(lora.lora_bias, list);
+    }
+    add_block(std::move(list), tensors);
   }
-  return modules;
+  add_block({}, trainable_head(spec));
+  return adapters;
 }
 
 Adapters make_adapters(const config::ModelSpec& spec, const config::LoraSpec& lora) {
   if (lora.rank < 1) fail("lora_r {}: the rank of adapters must be at least 1", lora.rank);
-  Adapters adapters{lora, {}};
-  adapters.lora.target_modules = resolve_targets(spec, lora.target_modules);
-  const TargetModules targets(adapters.lora.target_modules);
-  adapters.layout.blocks.emplace_back();  // the embedding has none
-  for (int64_t layer = 0; layer < spec.layers; ++layer) {
-    std::vector<NamedShape> list;
-    for (const auto& group : fused_linears(spec, layer))
-      add_adapters(group, targets, lora.rank, list);
-    adapters.layout.blocks.push_back(place(std::move(list)));
-  }
-  adapters.layout.blocks.emplace_back();  // neither has the head
-  return adapters;
+  check_targets(spec, lora);
+  const SizeRules rules(lora);
+  AdapterSizes sizes;
+  for (const std::string& linear : target_linears(spec, lora)) sizes[linear] = rules.of(linear);
+  rules.check_used(sizes);
+  return place_adapters(spec, lora, std::move(sizes));
 }
 
 }  // namespace trireme::layout

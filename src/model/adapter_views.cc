@@ -15,33 +15,49 @@ namespace {
 // Views of one flat block.
 class AdapterViews {
  public:
-  AdapterViews(const layout::BlockLayout& block, const at::Tensor& flat)
-      : block_(block), flat_(flat) {}
+  AdapterViews(const layout::Adapters& adapters, int64_t block, const at::Tensor& flat)
+      : adapters_(adapters), block_(adapters.layout.blocks[block]), flat_(flat) {}
 
-  // The adapter of the linears `prefix + leaf`, whose fused matrix has `rows` outputs each.
+  // The adapter of the linears `prefix + part`, whose fused matrix has `rows` outputs each.
   // experts > 0: `prefix` is that of expert 0, and views have a first dimension E.
-  LinearAdapter linear(const std::string& prefix, const std::vector<std::string>& parts,
-                       const std::vector<int64_t>& rows, int64_t experts = 0) const {
-    LinearAdapter adapter;
+  Linear linear(const std::string& prefix, const std::vector<std::string>& parts,
+                const std::vector<int64_t>& rows, int64_t experts = 0) const {
+    Linear linear;
     const layout::ParamInfo* first = nullptr;
     int64_t row = 0, rank = 0;
     for (size_t i = 0; i < parts.size(); ++i) {
-      if (const layout::ParamInfo* a = find(prefix + parts[i] + ".lora_A.weight")) {
+      const std::string module = prefix + parts[i];
+      add_bias(module + ".bias", {.first_row = row}, linear);
+      if (const layout::ParamInfo* a = find(module + ".lora_A.weight")) {
         if (first == nullptr) first = a;
-        const layout::ParamInfo& b = *find(prefix + parts[i] + ".lora_B.weight");
-        adapter.parts.push_back({row, rows[i], rank, view(b, b.shape[0], experts)});
+        const layout::ParamInfo& b = *find(module + ".lora_B.weight");
+        const double scale = adapters_.scale(module);
+        linear.adapter.parts.push_back({row, rows[i], rank, view(b, b.shape[0], experts), scale});
+        add_bias(module + ".lora_B.bias", {.first_row = row, .scale = scale, .of_base = false},
+                 linear);
         rank += a->shape[0];
       }
       row += rows[i];
     }
-    if (first != nullptr) adapter.a = view(*first, rank, experts);
-    return adapter;
+    if (first != nullptr) linear.adapter.a = view(*first, rank, experts);
+    return linear;
+  }
+
+  // A tensor that is trained whole; undefined where it is not.
+  at::Tensor whole(const std::string& name) const {
+    const layout::ParamInfo* info = find(name);
+    return info == nullptr ? at::Tensor() : param_view(flat_, *info);
   }
 
  private:
   const layout::ParamInfo* find(const std::string& name) const {
     const auto found = std::ranges::find(block_.params, name, &layout::ParamInfo::name);
     return found == block_.params.end() ? nullptr : &*found;
+  }
+
+  void add_bias(const std::string& name, TrainedBias bias, Linear& linear) const {
+    bias.bias = whole(name);
+    if (bias.bias.defined()) linear.trained_biases.push_back(std::move(bias));
   }
 
   // A view of `rows` rows as wide as the tensor, from its beginning on; with experts, such rows of
@@ -53,18 +69,33 @@ class AdapterViews {
     return experts > 0 ? piece.view({experts, rows, width}) : piece.view({rows, width});
   }
 
+  const layout::Adapters& adapters_;
   const layout::BlockLayout& block_;
   const at::Tensor& flat_;
 };
+
+void attach(Linear& linear, const Linear& adapters) {
+  linear.adapter = adapters.adapter;
+  linear.trained_biases = adapters.trained_biases;
+}
+
+void replace(at::Tensor& tensor, const at::Tensor& trained) {
+  if (trained.defined()) tensor = trained;
+}
 
 }  // namespace
 
 LayerAdapters layer_adapters(const config::ModelSpec& spec, const layout::Adapters& adapters,
                              int64_t layer, const at::Tensor& flat) {
-  const AdapterViews view(adapters.layout.blocks[layout::ModelLayout::layer(layer)], flat);
+  const AdapterViews view(adapters, layout::ModelLayout::layer(layer), flat);
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
   LayerAdapters result;
+  result.input_norm = view.whole(prefix + "input_layernorm.weight");
+  result.q_norm = view.whole(attention + "q_norm.weight");
+  result.k_norm = view.whole(attention + "k_norm.weight");
+  result.post_norm = view.whole(prefix + "post_attention_layernorm.weight");
+  result.router = view.whole(mlp + "gate.weight");
   result.qkv = view.linear(attention, {"q_proj", "k_proj", "v_proj"},
                            {spec.q_dim(), spec.kv_dim(), spec.kv_dim()});
   result.o = view.linear(attention, {"o_proj"}, {spec.hidden});
@@ -82,12 +113,33 @@ LayerAdapters layer_adapters(const config::ModelSpec& spec, const layout::Adapte
 }
 
 void attach(LayerParams& params, const LayerAdapters& adapters) {
-  params.qkv.adapter = adapters.qkv;
-  params.o.adapter = adapters.o;
-  params.gate_up.adapter = adapters.gate_up;
-  params.down.adapter = adapters.down;
-  params.expert_gate_up.adapter = adapters.expert_gate_up;
-  params.expert_down.adapter = adapters.expert_down;
+  attach(params.qkv, adapters.qkv);
+  attach(params.o, adapters.o);
+  attach(params.gate_up, adapters.gate_up);
+  attach(params.down, adapters.down);
+  attach(params.expert_gate_up, adapters.expert_gate_up);
+  attach(params.expert_down, adapters.expert_down);
+  replace(params.input_norm, adapters.input_norm);
+  replace(params.q_norm, adapters.q_norm);
+  replace(params.k_norm, adapters.k_norm);
+  replace(params.post_norm, adapters.post_norm);
+  replace(params.router, adapters.router);
+}
+
+void add_biases(LayerParams& params) {
+  for (Linear* linear : {&params.qkv, &params.o, &params.gate_up, &params.down}) {
+    add_biases(*linear);
+  }
+}
+
+at::Tensor trained_table(const layout::Adapters& adapters, const at::Tensor& flat) {
+  return AdapterViews(adapters, layout::ModelLayout::embedding(), flat)
+      .whole("model.embed_tokens.weight");
+}
+
+HeadParams trained_head(const layout::Adapters& adapters, const at::Tensor& flat) {
+  const AdapterViews view(adapters, adapters.layout.head(), flat);
+  return {view.whole("model.norm.weight"), view.whole("lm_head.weight"), false};
 }
 
 void initialise_adapters(const layout::Adapters& adapters, uint64_t seed,

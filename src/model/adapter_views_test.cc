@@ -99,24 +99,50 @@ TEST(Adapters, ViewsHoldTheTensors) {
     }
     return at::Tensor();
   };
-  ASSERT_EQ(views.qkv.parts.size(), 3u);
-  EXPECT_TRUE(views.qkv.a.narrow(0, 4, 2).equal(tensor("self_attn.v_proj.lora_A.weight")));
-  EXPECT_EQ(views.qkv.parts[2].first_row, 18);
-  EXPECT_EQ(views.qkv.parts[2].first_rank, 4);
-  EXPECT_EQ(views.qkv.parts[2].rows, 6);
-  EXPECT_TRUE(views.qkv.parts[1].b.equal(tensor("self_attn.k_proj.lora_B.weight")));
-  EXPECT_EQ(views.expert_gate_up.a.sizes(), (std::vector<int64_t>{3, 4, 12}));
-  EXPECT_TRUE(views.expert_gate_up.a[2].narrow(0, 2, 2).equal(
+  ASSERT_EQ(views.qkv.adapter.parts.size(), 3u);
+  EXPECT_TRUE(views.qkv.adapter.a.narrow(0, 4, 2).equal(tensor("self_attn.v_proj.lora_A.weight")));
+  EXPECT_EQ(views.qkv.adapter.parts[2].first_row, 18);
+  EXPECT_EQ(views.qkv.adapter.parts[2].first_rank, 4);
+  EXPECT_EQ(views.qkv.adapter.parts[2].rows, 6);
+  EXPECT_TRUE(views.qkv.adapter.parts[1].b.equal(tensor("self_attn.k_proj.lora_B.weight")));
+  EXPECT_EQ(views.expert_gate_up.adapter.a.sizes(), (std::vector<int64_t>{3, 4, 12}));
+  EXPECT_TRUE(views.expert_gate_up.adapter.a[2].narrow(0, 2, 2).equal(
       tensor("mlp.experts.2.up_proj.lora_A.weight")));
-  EXPECT_TRUE(
-      views.expert_gate_up.parts[1].b[1].equal(tensor("mlp.experts.1.up_proj.lora_B.weight")));
-  EXPECT_EQ(views.expert_down.parts[0].b.sizes(), (std::vector<int64_t>{3, 12, 2}));
-  EXPECT_FALSE(views.gate_up.present() || views.down.present());
-  for (const LinearAdapter* adapter :
-       {&views.qkv, &views.o, &views.expert_gate_up, &views.expert_down}) {
-    EXPECT_EQ(adapter->a.storage_offset() % 64, 0);
-    for (const auto& part : adapter->parts) EXPECT_EQ(part.b.storage_offset() % 64, 0);
+  EXPECT_TRUE(views.expert_gate_up.adapter.parts[1].b[1].equal(
+      tensor("mlp.experts.1.up_proj.lora_B.weight")));
+  EXPECT_EQ(views.expert_down.adapter.parts[0].b.sizes(), (std::vector<int64_t>{3, 12, 2}));
+  EXPECT_FALSE(views.gate_up.adapter.present() || views.down.adapter.present());
+  for (const Linear* linear : {&views.qkv, &views.o, &views.expert_gate_up, &views.expert_down}) {
+    EXPECT_EQ(linear->adapter.a.storage_offset() % 64, 0);
+    for (const auto& part : linear->adapter.parts) EXPECT_EQ(part.b.storage_offset() % 64, 0);
   }
+}
+
+// Sizes of their own, and what is trained whole, in the layout and in the views.
+TEST(Adapters, PatternsAndWholeTensors) {
+  const config::ModelSpec spec = mixed_spec();
+  LoraSpec lora = lora_spec({"q_proj", "v_proj", "up_proj"}, 3);
+  lora.rank_pattern = {{"v_proj", 5}};
+  lora.alpha_pattern = {{R"(.*\.1\..*v_proj)", 10}};
+  lora.modules_to_save = {"embed_tokens", "q_norm", "gate"};
+  const layout::Adapters adapters = layout::make_adapters(spec, lora);
+  EXPECT_EQ(adapters.lora.rank_pattern, (config::LoraPattern<int64_t>{{"v_proj", 5}}));
+  EXPECT_EQ(adapters.lora.alpha_pattern,
+            (config::LoraPattern<double>{{"model.layers.1.self_attn.v_proj", 10}}));
+  EXPECT_EQ(adapters.layout.blocks[0].numel, 31 * 12);
+  EXPECT_EQ(adapters.layout.blocks[3].numel, 0);
+  const auto blocks = numbered_blocks(adapters);
+  const LayerAdapters views = layer_adapters(spec, adapters, 1, blocks[2]);
+  ASSERT_EQ(views.qkv.adapter.parts.size(), 2u);
+  EXPECT_EQ(views.qkv.adapter.a.sizes(), (std::vector<int64_t>{8, 12}));
+  EXPECT_EQ(views.qkv.adapter.parts[1].first_rank, 3);
+  EXPECT_EQ(views.qkv.adapter.parts[0].scale, 2);
+  EXPECT_EQ(views.qkv.adapter.parts[1].scale, 2);
+  EXPECT_EQ(layer_adapters(spec, adapters, 0, blocks[1]).qkv.adapter.parts[1].scale, 6.0 / 5);
+  EXPECT_EQ(views.router.sizes(), (std::vector<int64_t>{3, 12}));
+  EXPECT_EQ(views.q_norm.numel(), 6);
+  EXPECT_FALSE(views.k_norm.defined() || views.input_norm.defined());
+  EXPECT_EQ(trained_table(adapters, blocks[0]).sizes(), (std::vector<int64_t>{31, 12}));
 }
 
 TEST(Adapters, PartsThatAreNotAdaptedAreLeftOut) {
@@ -125,14 +151,14 @@ TEST(Adapters, PartsThatAreNotAdaptedAreLeftOut) {
       layout::make_adapters(spec, lora_spec({"v_proj", "mlp.up_proj"}));
   const auto blocks = numbered_blocks(adapters);
   const LayerAdapters dense = layer_adapters(spec, adapters, 0, blocks[1]);
-  ASSERT_EQ(dense.qkv.parts.size(), 1u);
-  EXPECT_EQ(dense.qkv.parts[0].first_row, 18);
-  EXPECT_EQ(dense.qkv.parts[0].first_rank, 0);
-  ASSERT_EQ(dense.gate_up.parts.size(), 1u);
-  EXPECT_EQ(dense.gate_up.parts[0].first_row, 14);
-  EXPECT_FALSE(dense.o.present() || dense.down.present());
+  ASSERT_EQ(dense.qkv.adapter.parts.size(), 1u);
+  EXPECT_EQ(dense.qkv.adapter.parts[0].first_row, 18);
+  EXPECT_EQ(dense.qkv.adapter.parts[0].first_rank, 0);
+  ASSERT_EQ(dense.gate_up.adapter.parts.size(), 1u);
+  EXPECT_EQ(dense.gate_up.adapter.parts[0].first_row, 14);
+  EXPECT_FALSE(dense.o.adapter.present() || dense.down.adapter.present());
   // "mlp.up_proj" is no end of "mlp.experts.0.up_proj".
-  EXPECT_FALSE(layer_adapters(spec, adapters, 1, blocks[2]).expert_gate_up.present());
+  EXPECT_FALSE(layer_adapters(spec, adapters, 1, blocks[2]).expert_gate_up.adapter.present());
 }
 
 TEST(Adapters, RefusedTargets) {
@@ -146,6 +172,12 @@ TEST(Adapters, RefusedTargets) {
   EXPECT_EQ(error_of({"experts.1.up_proj"}),
             "target_modules: 1 of the 3 experts beside model.layers.1.mlp.experts.0.gate_proj have "
             "an adapter of up_proj: all or none must");
+  LoraSpec unlike = lora_spec({"up_proj"});
+  unlike.rank_pattern = {{"experts.1.up_proj", 3}};
+  EXPECT_EQ(
+      user_error([&] { layout::make_adapters(mixed_spec(), unlike); }),
+      "rank_pattern, alpha_pattern: model.layers.1.mlp.experts.1.up_proj has r 3 and alpha 6, "
+      "an expert before it r 2 and alpha 6: all experts of a layer must have the same");
   EXPECT_EQ(error_of({"q_proj"}, 0), "lora_r 0: the rank of adapters must be at least 1");
 }
 
@@ -160,11 +192,11 @@ TEST(Adapters, StartIsPeftsAndRepeats) {
   EXPECT_FALSE(blocks[1].equal(again[1]));
   const LayerAdapters views = layer_adapters(spec, adapters, 0, blocks[1]);
   const double bound = 1 / std::sqrt(12.0);
-  EXPECT_LE(views.qkv.a.abs().max().item<double>(), bound);
-  EXPECT_NEAR(views.qkv.a.std().item<double>(), bound / std::sqrt(3.0), 0.01);
-  EXPECT_NEAR(views.qkv.a.mean().item<double>(), 0, 0.02);
-  EXPECT_EQ(views.qkv.parts[0].b.abs().max().item<float>(), 0);
-  EXPECT_FALSE(views.qkv.a.narrow(0, 0, 16).equal(views.qkv.a.narrow(0, 16, 16)));
+  EXPECT_LE(views.qkv.adapter.a.abs().max().item<double>(), bound);
+  EXPECT_NEAR(views.qkv.adapter.a.std().item<double>(), bound / std::sqrt(3.0), 0.01);
+  EXPECT_NEAR(views.qkv.adapter.a.mean().item<double>(), 0, 0.02);
+  EXPECT_EQ(views.qkv.adapter.parts[0].b.abs().max().item<float>(), 0);
+  EXPECT_FALSE(views.qkv.adapter.a.narrow(0, 0, 16).equal(views.qkv.adapter.a.narrow(0, 16, 16)));
 }
 
 // Both ways of storing experts, on disk and back.
@@ -212,6 +244,11 @@ TEST_F(AdapterFiles, ComeBackBitForBit) {
     LoraSpec rslora = lora_spec({"all-linear"}, 3);
     rslora.rslora = true;
     expect_round_trip(rslora, kind);
+    LoraSpec patterns = lora_spec({"all-linear"}, 3);
+    patterns.rank_pattern = {{"experts.*(gate|up)_proj", 4}, {"down_proj", 1}, {"q_proj", 5}};
+    patterns.alpha_pattern = {{"down_proj", 2}, {"model.layers.1.self_attn.o_proj", 9}};
+    patterns.modules_to_save = {"embed_tokens", "lm_head", "norm", "gate"};
+    expect_round_trip(patterns, kind);
   }
   expect_round_trip(lora_spec({"model.layers.1.self_attn.q_proj"}),
                     config::ExpertAdapters::kModules);

@@ -1,6 +1,5 @@
-// Writing adapters: as PEFT stores them, and added to the model's weights.
+// Writing adapters as PEFT stores them; adapter_merge.cc adds them to the model's weights.
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
@@ -24,23 +23,23 @@ namespace {
 
 const std::string kPrefix = "base_model.model.";
 
+bool of_experts(const std::string& name) { return name.find(".mlp.experts.") != std::string::npos; }
+
 // The last parts of the adapted linears, of experts or of the rest.
 std::set<std::string> adapted_leaves(const layout::Adapters& adapters, bool experts) {
-  static constexpr std::string_view kA = ".lora_A.weight";
   std::set<std::string> leaves;
-  for (const layout::BlockLayout& block : adapters.layout.blocks) {
-    for (const layout::ParamInfo& info : block.params) {
-      const bool expert = info.name.find(".mlp.experts.") != std::string::npos;
-      if (expert != experts || !info.name.ends_with(kA)) continue;
-      const std::string module = info.name.substr(0, info.name.size() - kA.size());
-      leaves.insert(module.substr(module.rfind('.') + 1));
-    }
+  for (const auto& [linear, size] : adapters.linears) {
+    if (of_experts(linear) == experts) leaves.insert(layout::leaf_of(linear));
   }
   return leaves;
 }
 
-bool has(const layout::BlockLayout& block, const std::string& name) {
-  return std::ranges::find(block.params, name, &layout::ParamInfo::name) != block.params.end();
+// Whether all adapters of experts have the rank and alpha of the adapters in general.
+bool plain_experts(const layout::Adapters& adapters) {
+  const layout::AdapterSize plain{adapters.lora.rank, adapters.lora.alpha};
+  return std::ranges::all_of(adapters.linears, [&](const auto& linear) {
+    return !of_experts(linear.first) || linear.second == plain;
+  });
 }
 
 // Which 3-D parameters of a layer's experts are adapted.
@@ -49,11 +48,9 @@ struct AdaptedParameters {
 };
 
 AdaptedParameters adapted_parameters(const layout::Adapters& adapters, int64_t layer) {
-  const layout::BlockLayout& block = adapters.layout.blocks[layout::ModelLayout::layer(layer)];
   const std::string expert = fmt::format("model.layers.{}.mlp.experts.0.", layer);
-  return {has(block, expert + "gate_proj.lora_A.weight") ||
-              has(block, expert + "up_proj.lora_A.weight"),
-          has(block, expert + "down_proj.lora_A.weight")};
+  const auto has = [&](const char* part) { return adapters.linears.contains(expert + part); };
+  return {has("gate_proj") || has("up_proj"), has("down_proj")};
 }
 
 // "mlp.experts.gate_up_proj" where every layer with experts has it, else each layer's own name.
@@ -99,66 +96,99 @@ io::TensorSource source(const std::string& name, std::vector<int64_t> shape, con
           }};
 }
 
-// B of a 3-D parameter: parts [E, rows, r] block-diagonal in [E, out, R], then [out, R E] with the
-// expert last.
-at::Tensor joined_b(const LinearAdapter& adapter, const std::vector<int64_t>& first_ranks,
-                    int64_t out, int64_t rank) {
-  const at::Tensor& some = adapter.parts.front().b;
-  at::Tensor whole = at::zeros({some.size(0), out, rank}, some.options());
-  for (size_t i = 0; i < adapter.parts.size(); ++i) {
-    const LinearAdapter::Part& part = adapter.parts[i];
-    whole.narrow(1, part.first_row, part.rows)
-        .narrow(2, first_ranks[i], part.b.size(2))
-        .copy_(part.b);
-  }
-  return whole.permute({1, 2, 0}).reshape({out, rank * some.size(0)});
-}
+// A 3-D parameter with places for the ranks of `slots` parts, the i-th for the rows from
+// i out / slots on. A place is as wide as the widest part; what a part leaves of it is zero.
+struct JoinedParameter {
+  const LinearAdapter& adapter;
+  int64_t out, slots;
 
-// A of a 3-D parameter, [E R, in]; rows of ranks that no part has are zero.
-at::Tensor joined_a(const LinearAdapter& adapter, const std::vector<int64_t>& first_ranks,
-                    int64_t rank) {
-  const at::Tensor& a = adapter.a;
-  if (a.size(1) == rank) return a.reshape({-1, a.size(2)});
-  at::Tensor whole = at::zeros({a.size(0), rank, a.size(2)}, a.options());
-  const int64_t r = adapter.parts.front().b.size(2);
-  for (size_t i = 0; i < adapter.parts.size(); ++i) {
-    whole.narrow(1, first_ranks[i], r).copy_(a.narrow(1, adapter.parts[i].first_rank, r));
+  int64_t width() const {  // of a place
+    int64_t most = 0;
+    for (const LinearAdapter::Part& part : adapter.parts) most = std::max(most, part.b.size(2));
+    return most;
   }
-  return whole.reshape({-1, a.size(2)});
-}
+  int64_t rank() const { return slots * width(); }
+  // PEFT knows one scale; B holds what another part's differs by.
+  double scale() const { return adapter.parts.front().scale; }
+  int64_t first_rank(const LinearAdapter::Part& part) const {
+    return part.first_row / (out / slots) * width();
+  }
 
-// One 3-D parameter with `slots` places of r ranks, the i-th for the rows from i out / slots.
+  // [E R, in].
+  at::Tensor a() const {
+    const at::Tensor& parts = adapter.a;
+    at::Tensor whole = at::zeros({parts.size(0), rank(), parts.size(2)}, parts.options());
+    for (const LinearAdapter::Part& part : adapter.parts) {
+      const int64_t r = part.b.size(2);
+      whole.narrow(1, first_rank(part), r).copy_(parts.narrow(1, part.first_rank, r));
+    }
+    return whole.reshape({-1, parts.size(2)});
+  }
+
+  // Parts [E, rows, r] block-diagonal in [E, out, R], then [out, R E] with the expert last.
+  at::Tensor b() const {
+    const at::Tensor& some = adapter.parts.front().b;
+    at::Tensor whole = at::zeros({some.size(0), out, rank()}, some.options());
+    for (const LinearAdapter::Part& part : adapter.parts) {
+      at::Tensor rows =
+          whole.narrow(1, part.first_row, part.rows).narrow(2, first_rank(part), part.b.size(2));
+      rows.copy_(part.b);
+      if (part.scale != scale()) rows.mul_(part.scale / scale());
+    }
+    return whole.permute({1, 2, 0}).reshape({out, rank() * some.size(0)});
+  }
+};
+
 void add_parameter(const std::string& stem, const LinearAdapter& adapter, int64_t out,
                    int64_t slots, const Staging& staging, std::vector<io::TensorSource>& list) {
-  const int64_t r = adapter.parts.front().b.size(2), rank = slots * r;
   const int64_t experts = adapter.a.size(0), in = adapter.a.size(2);
-  std::vector<int64_t> firsts;
-  for (const LinearAdapter::Part& part : adapter.parts) {
-    firsts.push_back(part.first_row / (out / slots) * r);
-  }
-  list.push_back(source(stem + ".lora_A.weight", {experts * rank, in}, staging,
-                        [=] { return joined_a(adapter, firsts, rank); }));
-  list.push_back(source(stem + ".lora_B.weight", {out, rank * experts}, staging,
-                        [=] { return joined_b(adapter, firsts, out, rank); }));
+  const int64_t rank = JoinedParameter{adapter, out, slots}.rank();
+  list.push_back(source(stem + ".lora_A.weight", {experts * rank, in}, staging, [=] {
+    return JoinedParameter{adapter, out, slots}.a();
+  }));
+  list.push_back(source(stem + ".lora_B.weight", {out, rank * experts}, staging, [=] {
+    return JoinedParameter{adapter, out, slots}.b();
+  }));
 }
 
 void add_expert_parameters(const config::ModelSpec& spec, const LayerAdapters& views, int64_t layer,
                            const Staging& staging, std::vector<io::TensorSource>& list) {
   const std::string experts = fmt::format("{}model.layers.{}.mlp.experts", kPrefix, layer);
-  const bool both = views.expert_gate_up.present() && views.expert_down.present();
-  if (views.expert_gate_up.present()) {
-    add_parameter(both ? experts + ".base_layer" : experts, views.expert_gate_up,
+  const LinearAdapter& gate_up = views.expert_gate_up.adapter;
+  const LinearAdapter& down = views.expert_down.adapter;
+  if (gate_up.present()) {
+    add_parameter(down.present() ? experts + ".base_layer" : experts, gate_up,
                   2 * spec.moe->intermediate, 2, staging, list);
   }
-  if (views.expert_down.present()) {
-    add_parameter(experts, views.expert_down, spec.hidden, 1, staging, list);
-  }
+  if (down.present()) add_parameter(experts, down, spec.hidden, 1, staging, list);
 }
 
-// W + scale B A in fp32, in the dtype of W.
-at::Tensor merged(const at::Tensor& weight, const at::Tensor& a, const at::Tensor& b,
-                  double scale) {
-  return weight.to(at::kFloat).add(at::mm(b, a), scale).to(weight.scalar_type());
+// Ranks and alphas by the names that PEFT knows under transformers 5: a layer's 3-D parameters in
+// the place of its experts. As JoinedParameter has them.
+layout::AdapterSizes parameter_sizes(const config::ModelSpec& spec,
+                                     const layout::Adapters& adapters) {
+  layout::AdapterSizes sizes;
+  for (const auto& [linear, size] : adapters.linears) {
+    if (!of_experts(linear)) sizes[linear] = size;
+  }
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    const std::string experts = fmt::format("model.layers.{}.mlp.experts.", layer);
+    const auto find = [&](const char* part) {
+      return adapters.linears.find(experts + "0." + part);
+    };
+    const auto gate = find("gate_proj"), up = find("up_proj"), down = find("down_proj");
+    const auto none = adapters.linears.end();
+    if (down != none) sizes[experts + "down_proj"] = down->second;
+    const auto& first = gate != none ? gate : up;
+    if (first == none) continue;
+    layout::AdapterSize size = first->second;
+    if (up != none) size.rank = std::max(size.rank, up->second.rank);
+    size.rank *= 2;
+    const double growth = static_cast<double>(size.rank) / static_cast<double>(first->second.rank);
+    size.alpha *= adapters.lora.rslora ? std::sqrt(growth) : growth;
+    sizes[experts + "gate_up_proj"] = size;
+  }
+  return sizes;
 }
 
 }  // namespace
@@ -169,7 +199,8 @@ ExpertAdapters resolve_expert_adapters(ExpertAdapters option, const config::Mode
   if (!spec.moe) return ExpertAdapters::kModules;
   const std::set<std::string> leaves = adapted_leaves(adapters, true);
   const bool gate_up = leaves.contains("gate_proj") || leaves.contains("up_proj");
-  const bool safe = !gate_up || (leaves.size() == 3 && !adapters.lora.rslora);
+  const bool safe =
+      plain_experts(adapters) && (!gate_up || (leaves.size() == 3 && !adapters.lora.rslora));
   return safe ? ExpertAdapters::kModules : ExpertAdapters::kParameters;
 }
 
@@ -201,10 +232,7 @@ config::PeftConfig peft_config(const config::ModelSpec& spec, const layout::Adap
   if (kind == ExpertAdapters::kModules || experts.empty()) return config;
   config.lora.target_modules = targets_beside_experts(adapters);
   config.target_parameters = target_parameters(spec, adapters);
-  if (experts.contains("gate_proj") || experts.contains("up_proj")) {
-    config.gate_up_rank = 2 * adapters.lora.rank;
-    config.gate_up_alpha = adapters.lora.alpha * (adapters.lora.rslora ? std::sqrt(2.0) : 2.0);
-  }
+  layout::set_patterns(config.lora, parameter_sizes(spec, adapters));
   return config;
 }
 
@@ -215,9 +243,8 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
   std::vector<io::TensorSource> list;
   for (io::TensorSource& tensor :
        tensor_sources(adapters.layout, held_blocks(blocks), io::DType::kF32)) {
-    const bool expert = tensor.name.find(".mlp.experts.") != std::string::npos;
-    if (expert && kind == ExpertAdapters::kParameters) continue;
-    tensor.name = kPrefix + tensor.name;
+    if (of_experts(tensor.name) && kind == ExpertAdapters::kParameters) continue;
+    tensor.name = peft_name(adapters, tensor.name);
     list.push_back(std::move(tensor));
   }
   if (kind == ExpertAdapters::kModules) return list;
@@ -226,37 +253,6 @@ std::vector<io::TensorSource> adapter_sources(const config::ModelSpec& spec,
     const LayerAdapters views =
         layer_adapters(spec, adapters, layer, blocks[layout::ModelLayout::layer(layer)]);
     add_expert_parameters(spec, views, layer, staging, list);
-  }
-  return list;
-}
-
-std::vector<io::TensorSource> merged_sources(const layout::ModelLayout& layout,
-                                             const io::WeightFiles& files,
-                                             const layout::Adapters& adapters,
-                                             const std::vector<at::Tensor>& blocks) {
-  const auto staging = std::make_shared<at::Tensor>();
-  std::vector<io::TensorSource> list;
-  for (size_t block = 0; block < layout.blocks.size(); ++block) {
-    std::map<std::string, const layout::ParamInfo*> found;
-    for (const layout::ParamInfo& info : adapters.layout.blocks[block].params)
-      found[info.name] = &info;
-    for (const layout::ParamInfo& info : layout.blocks[block].params) {
-      const std::string module = info.name.substr(0, info.name.rfind('.'));
-      const auto a = found.find(module + ".lora_A.weight");
-      const bool adapted = a != found.end() && info.name.ends_with(".weight");
-      const layout::ParamInfo* a_info = adapted ? a->second : nullptr;
-      const layout::ParamInfo* b_info = adapted ? found.at(module + ".lora_B.weight") : nullptr;
-      auto bytes = [=, &info, &files, &flat = blocks[block], scale = adapters.lora.scale()] {
-        *staging = at::Tensor();  // before the next is read: nothing is held twice
-        at::Tensor weight = read_param(files, info);
-        *staging = a_info == nullptr ? weight
-                                     : merged(weight, param_view(flat, *a_info),
-                                              param_view(flat, *b_info), scale);
-        return std::span(static_cast<const std::byte*>(staging->const_data_ptr()),
-                         staging->nbytes());
-      };
-      list.push_back({info.name, stored_dtype(files, info), info.shape, std::move(bytes)});
-    }
   }
   return list;
 }

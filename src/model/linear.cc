@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "base/rng.h"
 #include "ops/dropout.h"
@@ -72,25 +73,25 @@ void add_adapter(const LinearAdapter& adapter, at::Tensor y, const at::Tensor& x
   if (!adapter.present()) return;
   const at::Tensor t = ops::linear(dropped(x, lora), adapter.a);
   for (const auto& part : adapter.parts) {
-    ops::add_product(outputs(part, y), rank_slice(part, t), part.b.t(), lora.scale);
+    ops::add_product(outputs(part, y), rank_slice(part, t), part.b.t(), part.scale);
   }
 }
 
 // The gradient at A's outputs: scale * dy B, part by part.
-at::Tensor narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy, const LoraPass& lora) {
+at::Tensor narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy) {
   at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
   for (const auto& part : adapter.parts) {
-    ops::product(rank_slice(part, dt), outputs(part, dy), part.b, lora.scale);
+    ops::product(rank_slice(part, dt), outputs(part, dy), part.b, part.scale);
   }
   return dt;
 }
 
 at::Tensor grouped_narrow_grad(const LinearAdapter& adapter, const at::Tensor& dy,
-                               const at::Tensor& ends, const LoraPass& lora) {
+                               const at::Tensor& ends) {
   at::Tensor dt = at::empty({dy.size(0), adapter.a.size(-2)}, dy.options());
   for (const auto& part : adapter.parts) {
     rank_slice(part, dt).copy_(
-        ops::grouped_linear_backward(outputs(part, dy), part.b, ends).mul_(lora.scale));
+        ops::grouped_linear_backward(outputs(part, dy), part.b, ends).mul_(part.scale));
   }
   return dt;
 }
@@ -110,6 +111,16 @@ LoraPass LoraPass::of(Matrix matrix, int64_t first) const {
   return lora;
 }
 
+void add_biases(Linear& layer) {
+  if (layer.trained_biases.empty()) return;
+  layer.bias = layer.bias.defined() ? layer.bias.clone()
+                                    : at::zeros({layer.weight.size(0)}, layer.weight.options());
+  for (const TrainedBias& trained : layer.trained_biases) {
+    at::Tensor rows = layer.bias.narrow(0, trained.first_row, trained.bias.size(0));
+    trained.of_base ? rows.copy_(trained.bias) : rows.add_(trained.bias, trained.scale);
+  }
+}
+
 at::Tensor linear(const Linear& layer, const at::Tensor& x, const LoraPass& lora, at::Tensor out) {
   if (!out.defined()) out = at::empty({x.size(0), layer.weight.size(0)}, x.options());
   ops::linear_out(out, x, layer.weight, layer.bias);
@@ -126,7 +137,7 @@ void linear_add(const Linear& layer, at::Tensor out, const at::Tensor& base, con
 InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const LoraPass& lora) {
   InputGrad grad{ops::matmul(dy, layer.weight), {}};
   if (!layer.adapter.present()) return grad;
-  grad.narrow = narrow_grad(layer.adapter, dy, lora);
+  grad.narrow = narrow_grad(layer.adapter, dy);
   if (lora.dropout > 0) {
     add_dropped(grad.dx, ops::matmul(grad.narrow, layer.adapter.a), lora);
   } else {
@@ -141,12 +152,16 @@ void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& d
     ops::accumulate_weight_grad(grads.weight, dy, x, 1, std::exchange(grads.overwrite, false));
   }
   if (grads.bias.defined()) ops::accumulate_bias_grad(grads.bias, dy);
+  for (TrainedBias& trained : grads.trained_biases) {
+    const int64_t rows = trained.bias.size(0);
+    ops::accumulate_bias_grad(trained.bias, dy.narrow(1, trained.first_row, rows), trained.scale);
+  }
   if (!grads.adapter.present()) return;
   const at::Tensor input = dropped(x, lora), t = ops::linear(input, layer.adapter.a);
   for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
     const auto& part = layer.adapter.parts[i];
     ops::accumulate_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), rank_slice(part, t),
-                                lora.scale);
+                                part.scale);
   }
   ops::accumulate_weight_grad(grads.adapter.a, narrow, input);
 }
@@ -164,7 +179,7 @@ at::Tensor grouped_linear(const Linear& layer, const at::Tensor& x, const at::Te
   if (!layer.adapter.present()) return y;
   const at::Tensor t = ops::grouped_linear(dropped(x, of_experts(lora)), layer.adapter.a, ends);
   for (const auto& part : layer.adapter.parts) {
-    outputs(part, y).add_(ops::grouped_linear(rank_slice(part, t), part.b, ends), lora.scale);
+    outputs(part, y).add_(ops::grouped_linear(rank_slice(part, t), part.b, ends), part.scale);
   }
   return y;
 }
@@ -173,7 +188,7 @@ InputGrad grouped_input_grad(const Linear& layer, const at::Tensor& dy, const at
                              const LoraPass& lora) {
   InputGrad grad{ops::grouped_linear_backward(dy, layer.weight, ends), {}};
   if (!layer.adapter.present()) return grad;
-  grad.narrow = grouped_narrow_grad(layer.adapter, dy, ends, lora);
+  grad.narrow = grouped_narrow_grad(layer.adapter, dy, ends);
   const at::Tensor du = ops::grouped_linear_backward(grad.narrow, layer.adapter.a, ends);
   if (lora.dropout > 0) {
     add_dropped(grad.dx, du, of_experts(lora));
@@ -193,7 +208,7 @@ void grouped_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& 
   for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
     const auto& part = layer.adapter.parts[i];
     ops::accumulate_grouped_weight_grad(grads.adapter.parts[i].b, outputs(part, dy),
-                                        rank_slice(part, t), ends, lora.scale);
+                                        rank_slice(part, t), ends, part.scale);
   }
   ops::accumulate_grouped_weight_grad(grads.adapter.a, narrow, input, ends);
 }

@@ -1,7 +1,7 @@
 // A linear layer as the decoder uses it: a weight that is trained or frozen, and perhaps a LoRA
 // adapter beside it.
 //
-//   y = x W^T + bias + scale * dropout(x) A^T B^T
+//   y = x W^T + bias + scale * (dropout(x) A^T B^T + bias of B)
 //
 // The same structure holds gradients: undefined where nothing is trained, and then no product is
 // computed for it. A fused matrix (q, k, v; gate, up) has one A for all its parts and a B for each
@@ -25,17 +25,27 @@ struct LinearAdapter {
     int64_t rows = 0;        // outputs of this part
     int64_t first_rank = 0;  // row of `a` where this part's r rows begin
     at::Tensor b;            // [rows, r], or [E, rows, r]
+    double scale = 1;
   };
-  at::Tensor a;  // [parts r, in], or [E, parts r, in]
+  at::Tensor a;  // [sum of ranks, in], or [E, sum of ranks, in]
   std::vector<Part> parts;
 
   bool present() const { return !parts.empty(); }
+};
+
+// A trained bias of some of a matrix's outputs: of the base, or of an adapter's B, by its scale.
+struct TrainedBias {
+  int64_t first_row = 0;
+  double scale = 1;
+  bool of_base = true;
+  at::Tensor bias;  // [rows]
 };
 
 struct Linear {
   at::Tensor weight;  // [out, in], or of experts [E, out, in]
   at::Tensor bias;    // [out]; undefined without
   LinearAdapter adapter;
+  std::vector<TrainedBias> trained_biases;  // `bias` of weights holds their sum: add_biases()
 
   // In gradients: the weight's gradient holds nothing yet, and the first product overwrites it.
   bool overwrite = false;
@@ -49,7 +59,6 @@ enum class Matrix : uint64_t { kQkv, kO, kGateUp, kDown };
 // How adapters are applied in this pass. of_layer() narrows it to a layer, and of() to a matrix and
 // to the tile that begins at `first_row` of this rank's rows.
 struct LoraPass {
-  double scale = 1;
   double dropout = 0;  // 0 in evaluation
   uint64_t seed = 0;   // of the dropout's mask
   // This rank's rows of the sequence; nullptr: all. A row's mask depends on its position alone,
@@ -60,6 +69,10 @@ struct LoraPass {
   LoraPass of_layer(int64_t layer) const;
   LoraPass of(Matrix matrix, int64_t first_row = 0) const;
 };
+
+// Makes `bias` the sum of the frozen bias, of which the trained ones of the base take the place,
+// and of those of the adapters.
+void add_biases(Linear& layer);
 
 // x [N,in] -> [N,out], or into `out` (rows may be strided).
 at::Tensor linear(const Linear& layer, const at::Tensor& x, const LoraPass& lora,

@@ -2,10 +2,13 @@
 
 #include <fmt/ranges.h>
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "model/adapter_views.h"
 #include "model/model_io.h"
+#include "model/params.h"
 
 namespace trireme::model {
 
@@ -20,18 +23,44 @@ ModelFolder::ModelFolder(const config::FileOptions& files, const config::LoraOpt
     : ModelFolder(files.model) {
   if (files.train_padding_row) spec.padding_row.reset();
   const std::optional<config::LoraSpec> lora = config::lora_of(options);
-  if (!options.adapter.empty()) {
-    adapter = std::make_unique<AdapterFolder>(options.adapter, spec);
-    adapters = adapter->adapters();
-    if (lora) adapters->lora.dropout = lora->dropout;
-    const config::LoraSpec& own = adapters->lora;
-    const size_t count = own.target_modules.size();  // thousands where only some layers have one
-    log("adapter {}: r {}, alpha {:g}, dropout {:g}, {}", options.adapter, own.rank, own.alpha,
-        own.dropout,
-        count > 8 ? fmt::format("{} linears", count)
-                  : fmt::format("{}", fmt::join(own.target_modules, ", ")));
+  std::string from = options.adapter;
+  std::error_code error;
+  if (from.empty() && std::filesystem::exists(path + "/adapter_config.json", error)) {
+    from = path;
+    log("{}/adapter_config.json: an adapter beside the model: it is attached, as transformers does",
+        path);
+  }
+  if (!from.empty()) {
+    attach_adapter(from, lora);
   } else if (lora) {
     adapters = layout::make_adapters(spec, *lora);
+  }
+}
+
+void ModelFolder::attach_adapter(const std::string& folder,
+                                 const std::optional<config::LoraSpec>& lora) {
+  adapter = std::make_unique<AdapterFolder>(folder, spec, &weights);
+  adapters = adapter->adapters();
+  if (lora) adapters->lora.dropout = lora->dropout;
+  const config::LoraSpec& own = adapters->lora;
+  const size_t count = own.target_modules.size();  // thousands where only some layers have one
+  log("adapter {}: r {}, alpha {:g}, dropout {:g}, {}{}", folder, own.rank, own.alpha, own.dropout,
+      count > 8 ? fmt::format("{} linears", count)
+                : fmt::format("{}", fmt::join(own.target_modules, ", ")),
+      own.modules_to_save.empty()
+          ? ""
+          : fmt::format("; trained whole: {}", fmt::join(own.modules_to_save, ", ")));
+}
+
+// What is trained whole begins as the base has it.
+void ModelFolder::copy_whole(std::vector<at::Tensor>& blocks) const {
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    for (const layout::ParamInfo& info : adapters->layout.blocks[b].params) {
+      if (info.name.find(".lora_") != std::string::npos) continue;
+      layout::ParamInfo base = info;
+      if (spec.tied && info.name == "lm_head.weight") base.name = "model.embed_tokens.weight";
+      param_view(blocks[b], info).copy_(read_param(weights, base));
+    }
   }
 }
 
@@ -41,6 +70,7 @@ void ModelFolder::load_adapters(uint64_t seed, std::vector<at::Tensor>& blocks) 
     adapter->load(blocks);
   } else {
     initialise_adapters(*adapters, seed, blocks);
+    copy_whole(blocks);
   }
 }
 

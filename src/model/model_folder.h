@@ -22,7 +22,8 @@ namespace trireme::model {
 struct ModelFolder : layout::Model {
   // UserError for all that is wrong with the folder.
   explicit ModelFolder(const std::string& path);
-  // The folder of --model with the adapters of --adapter, or new ones with --use_lora. An adapter's
+  // The folder of --model with the adapters of --adapter or of an adapter_config.json in the same
+  // folder, or new ones with --use_lora. An adapter's
   // rank, alpha and targets are its own; its dropout is that of the run, where LoRA is on in it.
   ModelFolder(const config::FileOptions& files, const config::LoraOptions& options);
   ModelFolder(const ModelFolder&) = delete;  // others keep references to its parts
@@ -38,6 +39,8 @@ struct ModelFolder : layout::Model {
 
  private:
   ModelFolder(const std::string& path, OpenFolder folder);
+  void attach_adapter(const std::string& folder, const std::optional<config::LoraSpec>& lora);
+  void copy_whole(std::vector<at::Tensor>& blocks) const;
 };
 
 // Checks that every id of the tokenizer has a row in the embedding. UserError otherwise.

@@ -73,8 +73,8 @@ void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tens
   (overwrite ? product : add_product)(dw, dy.t(), x, scale);
 }
 
-void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy) {
-  dbias.add_(dy.sum({0}, false, at::kFloat));
+void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy, double scale) {
+  dbias.add_(dy.sum({0}, false, at::kFloat), scale);
 }
 
 at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens) {

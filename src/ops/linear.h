@@ -25,10 +25,10 @@ void product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double sc
 void add_product(at::Tensor out, const at::Tensor& a, const at::Tensor& b, double scale = 1);
 
 // dw fp32 [out,in] += scale * dy^T x, summed in fp32, or = with `overwrite`; dbias fp32 [out] +=
-// sum of rows.
+// scale * the sum of rows.
 void accumulate_weight_grad(at::Tensor& dw, const at::Tensor& dy, const at::Tensor& x,
                             double scale = 1, bool overwrite = false);
-void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy);
+void accumulate_bias_grad(at::Tensor& dbias, const at::Tensor& dy, double scale = 1);
 
 // Rows of `weight` [V,C] at tokens [S] -> [S,C]; and its adjoint: dweight fp32 [V,C] gets dy's rows
 // added, but for those of the token `without`.

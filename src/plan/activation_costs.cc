@@ -134,7 +134,8 @@ int64_t workspace_bytes(const ActivationRequest& r, const std::vector<Keep>& kee
   const int64_t forward =
       T * e * (2 * C + qkv + 2 * qd) + exchange + ring(layout::ring_forward_bytes);
   if (!r.training) return std::max({forward, mlp, head});
-  const int64_t embedding = r.model->adapters ? 0 : T * C * (4 + e);
+  const bool table = r.model->trained_layout().blocks.front().numel > 0;
+  const int64_t embedding = table ? T * C * (4 + e) : 0;
   return std::max({attention, forward, mlp, head, embedding});
 }
 

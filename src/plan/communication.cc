@@ -59,7 +59,8 @@ class Prediction {
     if (!r_.sharding.weights()) return;
     const int64_t head = layout_.head();
     const std::vector<int64_t>& segments = r_.plan->segments;
-    lease(layout_.embedding());
+    const auto& adapters = r_.model->adapters;
+    if (!adapters || !adapters->in_block(layout_.embedding())) lease(layout_.embedding());
     for (int64_t b = layout_.layer(0); b < head; ++b) lease(b);
     if (r_.model->spec.tied) lease(layout_.embedding());
     lease(head);

@@ -1,5 +1,6 @@
 #include "plan/step_cost.h"
 
+#include <algorithm>
 #include <string>
 
 #include "plan/state_bytes.h"
@@ -21,7 +22,8 @@ double adapter_products(const layout::Adapters& adapters) {
   double products = 0;
   for (const layout::BlockLayout& block : adapters.layout.blocks) {
     for (const layout::ParamInfo& info : block.params) {
-      if (info.name.find(".experts.") == std::string::npos) {
+      const bool adapter = info.name.find(".lora_") != std::string::npos;
+      if (adapter && info.name.find(".experts.") == std::string::npos) {
         products += static_cast<double>(info.numel);
       }
     }
@@ -117,7 +119,10 @@ StepCost model_cost(const layout::Model& model, const Workload& workload, int64_
   }
   const double head = 2 * static_cast<double>(trained) * static_cast<double>(s.vocab) *
                       static_cast<double>(s.hidden);
-  cost.products += head * (all ? 3 : 2);
+  const auto& last = model.trained_layout().blocks.back().params;
+  const bool head_trained =
+      all || std::ranges::find(last, "lm_head.weight", &layout::ParamInfo::name) != last.end();
+  cost.products += head * (head_trained ? 3 : 2);
   if (!all) cost.products += 2 * workload.tokens * adapter_products(*model.adapters) * 3;
   cost.bytes = optimizer_bytes(model.trained_layout(), /*master=*/true, MomentFormat::kFloat32);
   return cost;

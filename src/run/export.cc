@@ -70,16 +70,18 @@ void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
                   const std::vector<at::Tensor>& blocks) {
   io::FileSystem& files = io::posix();
   const auto tensors = io::require_finite(
-      model::merged_sources(model.layout, model.weights, *model.adapters, blocks), run.output_dir);
+      model::merged_sources(model.spec, model.layout, model.weights, *model.adapters, blocks),
+      run.output_dir);
   int64_t bytes = 0;
   for (const io::TensorSource& tensor : tensors) bytes += io::byte_count(tensor);
+  config::Json config = model.spec.raw;
+  if (model::merging_unties(model.spec, *model.adapters)) config["tie_word_embeddings"] = false;
   io::publish_folder(
       files, run.output_dir, manifest("model"),
       [&](const std::string& temporary) {
         io::write_shards(files, temporary, tensors);
         io::copy_tokenizer_files(files, model.path, run.tokenizer, temporary);
-        io::write_text(files, temporary + "/config.json",
-                       config::json_text(model.spec.raw, 2) + "\n");
+        io::write_text(files, temporary + "/config.json", config::json_text(config, 2) + "\n");
       },
       bytes);
 }

@@ -21,15 +21,13 @@ namespace {
 void check_widths(const layout::Model& model, const device::Machine& machine) {
   const config::ModelSpec& spec = model.spec;
   if (!spec.moe || !machine.device.is_cuda() || machine.dtype == at::kFloat) return;
-  const auto of_experts = [](const layout::BlockLayout& block) {
-    return !block.params.empty() && block.params.back().name.find(".experts.") != std::string::npos;
-  };
-  if (model.adapters && model.adapters->lora.rank % 8 != 0 &&
-      std::ranges::any_of(model.adapters->layout.blocks, of_experts)) {
+  for (const auto& [name, size] :
+       model.adapters ? model.adapters->linears : layout::AdapterSizes()) {
+    if (size.rank % 8 == 0 || name.find(".experts.") == std::string::npos) continue;
     fail(
-        "lora_r {}: must be a multiple of 8 for adapters of experts in bfloat16 on CUDA: use "
+        "lora_r {} of {}: must be a multiple of 8 for adapters of experts in bfloat16 on CUDA: use "
         "another, or --dtype float32",
-        model.adapters->lora.rank);
+        size.rank, name);
   }
   if (spec.hidden % 8 == 0 && spec.moe->intermediate % 8 == 0) return;
   fail(

@@ -109,7 +109,8 @@ void log_terms(const config::RunConfig& run, const model::ModelFolder& model,
         "(router_aux_loss_coef) times the loss that balances its experts",
         run.gradient_accumulation_steps * mesh.data, *spec.moe->balance_coefficient);
   }
-  if (spec.padding_row && !model.adapters) {
+  const bool trained = model.trained_layout().blocks[model.layout.embedding()].numel > 0;
+  if (spec.padding_row && trained) {
     log("pad_token_id {}: its embedding gets no gradient from texts that have the token, as in "
         "transformers; --train_padding_row trains it",
         *spec.padding_row);

@@ -73,11 +73,16 @@ Weights::Layer Weights::layer(int64_t index) {
     layer.adapters = adapters_->lease(block);
     model::attach(layer.params, model::layer_adapters(model_.spec, *model_.adapters, index,
                                                       layer.adapters->flat()));
+    model::add_biases(layer.params);
   }
   return layer;
 }
 
 at::Tensor Weights::embed(const at::Tensor& tokens) {
+  if (model_.adapters && model_.adapters->in_block(model_.layout.embedding())) {
+    const Lease lease = adapters_->lease(model_.layout.embedding());
+    return model::embed(model::trained_table(*model_.adapters, lease.flat()), tokens);
+  }
   const Lease lease = base(model_.layout.embedding());
   return model::embed(model::embedding_table(model_.layout, lease.flat()), tokens);
 }
@@ -86,9 +91,16 @@ Weights::Head Weights::head() {
   const bool tied = model_.spec.tied;
   Head head{tied ? std::optional(base(model_.layout.embedding())) : std::nullopt,
             base(model_.layout.head()),
+            std::nullopt,
             {}};
   head.params = model::head_params(model_.spec, model_.layout,
                                    tied ? head.embedding->flat() : at::Tensor(), head.head.flat());
+  if (model_.adapters && model_.adapters->in_block(model_.layout.head())) {
+    head.adapters = adapters_->lease(model_.layout.head());
+    const model::HeadParams trained = model::trained_head(*model_.adapters, head.adapters->flat());
+    if (trained.norm.defined()) head.params.norm = trained.norm;
+    if (trained.head.defined()) head.params.head = trained.head;
+  }
   return head;
 }
 

@@ -52,6 +52,7 @@ class Weights {
   struct Head {
     std::optional<Lease> embedding;  // tied
     Lease head;
+    std::optional<Lease> adapters;  // with what is trained beside them
     model::HeadParams params;
   };
   Head head();

@@ -171,9 +171,9 @@ void OutputFolder::begin(const config::Json& run) {
 
 void OutputFolder::publish(const std::string& folder, const model::BlockSource& weights) {
   if (model_.adapters) {
-    std::vector<at::Tensor> blocks;  // small
+    std::vector<at::Tensor> blocks;  // on the host: modules_to_save may be large
     for (int64_t b = 0; b <= model_.trained_layout().head(); ++b) {
-      blocks.push_back(weights(b));
+      blocks.push_back(weights(b).to(at::kCPU));
     }
     publish_adapter(files_, folder, manifest_, model_, blocks, run_.expert_adapters,
                     run_.tokenizer);

@@ -92,6 +92,22 @@ def train_natively(model_folder, folder, seed=6, **fields):
     return model.eval()
 
 
+def train_kind(model_folder, folder, seed=6, **fields):
+    """The same with every tensor that is trained, also those that are trained whole, away from its start."""
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = get_peft_model(reference.load(model_folder),
+                               LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **fields))
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if weight.requires_grad:
+                    change = 0.1 * torch.randn_like(weight)
+                    weight.copy_(change if "lora_" in name else weight + change)
+        model.save_pretrained(folder)
+    return model.eval()
+
+
 def forward_backward(model, documents, labels):
     """reference.forward_backward of a PEFT model: the gradients are those of its adapters, by our names."""
     result = reference.Result(0.0, 0, None, {})
@@ -113,9 +129,10 @@ def module_gradients(model, tokens):
     parameters = {name.removeprefix(PREFIX): module.parameter_name for name, module in model.named_modules()
                   if hasattr(module, "parameter_name")}
     for name, weight in model.named_parameters():
-        if "lora_" not in name:
+        if not weight.requires_grad:
             continue
-        name = name.removeprefix(PREFIX).replace(".default", "")
+        name = name.removeprefix(PREFIX).replace(".default", "").replace(".modules_to_save", "")
+        name = name.replace(".base_layer.bias", ".bias")
         grad = torch.zeros_like(weight) if weight.grad is None else weight.grad / tokens
         if ".mlp.experts." in name:
             module, matrix, _ = name.rsplit(".", 2)
