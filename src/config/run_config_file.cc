@@ -11,7 +11,6 @@
 #include "config/names.h"
 #include "config/peft_config.h"
 #include "config/schema.h"
-#include "config/yaml.h"
 
 namespace trireme::config {
 namespace {
@@ -29,13 +28,6 @@ class Reader {
 
   void read(std::string_view text) {
     require_written_by_hand(text, name_);
-    if (looks_like_yaml(text)) {
-      fail(
-          "{}: this is YAML: write it as JSON, with the sections model, data and training; names "
-          "of "
-          "other trainers may stay",
-          name_);
-    }
     const Json root = parse_json(text, name_, &places_);
     if (!root.is_object()) fail("{}: {} where an object is expected", name_, root.type_name());
     for (const auto& [key, value] : root.items()) {

@@ -222,19 +222,6 @@ TEST(RunConfigFile, ChoicesAreWords) {
             "c.json:1:15: training.prompt_style: a string is expected, found 1");
 }
 
-TEST(RunConfigFile, YamlIsNamed) {
-  for (const char* text : {"model_name_or_path: m\n", "# of mine\n\nbase_model: m\n", "---\na: b",
-                           "- a\n", "model:\n  x: 1"}) {
-    EXPECT_EQ(error_of_file(text),
-              "c.json: this is YAML: write it as JSON, with the sections model, data and training; "
-              "names of other trainers may stay")
-        << text;
-  }
-  for (const char* text : {"stage 3", "{a: 1}", "// a: b\n[]", "https://x", "[1, 2]"}) {
-    EXPECT_EQ(error_of_file(text).find("YAML"), std::string::npos) << text;
-  }
-}
-
 TEST(RunConfigFile, ALongOneIsRefused) {
   EXPECT_EQ(error_of_file("{}" + std::string(1 << 20, ' ')),
             "c.json: 1.00 MiB long, at most 1.00 MiB are expected: is it the right file?");

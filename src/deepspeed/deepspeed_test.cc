@@ -312,9 +312,6 @@ TEST(DeepSpeed, WrongKinds) {
   EXPECT_EQ(error_of(R"({"optimizer": {"params": {"betas": [0.9]}}})"),
             "ds.json:1:27: optimizer.params.betas: two numbers are expected, found [0.9]");
   EXPECT_EQ(error_of("[]"), "ds.json: array where an object is expected");
-  EXPECT_EQ(error_of("compute_environment: LOCAL_MACHINE\ndeepspeed_config:\n  zero_stage: 3\n"),
-            "ds.json: this is YAML: DeepSpeed's JSON is expected, as Accelerate's "
-            "deepspeed_config_file is one");
 }
 
 TEST(DeepSpeed, Contradictions) {

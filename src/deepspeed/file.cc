@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "config/python_json.h"
-#include "config/yaml.h"
 #include "deepspeed/hjson.h"
 
 namespace trireme::deepspeed {
@@ -113,12 +112,6 @@ std::string value_text(const config::Json& value) {
 
 DeepSpeedFile::DeepSpeedFile(std::string_view text, const std::string& name) : name_(name) {
   config::require_written_by_hand(text, name);
-  if (config::looks_like_yaml(text)) {
-    fail(
-        "{}: this is YAML: DeepSpeed's JSON is expected, as Accelerate's deepspeed_config_file is "
-        "one",
-        name);
-  }
   const std::string json = config::without_python_numbers(without_hjson(text));
   const config::Json root = config::parse_json(json, name, &places_);
   if (!root.is_object()) fail("{}: {} where an object is expected", name, root.type_name());
