@@ -22,7 +22,8 @@ struct Page {
 
 constexpr Page kPages[] = {{"options.md", trireme::cli::options_reference},
                            {"names.md", trireme::cli::names_reference},
-                           {"deepspeed.md", trireme::cli::deepspeed_reference}};
+                           {"deepspeed.md", trireme::cli::deepspeed_reference},
+                           {"models.md", trireme::cli::models_reference}};
 
 void write(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);

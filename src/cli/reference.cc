@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "config/model_spec_table.h"
 #include "config/names.h"
 #include "config/schema.h"
 #include "deepspeed/keys.h"
@@ -63,7 +64,9 @@ std::string values_text(const config::Option& option) {
   if (is_flag(option)) return "`on`, `off`";
   if (!option.choices().empty()) return choices_text(option);
   constexpr const char* kinds[] = {"text", "integer", "number"};
-  std::string text = option.list ? "names, with commas between" : kinds[option.field.index()];
+  std::string text = option.list     ? "names, with commas between"
+                     : option.object ? "JSON object"
+                                     : kinds[option.field.index()];
   for (const std::string& part : {option.unit, config::allowed_text(option)}) {
     if (!part.empty()) text += ", " + part;
   }
@@ -140,8 +143,38 @@ std::string key_row(const deepspeed::DeepSpeedKey& key) {
   return table_row(cells);
 }
 
+// "llama|qwen3" -> "`llama`, `qwen3`".
+std::string code_list(std::string_view list) {
+  std::string text;
+  while (!list.empty()) {
+    const size_t bar = std::min(list.find('|'), list.size());
+    text += (text.empty() ? "" : ", ") + code(list.substr(0, bar));
+    list.remove_prefix(std::min(bar + 1, list.size()));
+  }
+  return text;
+}
+
+std::string model_row(const config::ModelKey& key) {
+  std::string fate, text = cell(key.text);
+  switch (key.fate) {
+    case config::ModelKeyFate::kUsed:
+      fate = "used";
+      if (!key.scope.empty()) text += "; in " + code_list(key.scope);
+      break;
+    case config::ModelKeyFate::kHarmless:
+      fate = "no effect";
+      break;
+    case config::ModelKeyFate::kNeutral:
+      fate = key.scope.empty() ? "refused" : fmt::format("only {}", code_list(key.scope));
+      break;
+  }
+  const std::string cells[] = {code(key.path), fate, text};
+  return table_row(cells);
+}
+
 constexpr std::string_view kOptionColumns[] = {
     "option", "values", "default", "what it does", "run config", "verbs", "changes numbers"};
+constexpr std::string_view kModelColumns[] = {"key", "here", "what it sets, or why"};
 constexpr std::string_view kKeyColumns[] = {"key", "DeepSpeed's default", "here", "how, or why"};
 
 constexpr std::string_view kNameColumns[] = {"name", "value", "here", "which, or why"};
@@ -201,6 +234,12 @@ std::string deepspeed_reference() {
 std::string names_reference() {
   std::string text = "\n" + table_head(kNameColumns);
   for (const config::ForeignName& row : config::foreign_names()) text += name_row(row);
+  return text + "\n";
+}
+
+std::string models_reference() {
+  std::string text = "\n" + table_head(kModelColumns);
+  for (const config::ModelKey& key : config::model_keys()) text += model_row(key);
   return text + "\n";
 }
 

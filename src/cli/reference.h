@@ -1,5 +1,6 @@
 // Reference pages in Markdown, made from the lists that the program itself reads: the schema of
-// options and the keys of DeepSpeed's JSON. scripts/make_docs.cc puts them into docs/.
+// options, the keys of DeepSpeed's JSON, and those of config.json. scripts/make_docs.cc puts them
+// into docs/.
 #pragma once
 
 #include <string>
@@ -16,6 +17,9 @@ std::string deepspeed_reference();
 
 // A table of other programs' names of options, a row for each name and value.
 std::string names_reference();
+
+// A table with a row for each key of a model's config.json.
+std::string models_reference();
 
 // The page with `text` in place of what stands between its two lines kGeneratedBegin and
 // kGeneratedEnd. `name` is the page's for messages. Throws UserError where it lacks one of them.

@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
+#include <string_view>
 
 #include "base/error.h"
 #include "config/folder_kind.h"
 #include "config/model_spec_keys.h"
+#include "config/model_spec_table.h"
 
 namespace trireme::config {
 namespace {
@@ -67,12 +70,19 @@ const FamilyDefaults& find_family(const Keys& keys) {
   return *found;
 }
 
+// Where transformers' class takes no null.
+void refuse_null(const Keys& keys, const char* key, const FamilyDefaults& family) {
+  if (!keys.has(key) || keys.find(key) != nullptr) return;
+  fail("{}: {} is null: a number is expected in {}", keys.name(), key, family.model_type);
+}
+
 void read_sizes(const Keys& keys, const FamilyDefaults& family, ModelSpec& spec) {
   spec.hidden = keys.size("hidden_size");
   spec.layers = keys.size("num_hidden_layers", 1 << 16);
   spec.heads = keys.size("num_attention_heads", 1 << 16);
   spec.vocab = keys.size("vocab_size");
   // A null key-head count means "as heads" where a missing one means the class's number.
+  if (family.family == Family::kQwen3Moe) refuse_null(keys, "num_key_value_heads", family);
   const bool as_heads = family.kv_heads == 0 || keys.has("num_key_value_heads");
   spec.kv_heads =
       keys.size_or("num_key_value_heads", as_heads ? spec.heads : family.kv_heads, 1 << 16);
@@ -80,6 +90,7 @@ void read_sizes(const Keys& keys, const FamilyDefaults& family, ModelSpec& spec)
     fail("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", keys.name(),
          spec.heads, spec.kv_heads);
   }
+  if (family.head_dim > 0) refuse_null(keys, "head_dim", family);
   spec.head_dim = keys.size_or("head_dim", family.head_dim, 1 << 16);
   if (spec.head_dim == 0) {
     if (spec.hidden % spec.heads != 0) {
@@ -119,37 +130,6 @@ void read_biases(const Keys& keys, ModelSpec& spec) {
   spec.qk_norm = spec.family == Family::kQwen3 || spec.family == Family::kQwen3Moe;
 }
 
-// Old files: rope_theta beside rope_scaling; transformers 5: both inside rope_parameters. Where
-// there are both, rope_scaling wins, and an inner rope_theta wins over an outer one.
-void read_rope(const Keys& keys, ModelSpec& spec) {
-  const bool old = keys.find("rope_scaling") != nullptr && !keys.find("rope_scaling")->empty();
-  const Keys rope = keys.object(old ? "rope_scaling" : "rope_parameters");
-  spec.rope_theta = rope.positive_or("rope_theta", keys.positive_or("rope_theta", 10000));
-  const double part =
-      rope.positive_or("partial_rotary_factor", keys.positive_or("partial_rotary_factor", 1));
-  if (part != 1) {
-    fail("{}: partial_rotary_factor {} is not supported: trireme rotates the whole head (1)",
-         keys.name(), part);
-  }
-  const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
-  if (type == "default") return rope.refuse_objects();
-  if (type != "llama3") {
-    fail("{}: rope type {} is not supported: trireme knows default and llama3", keys.name(), type);
-  }
-  Llama3RopeScaling scaling;
-  scaling.factor = rope.positive("factor");
-  scaling.low_freq_factor = rope.positive("low_freq_factor");
-  scaling.high_freq_factor = rope.positive("high_freq_factor");
-  if (scaling.high_freq_factor <= scaling.low_freq_factor) {
-    fail("{}: high_freq_factor {} must exceed low_freq_factor {}", keys.name(),
-         scaling.high_freq_factor, scaling.low_freq_factor);
-  }
-  constexpr auto key = "original_max_position_embeddings";
-  scaling.original_max_position_embeddings =
-      keys.size_or(key, rope.size_or(key, spec.max_position));
-  spec.rope_scaling = scaling;
-}
-
 // layer_types decides in qwen2 and qwen3 where it is given; otherwise layers from max_window_layers
 // on slide. qwen3_moe knows neither key: all its layers slide. llama never does.
 void refuse_sliding_window(const Keys& keys, const ModelSpec& spec) {
@@ -164,6 +144,12 @@ void refuse_sliding_window(const Keys& keys, const ModelSpec& spec) {
       fail("{}: layer_types has {} entries for {} layers", keys.name(), types->size(), spec.layers);
     }
     if (spec.family != Family::kQwen3Moe) return;
+  }
+  if (spec.family == Family::kLlama && keys.find("sliding_window") != nullptr) {
+    fail(
+        "{}: sliding_window is {}: in a llama transformers slides in its cache alone: set it to "
+        "null",
+        keys.name(), json_text(*keys.find("sliding_window")));
   }
   const bool no_window = keys.has("sliding_window") && keys.find("sliding_window") == nullptr;
   if (spec.family == Family::kLlama || !keys.flag_or("use_sliding_window", false) || no_window) {
@@ -270,23 +256,29 @@ const char* family_name(Family family) {
   TRIREME_CHECK(false, "family {}", static_cast<int>(family));
 }
 
-ModelSpec parse_model_spec(const Json& json, const std::string& name) {
+ModelSpec parse_model_spec(const Json& json, const std::string& name,
+                           const std::string& rope_scaling) {
   if (!json.is_object()) fail("{}: {} where an object is expected", name, json.type_name());
   const Keys keys(json, name);
   const FamilyDefaults& family = find_family(keys);
   ModelSpec spec;
+  spec.notes = judge_model_keys(json, name, family.model_type);
   spec.family = family.family;
   spec.architecture = family.architecture;
   read_sizes(keys, family, spec);
   read_scalars(keys, family, spec);
   read_biases(keys, spec);
-  read_rope(keys, spec);
+  const RopeModel model = {spec.head_dim, spec.max_position};
+  spec.raw = rope_scaling.empty() ? json : with_rope_scaling(json, rope_scaling, model);
+  const Keys final_keys(spec.raw, name);
+  spec.rope = read_rope(final_keys, model);
+  std::ranges::move(judge_rope_keys(rope_keys(final_keys), spec.rope.type),
+                    std::back_inserter(spec.notes));
   refuse_sliding_window(keys, spec);
   read_mlp(keys, spec);
   read_balance(keys, spec);
   read_padding(keys, spec);
   refuse_impossible_total(keys, spec);
-  spec.raw = json;
   if (const Json* quantization = keys.find("quantization_config")) {
     spec.fp8 = read_fp8(*quantization, name);
     spec.raw.erase("quantization_config");
@@ -297,7 +289,26 @@ ModelSpec parse_model_spec(const Json& json, const std::string& name) {
   return spec;
 }
 
-ModelSpec read_model_spec(const std::string& folder) {
+std::string with_tagged_floats(std::string_view text) {
+  constexpr std::string_view words[] = {"-Infinity", "Infinity", "NaN"};
+  std::string tagged;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto word = std::ranges::find_if(
+        words, [&](std::string_view each) { return text.substr(i).starts_with(each); });
+    if (!in_string && word != std::end(words)) {
+      tagged += fmt::format("{{\"__float__\": \"{}\"}}", *word);
+      i += word->size() - 1;
+      continue;
+    }
+    if (text[i] == '"') in_string = !in_string;
+    tagged += text[i];
+    if (in_string && text[i] == '\\' && i + 1 < text.size()) tagged += text[++i];
+  }
+  return tagged;
+}
+
+ModelSpec read_model_spec(const std::string& folder, const std::string& rope_scaling) {
   constexpr auto expected =
       "a Hugging Face model folder (config.json, *.safetensors, tokenizer.json) on this machine is "
       "expected";
@@ -309,7 +320,8 @@ ModelSpec read_model_spec(const std::string& folder) {
     const std::string other = other_folder(folder);
     fail("{}: no config.json: {}", folder, other.empty() ? expected : other);
   }
-  return parse_model_spec(read_json(path), path);
+  const Json json = parse_json(with_tagged_floats(read_text(path)), path);
+  return parse_model_spec(json, path, rope_scaling);
 }
 
 }  // namespace trireme::config

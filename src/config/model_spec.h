@@ -5,22 +5,16 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/json.h"
 #include "config/quantization.h"
+#include "config/rope_spec.h"
 
 namespace trireme::config {
 
 enum class Family { kLlama, kQwen2, kQwen3, kQwen3Moe };
-
-// Frequencies scaled as Llama 3.1 does (transformers modeling_rope_utils: llama3).
-struct Llama3RopeScaling {
-  double factor = 1;
-  double low_freq_factor = 1;
-  double high_freq_factor = 4;
-  int64_t original_max_position_embeddings = 8192;
-};
 
 struct MoeSpec {
   int64_t experts = 0;            // E
@@ -43,8 +37,7 @@ struct ModelSpec {
   int64_t vocab = 0;         // V
   int64_t max_position = 0;
   double rms_norm_eps = 1e-6;
-  double rope_theta = 10000;
-  std::optional<Llama3RopeScaling> rope_scaling;
+  RopeSpec rope;
   bool qkv_bias = false;
   bool o_bias = false;  // llama's attention_bias covers o_proj too
   bool mlp_bias = false;
@@ -57,7 +50,9 @@ struct ModelSpec {
   std::optional<int64_t> padding_row;
   std::string dtype = "float32";  // of the checkpoint: float32 | bfloat16 | float16
   std::optional<Fp8Blocks> fp8;   // linears are stored in float8, which is not written
-  Json raw;                       // the file as it is written back with the output
+  // The file with the rope that was asked for, as it is written back with the output.
+  Json raw;
+  std::vector<std::string> notes;  // lines for the log: keys that have no effect
 
   int64_t q_dim() const { return heads * head_dim; }
   int64_t kv_dim() const { return kv_heads * head_dim; }
@@ -68,9 +63,16 @@ struct ModelSpec {
 
 const char* family_name(Family family);
 
-// Reads folder/config.json. Unknown architectures, rope types, sliding windows in use, activations
-// other than SiLU and impossible sizes are refused by name (UserError).
-ModelSpec read_model_spec(const std::string& folder);
-ModelSpec parse_model_spec(const Json& json, const std::string& name);
+// The text of a config.json with the floats that Python writes and JSON has not (Infinity, NaN)
+// written as transformers 5 writes them: {"__float__": "Infinity"}.
+std::string with_tagged_floats(std::string_view text);
+
+// Reads folder/config.json. What is not built and would change what transformers computes is
+// refused by name (UserError): architectures, rope types, and keys of the table in
+// model_spec_table.h. `rope_scaling`: what --rope_scaling gives, a JSON object in place of the
+// file's own; "": nothing.
+ModelSpec read_model_spec(const std::string& folder, const std::string& rope_scaling = "");
+ModelSpec parse_model_spec(const Json& json, const std::string& name,
+                           const std::string& rope_scaling = "");
 
 }  // namespace trireme::config

@@ -48,6 +48,20 @@ double Keys::number_or(const char* key, double fallback) const {
   return value->get<double>();
 }
 
+std::vector<double> Keys::positives(const char* key) const {
+  const Json* list = find(key);
+  if (list == nullptr) missing(key);
+  std::vector<double> numbers;
+  if (!list->is_array()) refuse(key, *list, "a list of numbers above 0");
+  for (const Json& number : *list) {
+    if (!number.is_number() || number.get<double>() <= 0) {
+      refuse(key, *list, "a list of numbers above 0");
+    }
+    numbers.push_back(number.get<double>());
+  }
+  return numbers;
+}
+
 bool Keys::flag_or(const char* key, bool fallback) const {
   const Json* value = find(key);
   if (value == nullptr) return fallback;

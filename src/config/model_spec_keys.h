@@ -20,6 +20,8 @@ class Keys {
       : json_(json), name_(std::move(name)), prefix_(std::move(prefix)) {}
 
   const std::string& name() const { return name_; }
+  const std::string& prefix() const { return prefix_; }
+  const Json& json() const { return json_; }
   bool has(const char* key) const { return json_.contains(key); }  // null too
   const Json* find(const char* key) const;                         // nullptr: absent or null
 
@@ -32,9 +34,10 @@ class Keys {
   }
   int64_t size(const char* key, int64_t most = kMostSize) const;  // required
 
+  double number_or(const char* key, double fallback) const;    // finite, of either sign
   double positive_or(const char* key, double fallback) const;  // finite and above 0
   double positive(const char* key) const;                      // required
-  double number_or(const char* key, double fallback) const;    // finite
+  std::vector<double> positives(const char* key) const;        // required: a list of them
   bool flag_or(const char* key, bool fallback) const;
   std::string text(const char* key) const;  // required
   std::string text_or(const char* key, const std::string& fallback) const;

@@ -27,6 +27,7 @@ struct FileOptions {
   std::string config;              // the run config JSON itself
   std::string model;               // model folder               (JSON: model.path)
   std::string tokenizer;           // tokenizer folder; "" = the model folder
+  std::string rope_scaling;        // JSON in place of config.json's; "" = as there
   bool train_padding_row = false;  // the embedding of pad_token_id
   std::string data_file;           // CSV, CSV folder or JSON    (JSON: data.train_path)
   std::string test_file;           // optional                   (JSON: data.test_path)

@@ -157,8 +157,7 @@ class Reader {
       const Json list = value.is_array() ? value : Json::array({value});
       return set_option(run_, option, joined(key, list), where(key));
     }
-    if (option.object) {
-      if (!value.is_object()) refuse_value(key, value, "an object");
+    if (option.object && value.is_object()) {
       return set_option(run_, option, json_text(value), where(key));
     }
     const bool text = std::holds_alternative<std::string RunConfig::*>(option.field) ||

@@ -71,7 +71,7 @@ struct Option {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool list = false;    // strings only: names with commas between; in the run config a list will do
-  bool object = false;  // strings only: a JSON object; in the run config it is one
+  bool object = false;  // strings only: a JSON object; in the run config it may stand as one
   MustMatch must_match = MustMatch::kValue;
   unsigned verbs = kTrain;
   unsigned except = 0;  // of kBench and kDump

@@ -32,9 +32,11 @@ const std::map<std::string, const char*>& shapes() {
 
 }  // namespace
 
-ModelSpec known_shape(const std::string& name) {
+ModelSpec known_shape(const std::string& name, const std::string& rope_scaling) {
   const auto found = shapes().find(name);
-  if (found != shapes().end()) return parse_model_spec(parse_json(found->second, name), name);
+  if (found != shapes().end()) {
+    return parse_model_spec(parse_json(found->second, name), name, rope_scaling);
+  }
   std::vector<std::string> names;
   for (const auto& [known, json] : shapes()) names.push_back(known);
   fail(

@@ -7,7 +7,8 @@
 
 namespace trireme::config {
 
-// "qwen3-8b", ...; UserError that lists the names for an unknown one.
-ModelSpec known_shape(const std::string& name);
+// "qwen3-8b", ...; UserError that lists the names for an unknown one. `rope_scaling` as
+// parse_model_spec's.
+ModelSpec known_shape(const std::string& name, const std::string& rope_scaling = "");
 
 }  // namespace trireme::config

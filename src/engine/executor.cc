@@ -11,8 +11,6 @@
 #include "model/adapter_views.h"
 #include "model/embedding.h"
 #include "model/head.h"
-#include "model/rope_frequencies.h"
-#include "ops/rope.h"
 #include "ops/to_device.h"
 #include "state/grad_stream.h"
 
@@ -60,7 +58,9 @@ struct Executor::Step : RankBatch {
   Step(const Executor& owner, const data::PackedBatch& batch, model::LoraPass lora)
       : RankBatch(rank_batch(padded(batch, owner.device_), owner.mesh_, owner.plan_.ring_order,
                              owner.device_, 1.0 / std::sqrt(owner.model_.spec.head_dim))) {
-    auto [cos, sin] = ops::rope_table(positions, owner.frequencies_);
+    std::vector<int64_t> lengths;
+    if (owner.rotary_.by_length()) lengths = document_lengths(batch.document_starts, rows);
+    auto [cos, sin] = owner.rotary_.table(positions, lengths);
     lora.rows = &rows;
     context = {attention.get(), cos, sin, {owner.plan_.tiles, lora}};
     // A batch without targets only keeps a rank busy (data/loader.h): its routing counts nowhere.
@@ -82,7 +82,7 @@ Executor::Executor(const layout::Model& model, state::Weights& weights, const at
       plan_(std::move(plan)),
       phases_(phases),
       mesh_(mesh),
-      frequencies_(model::inverse_frequencies(model.spec).to(device)),
+      rotary_(model.spec, device),
       store_(plan_.saved, device, arena, device::make_transfer(device, arena)) {
   arena.wait_until_pinned();
   for (int64_t i = 0; i < model.spec.layers; ++i) layers_.emplace_back(model.spec, i);

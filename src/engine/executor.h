@@ -18,6 +18,7 @@
 #include "layout/sequence.h"
 #include "model/decoder_layer.h"
 #include "model/head.h"
+#include "model/rope_frequencies.h"
 #include "state/activation_store.h"
 #include "state/grads.h"
 #include "state/weights.h"
@@ -99,7 +100,7 @@ class Executor {
   plan::ExecutionPlan plan_;
   device::Phases& phases_;
   const dist::Mesh& mesh_;
-  at::Tensor frequencies_;  // of the rotation, on the device
+  model::RotaryEmbedding rotary_;
   std::vector<model::DecoderLayer> layers_;
   state::ActivationStore store_;
   std::function<void(bool in_backward)> between_;

@@ -9,7 +9,6 @@
 #include "model/decoder_layer.h"
 #include "model/head.h"
 #include "model/rope_frequencies.h"
-#include "ops/rope.h"
 #include "ops/to_device.h"
 
 namespace trireme::engine {
@@ -20,10 +19,7 @@ class CachedDecoder {
  public:
   CachedDecoder(const layout::Model& model, state::Weights& weights, const at::Device& device,
                 int64_t capacity)
-      : model_(model),
-        weights_(weights),
-        device_(device),
-        frequencies_(model::inverse_frequencies(model.spec).to(device)) {
+      : model_(model), weights_(weights), device_(device), rotary_(model.spec, device) {
     for (int64_t i = 0; i < model.spec.layers; ++i) {
       layers_.emplace_back(model.spec, i);
       caches_.emplace_back(capacity, 1.0 / std::sqrt(model.spec.head_dim));
@@ -35,8 +31,10 @@ class CachedDecoder {
     at::Tensor x = weights_.embed(ops::to_device(tokens, device_));
     const at::Tensor positions =
         at::arange(length_, length_ + count, at::TensorOptions(at::kLong).device(device_));
-    const auto [cos, sin] = ops::rope_table(positions, frequencies_);
     length_ += count;
+    // Keys that are in the cache stay as the length of their time had them rotated.
+    const std::vector<int64_t> lengths(rotary_.by_length() ? count : 0, length_);
+    const auto [cos, sin] = rotary_.table(positions, lengths);
     for (int64_t i = 0; i < model_.spec.layers; ++i) {
       const state::Weights::Layer layer = weights_.layer(i);
       x = layers_[i].forward(x, layer.params, {&caches_[i], cos, sin, pass_}, {}, nullptr);
@@ -49,7 +47,7 @@ class CachedDecoder {
   const layout::Model& model_;
   state::Weights& weights_;
   at::Device device_;
-  at::Tensor frequencies_;
+  model::RotaryEmbedding rotary_;
   model::Pass pass_;
   std::vector<model::DecoderLayer> layers_;
   std::vector<attention::CachedAttention> caches_;

@@ -64,4 +64,18 @@ RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh,
   return mine;
 }
 
+std::vector<int64_t> document_lengths(const std::vector<int64_t>& starts, const Rows& rows) {
+  std::vector<int64_t> list;
+  list.reserve(layout::size(rows));
+  const auto last = std::prev(starts.end());
+  for (const Range& range : rows) {
+    auto next = std::min(std::ranges::upper_bound(starts, range.first), last);
+    for (int64_t i = range.first; i < range.end; ++i) {
+      while (next != last && *next <= i) ++next;
+      list.push_back(*next - *std::prev(next));
+    }
+  }
+  return list;
+}
+
 }  // namespace trireme::engine

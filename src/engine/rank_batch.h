@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "attention/attention.h"
 #include "data/packing.h"
@@ -30,5 +31,9 @@ struct RankBatch {
 // The mesh outlives the result.
 RankBatch rank_batch(const data::PackedBatch& batch, const dist::Mesh& mesh,
                      config::RingOrder order, const at::Device& device, double scale);
+
+// The length of each row's document, for documents that start at `starts`, the last of which is
+// their end. Rows behind it are padding, as if of the last document.
+std::vector<int64_t> document_lengths(const std::vector<int64_t>& starts, const layout::Rows& rows);
 
 }  // namespace trireme::engine

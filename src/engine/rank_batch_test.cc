@@ -82,5 +82,12 @@ TEST(RankBatch, FewerRowsThanRanks) {
   EXPECT_TRUE(dealt(batch, {.ring = 2, .ulysses = 4}) == expected(batch));
 }
 
+TEST(DocumentLengths, OfEachRowAndOfThePaddingBehind) {
+  const std::vector<int64_t> starts = {0, 3, 4, 9};
+  EXPECT_EQ(document_lengths(starts, {{0, 5}, {8, 9}}), (std::vector<int64_t>{3, 3, 3, 1, 5, 5}));
+  EXPECT_EQ(document_lengths(starts, {{2, 4}, {8, 12}}), (std::vector<int64_t>{3, 1, 5, 5, 5, 5}));
+  EXPECT_EQ(document_lengths(starts, {}), std::vector<int64_t>{});
+}
+
 }  // namespace
 }  // namespace trireme::engine

@@ -12,15 +12,17 @@
 
 namespace trireme::model {
 
-ModelFolder::ModelFolder(const std::string& path) : ModelFolder(path, open_folder(path)) {}
+ModelFolder::ModelFolder(const std::string& path, const std::string& rope_scaling)
+    : ModelFolder(path, open_folder(path, rope_scaling)) {}
 
 ModelFolder::ModelFolder(const std::string& path, OpenFolder folder)
     : layout::Model(std::move(folder.spec)), path(path), weights(std::move(folder.weights)) {
+  for (const std::string& line : spec.notes) log("{}", line);
   check_weights(spec, layout, weights);
 }
 
 ModelFolder::ModelFolder(const config::FileOptions& files, const config::LoraOptions& options)
-    : ModelFolder(files.model) {
+    : ModelFolder(files.model, files.rope_scaling) {
   if (files.train_padding_row) spec.padding_row.reset();
   const std::optional<config::LoraSpec> lora = config::lora_of(options);
   std::string from = options.adapter;
@@ -34,6 +36,9 @@ ModelFolder::ModelFolder(const config::FileOptions& files, const config::LoraOpt
     attach_adapter(from, lora);
   } else if (lora) {
     adapters = layout::make_adapters(spec, *lora);
+  }
+  if (adapters && !files.rope_scaling.empty()) {
+    log("--rope_scaling: an adapter's folder does not say it: its model has to be loaded with it");
   }
 }
 

@@ -20,8 +20,8 @@
 namespace trireme::model {
 
 struct ModelFolder : layout::Model {
-  // UserError for all that is wrong with the folder.
-  explicit ModelFolder(const std::string& path);
+  // UserError for all that is wrong with the folder. `rope_scaling` as read_model_spec()'s.
+  explicit ModelFolder(const std::string& path, const std::string& rope_scaling = "");
   // The folder of --model with the adapters of --adapter or of an adapter_config.json in the same
   // folder, or new ones with --use_lora. An adapter's
   // rank, alpha and targets are its own; its dropout is that of the run, where LoRA is on in it.

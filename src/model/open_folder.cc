@@ -79,8 +79,8 @@ void settle_head(config::ModelSpec& spec, io::WeightFiles& weights) {
 
 }  // namespace
 
-OpenFolder open_folder(const std::string& folder) {
-  OpenFolder opened = {config::read_model_spec(folder), io::WeightFiles(folder)};
+OpenFolder open_folder(const std::string& folder, const std::string& rope_scaling) {
+  OpenFolder opened = {config::read_model_spec(folder, rope_scaling), io::WeightFiles(folder)};
   settle_names(opened.weights);
   settle_float8(opened.spec, opened.weights);
   settle_head(opened.spec, opened.weights);

@@ -26,7 +26,7 @@ struct OpenFolder {
 //   false                                               a head of its own
 //
 // A head of its own stands in spec.raw as well, which is written with the result. UserError for
-// what is wrong with the folder.
-OpenFolder open_folder(const std::string& folder);
+// what is wrong with the folder. `rope_scaling` as read_model_spec()'s.
+OpenFolder open_folder(const std::string& folder, const std::string& rope_scaling);
 
 }  // namespace trireme::model

@@ -318,7 +318,7 @@ struct Subject {
     if (run.shape.empty()) {
       folder.emplace(run, run);
     } else {
-      config::ModelSpec spec = config::known_shape(run.shape);
+      config::ModelSpec spec = config::known_shape(run.shape, run.rope_scaling);
       if (run.layers > 0) spec.layers = run.layers;
       if (spec.moe) spec.sparse_layers.assign(spec.layers, true);
       shape.emplace(std::move(spec));

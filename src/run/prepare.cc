@@ -40,7 +40,8 @@ void check_widths(const layout::Model& model, const device::Machine& machine) {
 }  // namespace
 
 config::ModelSpec model_spec(const config::RunConfig& run) {
-  return run.shape.empty() ? config::read_model_spec(run.model) : config::known_shape(run.shape);
+  return run.shape.empty() ? config::read_model_spec(run.model, run.rope_scaling)
+                           : config::known_shape(run.shape, run.rope_scaling);
 }
 
 plan::Hardware hardware_of(const device::Machine& machine) {

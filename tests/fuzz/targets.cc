@@ -138,7 +138,8 @@ void json(const std::string& input) {
 void hjson(const std::string& input) { config::parse_json(deepspeed::without_hjson(input), kName); }
 
 void model_config(const std::string& input) {
-  const layout::Model model(config::parse_model_spec(config::parse_json(input, kName), kName));
+  const Json json = config::parse_json(config::with_tagged_floats(input), kName);
+  const layout::Model model(config::parse_model_spec(json, kName));
   require(std::ssize(model.layout.blocks) > model.spec.layers, "each layer has a block");
 }
 

@@ -207,9 +207,13 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
                                                               "Qwen3ForCausalLM"]),
         (change_config(architectures=None, model_type="gemma3"), ["model_type gemma3 is not supported"]),
         (change_config(architectures=None, model_type=None), ["neither architectures nor model_type"]),
-        (change_config(rope_parameters=YARN), ["rope type yarn is not supported", "llama3"]),
-        (change_config(rope_parameters=None, rope_scaling={"type": "linear", "factor": 2.0}), ["rope type linear"]),
-        (change_config(rope_parameters=None, rope_scaling={"type": "dynamic", "factor": 2.0}), ["rope type dynamic"]),
+        (change_config(rope_parameters={**YARN, "rope_type": "su"}), ["rope_parameters.rope_type su is not supported"]),
+        (change_config(rope_parameters=None, rope_scaling={"type": "linear"}), ["the key rope_scaling.factor is missing"]),
+        (change_config(rope_parameters={**YARN, "mrope_section": [1, 2]}), ["rope_parameters.mrope_section is [1,2]"]),
+        (change_config(attention_dropout=0.1), ["attention_dropout is 0.1", "set it to 0"]),
+        (change_config(embedding_multiplier=12), ["embedding_multiplier is 12", "not known", "remove it"]),
+        (change_config(rms_norm_eps=float("inf")), ["rms_norm_eps is", "Infinity", "a number above 0"]),
+        (change_config(hidden_size=60.0), ["hidden_size is 60.0", "a whole number"]),
         (change_config(use_sliding_window=True, sliding_window=128, max_window_layers=1, layer_types=None),
          ["use_sliding_window is true", "window of 128", "full attention only"]),
         (change_config(layer_types=["full_attention", "sliding_attention"]), ['layer_types has "sliding_attention"']),
@@ -288,6 +292,8 @@ def test_run_config(place, text, says):
         ("--tokenizer nowhere", ["nowhere/tokenizer.json", "no such file"]),
         ("--device cuda --max_length 64", ["--device cuda"]),
         ("--dtype bfloat16 --device cpu", ["--dtype bfloat16", "use --dtype float32"]),
+        ("--rope_scaling yarn", ["--rope_scaling:1:1: expected a value, found 'yarn'"]),
+        ('--rope_scaling {"type":"yarn"}', ["--rope_scaling: the key factor is missing"]),
     ]])
 def test_command_line(place, options, says):
     if "cuda" in options and os.path.exists("/dev/nvidiactl"):
