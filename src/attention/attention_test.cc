@@ -95,5 +95,11 @@ TEST(CachedAttention, TokenByTokenEqualsAllAtOnce) {
   }
 }
 
+TEST(Heads, OnCudaTheirSizeFillsSixteenBytes) {
+  EXPECT_EQ(head_multiple(/*cuda=*/true, at::kBFloat16), 8);
+  EXPECT_EQ(head_multiple(/*cuda=*/true, at::kFloat), 4);
+  EXPECT_EQ(head_multiple(/*cuda=*/false, at::kFloat), 1);
+}
+
 }  // namespace
 }  // namespace trireme::attention

@@ -29,6 +29,9 @@ AttentionGradients varlen_backward(const at::Tensor& dout, const at::Tensor& q, 
                                    const at::Tensor& v, const AttentionOutput& forward,
                                    const at::Tensor& starts, int64_t longest, double scale);
 
+// The heads that the kernels take have a size that is a multiple of this.
+int64_t head_multiple(bool cuda, at::ScalarType dtype);
+
 // What computes attention here, for the log.
 std::string kernel_names(bool cuda, at::ScalarType dtype);
 

@@ -17,6 +17,16 @@
 namespace trireme::run {
 namespace {
 
+void check_heads(const config::ModelSpec& spec, const device::Machine& machine) {
+  const bool cuda = machine.device.is_cuda();
+  const int64_t multiple = attention::head_multiple(cuda, machine.dtype);
+  if (spec.head_dim % multiple == 0) return;
+  const bool as_float = spec.head_dim % attention::head_multiple(cuda, at::kFloat) == 0;
+  fail("head_dim {}: must be a multiple of {} for {} on CUDA: use {}--device cpu", spec.head_dim,
+       multiple, machine.dtype == at::kFloat ? "float32" : "bfloat16",
+       as_float ? "--dtype float32 or " : "");
+}
+
 // The grouped product of experts in bf16 reads 16 bytes at a time.
 void check_widths(const layout::Model& model, const device::Machine& machine) {
   const config::ModelSpec& spec = model.spec;
@@ -51,6 +61,7 @@ plan::Hardware hardware_of(const device::Machine& machine) {
 plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& model,
                           const device::Machine& machine, data::BatchSize batch, bool training,
                           bool optimizer, const dist::Mesh& mesh) {
+  check_heads(model.spec, machine);
   check_widths(model, machine);
   if (run.offload_param == config::ParamOffload::kCpu && optimizer && !model.adapters) {
     fail(

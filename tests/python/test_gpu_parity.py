@@ -292,3 +292,23 @@ def test_a_settled_step_with_offload_neither_waits_nor_allocates(folder, name):
         done = run("bench", "--model", folder(name), "--device", "cuda", "--length", 421, "--documents", 5,
                    "--steps", 5, *options, *(adapters if "--offload_param" in options else []))
         assert json.loads(done.stdout)["driver_calls_after_second_step"] == 0
+
+
+@pytest.mark.parametrize("size, dtype, says", [
+    (20, "bfloat16", "head_dim 20: must be a multiple of 8 for bfloat16 on CUDA: use --dtype float32 or --device cpu"),
+    (10, "float32", "head_dim 10: must be a multiple of 4 for float32 on CUDA: use --device cpu")])
+def test_heads_that_no_kernel_takes_are_refused_by_name(tmp_path, size, dtype, says):
+    model = tiny_models.make_text_model(tmp_path / "model", head_dim=size)
+    (tmp_path / "batch.json").write_text('{"documents": [[1, 2, 3]]}')
+    done = run("dump", "--model", model, "--batch", tmp_path / "batch.json", "--out", tmp_path / "out", "--device", "cuda",
+               "--dtype", dtype, expect=2)
+    assert says in done.stderr and "read " not in done.stderr
+
+
+def test_heads_of_twenty_compute_in_fp32(tmp_path):
+    model = tiny_models.make_text_model(tmp_path / "model", head_dim=20)
+    documents, labels = make_documents(4096)
+    theirs = reference.forward_backward(reference.load(model), documents, labels)
+    ours = dump(model, documents, labels, tmp_path, "--device", "cuda", "--dtype", "float32")
+    assert abs(ours.loss_sum - theirs.loss_sum) <= 1e-5 * theirs.loss_sum
+    assert (ours.logits - theirs.logits).abs().max() <= 1e-3
