@@ -8,6 +8,8 @@ namespace {
 
 constexpr auto kChanges = Numerics::kChanges;
 constexpr unsigned kModelVerbs = kTrain | kGenerate;
+// Of what is multiplied: three of them are a number of 64 bits.
+constexpr double kMostCounted = 1 << 20;
 
 std::vector<Option> optimizer_options() {
   std::vector<Option> options = {
@@ -77,24 +79,28 @@ std::vector<Option> loop_options() {
        .field = &RunConfig::batch_size,
        .unit = "sequences",
        .min = 1,
+       .max = kMostCounted,
        .numerics = kChanges,
        .help = "sequences per micro-batch; with --packing off, samples"},
       {.name = "eval_batch_size",
        .field = &RunConfig::eval_batch_size,
        .unit = "sequences",
        .min = 1,
+       .max = kMostCounted,
        .numerics = kChanges,
        .help = "sequences per micro-batch in evaluation"},
       {.name = "gradient_accumulation_steps",
        .field = &RunConfig::gradient_accumulation_steps,
        .unit = "micro-batches",
        .min = 1,
+       .max = kMostCounted,
        .numerics = kChanges,
        .help = "micro-batches of each rank per optimizer step"},
       {.name = "max_epochs",
        .field = &RunConfig::max_epochs,
        .unit = "epochs",
        .min = 1,
+       .max = kMostCounted,
        .numerics = kChanges,
        .help = "passes over the training samples, unless --max_steps is given"},
       {.name = "max_steps",
