@@ -59,8 +59,7 @@ constexpr ModelKey kKeys[] = {
     {"use_bidirectional_attention", kNeutral, "attention in both directions", "false"},
     {"attention_chunk_size", kNeutral, kFork},
     {"num_kv_shared_layers", kNeutral, kFork, "0"},
-    {"dual_chunk_attention_config", kNeutral,
-     "attention in chunks; transformers ignores it and attends in full"},
+    {"dual_chunk_attention_config", kNeutral, "attention in chunks (transformers ignores the key)"},
     {"pruned_heads", kNeutral, "heads that are left out"},
     // Rope.
     {"rope_theta", kUsed, "base of the rotation"},
