@@ -22,6 +22,7 @@
 #include "config/schema.h"
 #include "data/batch_file.h"
 #include "data/chat_template.h"
+#include "data/jinja.h"
 #include "data/pretokenizer.h"
 #include "data/review.h"
 #include "data/sample.h"
@@ -283,12 +284,30 @@ void chat_template(const std::string& input) {
   chat.encode_answer("ab\n");
 }
 
+// A template alone, over messages of all forms.
+void jinja(const std::string& input) {
+  static const config::Json messages = config::Json::parse(R"([
+    {"role": "system", "content": " sys <|x|> "}, {"role": "user", "content": [{"type": "text", "text": "a\u00e9"}]},
+    {"role": "assistant", "content": null, "tool_calls": [
+      {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"x": 1.5, "y": [true, null]}}}]},
+    {"role": "tool", "content": "{}"}, {"role": "assistant", "content": "<think>b</think>c"}])");
+  const data::jinja::Template chat(input, kName);
+  const data::jinja::Text text = chat.render({{"messages", data::jinja::from_json(messages, 2)},
+                                              {"add_generation_prompt", true},
+                                              {"tools", data::jinja::Value()},
+                                              {"bos_token", data::jinja::text("<s>")}},
+                                             1'700'000'000);
+  require(text.marks.size() == text.size(), "each byte of the output has a mark");
+  require(is_utf8(text.bytes), "the output is UTF-8");
+}
+
 constexpr std::array kTargets = {
     Target{"batch_file", batch_file},
     Target{"chat_template", chat_template},
     Target{"command_line", command_line},
     Target{"deepspeed", deepspeed_config},
     Target{"hjson", hjson},
+    Target{"jinja", jinja},
     Target{"json", json},
     Target{"manifest", manifest},
     Target{"model_config", model_config},
