@@ -15,7 +15,7 @@ VOCABULARY = 4096
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
            r"|\s*[\r\n]+|\s+(?!\S)|\s+")
-# Plain ChatML: the program knows this text by its hash, so a change here needs one in src/data/chat_template.cc.
+# Plain ChatML.
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"

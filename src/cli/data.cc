@@ -158,7 +158,7 @@ size_t count_of(const std::vector<data::SampleRef>& refs,
 
 Json report(const config::RunConfig& run) {
   const data::Tokenizer tokenizer(run.tokenizer);
-  const data::ChatTemplate chat(run.tokenizer, tokenizer);
+  const data::ChatTemplate chat(run.tokenizer, tokenizer, run.chat_template);
   const ReviewSet reviews = data::read_reviews(run.data_file);
   const data::Split split = data::split_samples(reviews, run);
   std::vector<data::SampleRef> refs = split.train;

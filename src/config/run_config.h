@@ -49,6 +49,7 @@ struct SampleOptions {
   double val_ratio = 0.1;
   SplitBy split = SplitBy::kTime;
   int64_t max_length = 2048;  // tokens of a packed sequence, and the limit of one sample
+  std::string chat_template;  // a file or a name; "" = the tokenizer folder's own
   bool enable_thinking = false;
   bool packing = true;
 };

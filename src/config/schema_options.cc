@@ -121,6 +121,11 @@ std::vector<Option> sample_options() {
        .max = kManyTokens,
        .help = "most tokens of a sample and of a packed sequence; longer samples lose their "
                "oldest history"},
+      {.name = "chat_template",
+       .field = &RunConfig::chat_template,
+       .must_match = MustMatch::kContent,
+       .help = "chat template in place of the model's own: a Jinja file, a name of the "
+               "tokenizer's list, chatml = the usual one of instruct models, none = plain text"},
       {.name = "enable_thinking",
        .field = &RunConfig::enable_thinking,
        .help = "leave the thinking mode of hybrid models on in the chat template"},

@@ -1,131 +1,210 @@
 #include "data/chat_template.h"
 
-#include <filesystem>
+#include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "base/error.h"
-#include "config/json.h"
-#include "data/chat_template_known.h"
-#include "data/chat_template_render.h"
+#include "base/log.h"
 #include "data/unicode.h"
-#include "io/file.h"
 
 namespace trireme::data {
 namespace {
 
-using config::Json;
+using jinja::Mark;
+using jinja::Value;
 
-struct TemplateText {
-  std::string file;
-  std::string text;
-};
+constexpr const char* kProbe = "question";
+constexpr const char* kProbeAnswer = "answer";
 
-// A string, or in older folders a list of {name, template} of which "default" counts.
-std::string template_field(const Json& field, const std::string& file) {
-  if (field.is_string()) return field.get<std::string>();
-  if (field.is_array()) {
-    for (const Json& entry : field) {
-      if (!entry.is_object() || entry.value("name", Json()) != "default") continue;
-      const Json text = entry.value("template", Json());
-      if (text.is_string()) return text.get<std::string>();
-    }
+constexpr Mark kAuthorBits = 3;
+constexpr Mark mark_of(Author author) { return static_cast<Mark>(author); }
+Author author_at(const jinja::Text& text, size_t at) {
+  return static_cast<Author>(text.marks[at] & kAuthorBits);
+}
+
+// A template may make a token of a role ('<|' + role + '|>'): of those that chats have, not of what
+// a data file invents.
+Value role_value(const std::string& role) {
+  static constexpr std::array<std::string_view, 5> kRoles = {"system", "user", "assistant",
+                                                             "developer", "tool"};
+  return jinja::Text(
+      role, mark_of(std::ranges::count(kRoles, role) > 0 ? Author::kTemplate : Author::kUser));
+}
+
+Value messages_value(const std::vector<Turn>& messages) {
+  jinja::Sequence list;
+  for (const Turn& message : messages) {
+    const Author author = message.role == "assistant" ? Author::kAssistant : Author::kUser;
+    jinja::Dict turn;
+    turn.items.emplace_back(jinja::text("role"), role_value(message.role));
+    turn.items.emplace_back(jinja::text("content"),
+                            jinja::Text(to_valid_utf8(message.content), mark_of(author)));
+    list.items.emplace_back(std::move(turn));
   }
-  fail(
-      "{}: no chat_template: take the folder of an instruct model, or add one of the known "
-      "templates ({})",
-      file, known_templates());
+  return list;
 }
 
-Json tokenizer_config(const std::string& file) {
-  std::error_code error;
-  if (!std::filesystem::exists(file, error)) return Json::object();
-  Json json = config::read_json(file);
-  if (!json.is_object()) fail("{}: expected an object, found {}", file, json.type_name());
-  return json;
+std::vector<TextRun> runs_of(const jinja::Text& text, size_t from, size_t to) {
+  std::vector<TextRun> runs;
+  for (size_t next = from; from < to; from = next) {
+    const Author author = author_at(text, from);
+    while (next < to && author_at(text, next) == author) ++next;
+    runs.push_back({text.bytes.substr(from, next - from), author});
+  }
+  return runs;
 }
 
-TemplateText read_template(const std::string& folder, const Json& config, const std::string& file) {
-  const std::string own = folder + "/chat_template.jinja";
-  std::error_code error;
-  if (std::filesystem::exists(own, error)) return {own, io::read_text(own, config::kLongestByHand)};
-  return {file, template_field(config.value("chat_template", Json()), file)};
+bool written_by(const jinja::Text& text, Author author) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (author_at(text, i) == author) return true;
+  }
+  return false;
 }
 
-// A string, or {"content": ...}.
-std::string bos_token(const Json& config, const std::string& file) {
-  Json token = config.value("bos_token", Json());
-  if (token.is_object()) token = token.value("content", Json());
-  if (!token.is_string()) fail("{}: no bos_token, which the chat template begins with", file);
-  return token.get<std::string>();
+// The bytes that the assistant wrote, first and one behind the last; both text.size() without any.
+std::pair<size_t, size_t> assistant_span(const jinja::Text& text) {
+  size_t first = text.size(), end = text.size();
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (author_at(text, i) != Author::kAssistant) continue;
+    first = std::min(first, i);
+    end = i + 1;
+  }
+  return {first, end};
 }
 
 }  // namespace
 
-ChatTemplate::ChatTemplate(const std::string& folder, const Tokenizer& tokenizer)
-    : tokenizer_(&tokenizer) {
-  const std::string config_file = folder + "/tokenizer_config.json";
-  const Json config = tokenizer_config(config_file);
-  const auto [file, text] = read_template(folder, config, config_file);
-  const uint64_t hash = template_hash(text);
-  traits_ = find_template(hash);
-  if (traits_ == nullptr) {
-    fail("{}: chat template not known (hash {:016x}): known are {}", file, hash, known_templates());
+ChatTemplate::ChatTemplate(const std::string& folder, const Tokenizer& tokenizer,
+                           const std::string& which)
+    : ChatTemplate(find_chat_template(folder, which), special_tokens(folder), tokenizer) {}
+
+ChatTemplate::ChatTemplate(const ChatTemplateSource& source, SpecialTokens special,
+                           const Tokenizer& tokenizer)
+    : tokenizer_(&tokenizer),
+      name_(source.name),
+      template_(source.text, source.file),
+      now_(std::time(nullptr)),
+      special_(std::move(special)),
+      control_(tokenizer.tokens_of_template(template_.source())) {
+  if (template_.names("strftime_now")) {
+    log("{}: the chat template writes the date into each prompt, this run's is its start",
+        template_.name());
   }
-  name_ = traits_->name;
-  if (traits_->bos) {
-    bos_ = bos_token(config, config_file);
-    require_token(bos_, config_file);
+  if (!takes_prompt_as("system")) {
+    prompt_role_ = "user";
+    log("{}: the chat template takes no system message alone: the prompt is a user's message",
+        template_.name());
   }
-  for (std::string_view token : {traits_->open, traits_->close_role}) {
-    if (!token.empty()) require_token(token, file);
-  }
-  end_of_turn_ = require_token(traits_->end, file);
-  control_ = tokenizer.tokens_of_template(text);
+  find_end_of_turn();
 }
 
-int32_t ChatTemplate::require_token(std::string_view token, const std::string& file) {
-  const auto id = tokenizer_->token_id(token);
-  if (!id) {
-    fail("{}: the chat template needs the token '{}', which {}/tokenizer.json lacks", file, token,
-         tokenizer_->folder());
+// The template writes the prompt and an answer to it, and does not raise.
+bool ChatTemplate::takes_prompt_as(const std::string& role) {
+  prompt_role_ = role;
+  try {
+    const jinja::Text prompt = rendered({{role, kProbe}}, true, false);
+    return written_by(prompt, Author::kUser) &&
+           written_by(rendered(probe(kProbeAnswer), false, false), Author::kAssistant);
+  } catch (const UserError&) {
+    return false;
   }
-  return *id;
 }
 
-std::vector<ChatPiece> ChatTemplate::pieces(const std::vector<Turn>& messages,
-                                            bool add_generation_prompt,
-                                            bool enable_thinking) const {
-  return render_chat(*traits_, messages,
-                     {.add_generation_prompt = add_generation_prompt,
-                      .enable_thinking = enable_thinking,
-                      .bos = bos_});
+std::vector<Turn> ChatTemplate::probe(const std::string& answer) const {
+  return {{prompt_role_, kProbe}, {"assistant", answer}};
+}
+
+void ChatTemplate::find_end_of_turn() {
+  const jinja::Text prompt = rendered({{prompt_role_, kProbe}}, true, false);
+  if (!written_by(prompt, Author::kUser)) {
+    fail("{}: the chat template leaves the prompt out", template_.name());
+  }
+  const jinja::Text chat = rendered(probe(kProbeAnswer), false, false);
+  if (!written_by(chat, Author::kAssistant)) {
+    fail("{}: the chat template leaves the answer out", template_.name());
+  }
+  const std::string tail = chat.bytes.substr(assistant_span(chat).second);
+  const ControlIds in_tail = tokenizer_->tokens_of_template(tail);
+  const std::vector<int32_t> ids = tokenizer_->encode(tail);
+  const auto found = std::ranges::find_if(ids, [&](int32_t id) { return in_tail.contains(id); });
+  if (found != ids.end()) {
+    end_of_turn_ = *found;
+    end_text_ = tokenizer_->decode({*found});
+    return;
+  }
+  if (!strip(tail).empty()) {
+    fail(
+        "{}: the chat template ends an answer with '{}', of which {}/tokenizer.json makes no "
+        "token: use another template (--chat_template none writes plain text)",
+        template_.name(), tail, tokenizer_->folder());
+  }
+  end_text_ = special("eos_token");
+  const auto id = tokenizer_->token_id(end_text_);
+  if (end_text_.empty() || !id) {
+    fail("{}: the chat template ends no answer, and {} has no eos_token that could",
+         template_.name(), tokenizer_->folder());
+  }
+  end_of_turn_ = *id;
+  writes_end_ = false;
+}
+
+std::string ChatTemplate::special(std::string_view name) const {
+  const auto found =
+      std::ranges::find_if(special_, [&](const auto& token) { return token.first == name; });
+  return found == special_.end() ? "" : found->second;
+}
+
+jinja::Text ChatTemplate::rendered(const std::vector<Turn>& messages, bool add_generation_prompt,
+                                   bool enable_thinking) const {
+  jinja::Template::Variables variables = {{"messages", messages_value(messages)},
+                                          {"tools", Value()},
+                                          {"documents", Value()},
+                                          {"add_generation_prompt", add_generation_prompt},
+                                          {"enable_thinking", enable_thinking}};
+  for (const auto& [name, token] : special_) variables.emplace_back(name, jinja::text(token));
+  return template_.render(variables, now_);
 }
 
 std::string ChatTemplate::render(const std::vector<Turn>& messages, bool add_generation_prompt,
                                  bool enable_thinking) const {
-  std::string text;
-  for (const ChatPiece& piece : pieces(messages, add_generation_prompt, enable_thinking)) {
-    text += piece.text;
-  }
-  return text;
+  return rendered(messages, add_generation_prompt, enable_thinking).bytes;
 }
 
 std::vector<int32_t> ChatTemplate::encode_prompt(const std::vector<Turn>& messages,
                                                  bool enable_thinking) const {
-  std::vector<TextRun> runs;
-  for (ChatPiece& piece : pieces(messages, true, enable_thinking)) {
-    runs.push_back({std::move(piece.text), piece.control ? Author::kTemplate : Author::kUser});
+  const jinja::Text text = rendered(messages, true, enable_thinking);
+  return tokenizer_->encode(runs_of(text, 0, text.size()), control_);
+}
+
+std::pair<size_t, size_t> ChatTemplate::answer_span(const jinja::Text& text,
+                                                    bool enable_thinking) const {
+  const jinja::Text prompt = rendered({{prompt_role_, kProbe}}, true, enable_thinking);
+  auto [begin, end] = assistant_span(text);
+  if (begin == text.size()) {  // an empty answer stands where another would
+    const jinja::Text other = rendered(probe(kProbeAnswer), false, enable_thinking);
+    begin = end = std::min(assistant_span(other).first, text.size());
   }
+  if (text.bytes.starts_with(prompt.bytes)) begin = std::min(begin, prompt.size());
+  if (template_.marks_generation()) {
+    while (end < text.size() && (text.marks[end] & jinja::kGenerated) != 0) ++end;
+  } else if (writes_end_) {
+    const size_t at = text.bytes.find(end_text_, end);
+    if (at == std::string::npos) {
+      fail("{}: the chat template does not end an answer with '{}'", template_.name(), end_text_);
+    }
+    end = at + end_text_.size();
+  }
+  return {begin, end};
+}
+
+std::vector<int32_t> ChatTemplate::encode_answer(const std::string& answer,
+                                                 bool enable_thinking) const {
+  const jinja::Text text = rendered(probe(answer), false, enable_thinking);
+  const auto [begin, end] = answer_span(text, enable_thinking);
+  std::vector<TextRun> runs = runs_of(text, begin, end);
+  if (!writes_end_) runs.push_back({end_text_, Author::kTemplate});
   return tokenizer_->encode(runs, control_);
 }
-
-std::vector<int32_t> ChatTemplate::encode_answer(const std::string& answer) const {
-  const TextRun run{std::string(traits_->trim ? strip(answer) : std::string_view(answer)),
-                    Author::kAssistant};
-  std::vector<int32_t> ids = tokenizer_->encode({&run, 1}, control_);
-  ids.push_back(end_of_turn());
-  return ids;
-}
-
-int32_t ChatTemplate::end_of_turn() const { return end_of_turn_; }
 
 }  // namespace trireme::data

@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "data/chat_template_known.h"
+#include "base/testing.h"
 #include "data/tokenizer_testing.h"
 
 namespace trireme::data {
@@ -33,14 +33,6 @@ std::string text_of(const std::string& path) {
   std::stringstream text;
   text << file.rdbuf();
   return text.str();
-}
-
-Json probes() { return Json::parse(text_of(from_root("tests/data/chat_probes.json"))); }
-
-std::vector<Turn> turns_of(const Json& messages) {
-  std::vector<Turn> turns;
-  for (const Json& message : messages) turns.push_back({message["role"], message["content"]});
-  return turns;
 }
 
 class ChatTemplateTest : public ::testing::Test {
@@ -73,35 +65,18 @@ class ChatTemplateTest : public ::testing::Test {
   }
 };
 
-TEST_F(ChatTemplateTest, RendersAsTheReference) {
-  const Json all = probes();
-  ASSERT_GE(all["renderings"].size(), 12u);
-  for (const auto& [name, cases] : all["renderings"].items()) {
-    const std::string path = folder_with("renders", fixture(name));
-    const Tokenizer tokenizer(path);
-    const ChatTemplate chat(path, tokenizer);
-    for (const Json& probe : cases) {
-      const Json& conversation = all["conversations"][probe["conversation"].get<size_t>()];
-      EXPECT_EQ(chat.render(turns_of(conversation["messages"]), probe["add_generation_prompt"],
-                            probe["enable_thinking"]),
-                probe["text"].get<std::string>())
-          << name << " " << probe["conversation"];
-    }
-  }
-}
-
+// Where no content looks like a token, the ids are those of the text.
 TEST_F(ChatTemplateTest, PromptIdsAreThoseOfTheRenderedText) {
-  const Json all = probes();
-  for (const auto& [name, cases] : all["renderings"].items()) {
+  const std::vector<std::vector<Turn>> chats = {
+      {{"user", "好看吗？"}},
+      {{"system", " Write.\n"}, {"user", "Kung Fu "}, {"assistant", "\n\nYes! "}, {"user", "a"}}};
+  for (const char* name : {"chatml", "qwen2_5", "qwen3", "qwen3_first", "llama3", "llama3_1"}) {
     const std::string path = folder_with("ids", fixture(name));
     const Tokenizer tokenizer(path);
     const ChatTemplate chat(path, tokenizer);
-    for (const Json& probe : cases) {
-      const Json& conversation = all["conversations"][probe["conversation"].get<size_t>()];
-      if (!conversation["ordinary"] || !probe["add_generation_prompt"]) continue;
-      EXPECT_EQ(chat.encode_prompt(turns_of(conversation["messages"]), probe["enable_thinking"]),
-                tokenizer.encode(probe["text"].get<std::string>()))
-          << name << " " << probe["conversation"];
+    for (const std::vector<Turn>& messages : chats) {
+      EXPECT_EQ(chat.encode_prompt(messages), tokenizer.encode(chat.render(messages, true)))
+          << name;
     }
   }
 }
@@ -127,7 +102,7 @@ TEST_F(ChatTemplateTest, AnswersEndTheirTurn) {
   const std::string qwen = folder_with("qwen", fixture("qwen2_5"));
   const Tokenizer tokenizer(qwen);
   const ChatTemplate chat(qwen, tokenizer);
-  EXPECT_EQ(chat.name(), "qwen2.5");
+  EXPECT_EQ(chat.name(), "default");
   EXPECT_EQ(chat.encode_answer("ok "), (std::vector<int32_t>{'o', 'k', ' ', kImEnd}));
   EXPECT_EQ(chat.end_of_turn(), kImEnd);
   const std::string llama = folder_with("llama", fixture("llama3"));
@@ -145,52 +120,117 @@ TEST_F(ChatTemplateTest, ThinkIsTextToATokenizerWithoutIt) {
             tokenizer.encode(chat.render({{"user", "a"}}, true)));
 }
 
-TEST_F(ChatTemplateTest, ReadsTheConfigToo) {
-  const std::string path = folder("config");
-  const auto name_with = [&](const Json& field) {
-    write_file(path + "/tokenizer_config.json", Json{{"chat_template", field}}.dump());
+// A template that trains on what it marks, and one that opens a block in the generation prompt.
+TEST_F(ChatTemplateTest, GenerationMarksAreWhatIsTrained) {
+  const std::string path = folder_with(
+      "marks",
+      "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}"
+      "{% generation %}{{ '<think>' + m.content + '<|im_end|>' + '<|eot_id|>' }}{% endgeneration %}"
+      "{% else %}{{ m.content + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
+      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}");
+  const Tokenizer tokenizer(path);
+  const ChatTemplate chat(path, tokenizer);
+  EXPECT_EQ(chat.encode_answer("ok"),
+            (std::vector<int32_t>{*tokenizer.token_id("<think>"), 'o', 'k', kImEnd,
+                                  *tokenizer.token_id("<|eot_id|>")}));
+  EXPECT_EQ(chat.end_of_turn(), kImEnd);
+}
+
+TEST_F(ChatTemplateTest, AnEmptyAnswerIsItsEnd) {
+  for (const char* name : {"chatml", "qwen3", "llama3"}) {
+    const std::string path = folder_with("empty", fixture(name));
     const Tokenizer tokenizer(path);
-    return ChatTemplate(path, tokenizer).name();
-  };
-  EXPECT_EQ(name_with(fixture("chatml")), "chatml");
-  EXPECT_EQ(name_with(Json::array({{{"name", "tool_use"}, {"template", "x"}},
-                                   {{"name", "default"}, {"template", fixture("smollm2")}}})),
-            "smollm2");
+    const ChatTemplate chat(path, tokenizer);
+    EXPECT_EQ(chat.encode_answer(""), std::vector<int32_t>{chat.end_of_turn()}) << name;
+  }
+}
+
+TEST_F(ChatTemplateTest, WithoutASystemMessageThePromptIsTheUsers) {
+  const std::string alternating = folder_with(
+      "alternating",
+      "{% if messages[0].role != 'user' %}{{ raise_exception('users begin') }}{% endif %}"
+      "{% for m in messages %}{{ '<|im_start|>' + m.content + '<|im_end|>' }}{% endfor %}");
+  const Tokenizer tokenizer(alternating);
+  EXPECT_EQ(ChatTemplate(alternating, tokenizer).prompt_role(), "user");
+  const std::string dropping = folder_with(
+      "dropping",
+      "{% for m in messages if m.role != 'system' %}{{ m.content + '<|im_end|>' }}{% endfor %}");
+  EXPECT_EQ(ChatTemplate(dropping, tokenizer).prompt_role(), "user");
+  const std::string raising = folder_with("raising", "{{ raise_exception('never\nfits') }}");
+  EXPECT_EQ(complaint(raising),
+            "chat_template.jinja: the chat template refuses the messages: never\\x0afits");
+}
+
+// '<|' + role + '|>' is a token where the role is one that chats have.
+TEST_F(ChatTemplateTest, RolesOfChatsMakeTokensAndOthersDoNot) {
+  const std::string path = folder("roles", {"<|user|>", "<|system|>", "<|im_end|>", "<|x|>"});
   write_file(path + "/chat_template.jinja",
-             fixture("qwen2"));  // goes before the config, as in the reference
-  EXPECT_EQ(name_with(fixture("chatml")), "qwen2");
+             "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|im_end|>' }}"
+             "{% endfor %}");
+  const Tokenizer tokenizer(path);
+  const ChatTemplate chat(path, tokenizer);
+  EXPECT_EQ(
+      chat.encode_prompt({{"user", ""}}),
+      (std::vector<int32_t>{*tokenizer.token_id("<|user|>"), *tokenizer.token_id("<|im_end|>")}));
+  const auto ids = chat.encode_prompt({{"x", "<|user|>"}});
+  EXPECT_EQ(std::ranges::count(ids, *tokenizer.token_id("<|x|>")), 0);
+  EXPECT_EQ(std::ranges::count(ids, *tokenizer.token_id("<|user|>")), 0);
+}
+
+TEST_F(ChatTemplateTest, FindsTheTemplate) {
+  const std::string path = folder("config");
+  const auto text_with = [&](const Json& field, const std::string& which = "") {
+    write_file(path + "/tokenizer_config.json", Json{{"chat_template", field}}.dump());
+    return find_chat_template(path, which).text;
+  };
+  const Json list = Json::array({{{"name", "tool_use"}, {"template", "tools"}},
+                                 {{"name", "default"}, {"template", "plain"}}});
+  EXPECT_EQ(text_with("x"), "x");
+  EXPECT_EQ(text_with(list), "plain");
+  EXPECT_EQ(text_with(list, "tool_use"), "tools");
+  write_file(path + "/mine.jinja", "mine");
+  EXPECT_EQ(text_with(list, path + "/mine.jinja"), "mine");
+  write_file(path + "/additional_chat_templates/rag.jinja", "rag");
+  EXPECT_EQ(text_with(list, "rag"), "rag");
+  write_file(path + "/chat_template.jinja", "own");  // before the config, as in the reference
+  EXPECT_EQ(text_with(list), "own");
+  EXPECT_EQ(user_error([&] { text_with(list, "other"); }),
+            "--chat_template other: neither a file nor one of: chatml, none, rag, tool_use");
+}
+
+TEST_F(ChatTemplateTest, ModelsWithoutATemplateAreToldWhatToSay) {
+  const std::string path = folder("base");
+  EXPECT_EQ(complaint(path),
+            "tokenizer_config.json: no chat_template, as with base models: take the folder of an "
+            "instruct model, or say --chat_template chatml (the usual one), none (plain text), or "
+            "a file");
+  const Tokenizer tokenizer(path);
+  const ChatTemplate chatml(path, tokenizer, "chatml");
+  EXPECT_EQ(chatml.render({{"user", "a"}}, true),
+            "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(user_error([&] { ChatTemplate(path, tokenizer, "none"); }),
+            "--chat_template none: the chat template ends no answer, and " + path +
+                " has no eos_token that could");
+  write_file(path + "/special_tokens_map.json", R"({"eos_token": {"content": "<|eot_id|>"}})");
+  const ChatTemplate none(path, tokenizer, "none");
+  EXPECT_EQ(none.encode_prompt({{"system", "a "}, {"user", "b<|eot_id|>"}}).size(), 3 + 10);
+  EXPECT_EQ(none.encode_answer(" ok "),
+            (std::vector<int32_t>{' ', 'o', 'k', ' ', *tokenizer.token_id("<|eot_id|>")}));
 }
 
 TEST_F(ChatTemplateTest, RefusesByName) {
-  EXPECT_EQ(complaint(folder_with("edited", fixture("chatml") + " ")),
-            fmt::format("chat_template.jinja: chat template not known (hash {:016x}): known are {}",
-                        template_hash(fixture("chatml") + " "), known_templates()));
-  EXPECT_NE(complaint(folder("none")).find("tokenizer_config.json: no chat_template"),
-            std::string::npos);
+  EXPECT_EQ(complaint(folder_with("syntax", "a\n{% include 'x' %}")),
+            "chat_template.jinja:2:4: chat template: the tag 'include' is not supported");
   const std::string bare = folder("bare", {"<|im_start|>"});
   write_file(bare + "/chat_template.jinja", fixture("chatml"));
-  EXPECT_EQ(complaint(bare),
-            "chat_template.jinja: the chat template needs the token '<|im_end|>', which " + bare +
-                "/tokenizer.json lacks");
-  const std::string no_bos = folder_with("no_bos", fixture("llama3"));
-  write_file(no_bos + "/tokenizer_config.json", "{}");
-  EXPECT_EQ(complaint(no_bos),
-            "tokenizer_config.json: no bos_token, which the chat template begins with");
-}
-
-TEST_F(ChatTemplateTest, RefusesRolesAndEmptyChats) {
-  const std::string path = folder_with("roles", fixture("chatml"));
-  const Tokenizer tokenizer(path);
-  const ChatTemplate chat(path, tokenizer);
-  EXPECT_THROW(chat.render({{"tool", "x"}}, true), UserError);
-  EXPECT_THROW(chat.render({}, true), UserError);
-}
-
-TEST(TemplateHash, IsFnvAndLeavesOneFinalNewlineOut) {
-  EXPECT_EQ(template_hash(""), 0xcbf29ce484222325ULL);
-  EXPECT_EQ(template_hash("a"), 0xaf63dc4c8601ec8cULL);
-  EXPECT_EQ(template_hash("a\n"), template_hash("a"));
-  EXPECT_NE(template_hash("a\n\n"), template_hash("a"));
+  EXPECT_EQ(
+      complaint(bare),
+      "chat_template.jinja: the chat template ends an answer with '<|im_end|>\\x0a', of which " +
+          bare +
+          "/tokenizer.json makes no token: use another template (--chat_template "
+          "none writes plain text)");
+  EXPECT_EQ(complaint(folder_with("deaf", "{{ messages[0].content }}<|im_end|>")),
+            "chat_template.jinja: the chat template leaves the answer out");
 }
 
 }  // namespace

@@ -41,8 +41,8 @@ class UserTokenizer {
   };
 
   Result tokenize(SampleRef ref) {
-    const std::vector<int32_t> answer =
-        chat_.encode_answer(reviews_.users[user_].reviews[ref.review].text);
+    const std::vector<int32_t> answer = chat_.encode_answer(
+        reviews_.users[user_].reviews[ref.review].text, options_.enable_thinking);
     const int64_t room = options_.max_length - static_cast<int64_t>(answer.size());
     Result result;
     result.sample.ref = ref;
@@ -70,7 +70,7 @@ class UserTokenizer {
   }
 
   std::vector<int32_t> encode(SampleRef ref, int64_t history, int64_t context) const {
-    return chat_.encode_prompt({{"system", writer_.text(ref, history, context)}},
+    return chat_.encode_prompt({{chat_.prompt_role(), writer_.text(ref, history, context)}},
                                options_.enable_thinking);
   }
 

@@ -108,7 +108,7 @@ int run_generate(cli::Arguments arguments) {
   std::vector<int64_t> stop = model.spec.eos_ids;
   std::vector<int64_t> prompt;
   if (run.prompt.empty()) {
-    const data::ChatTemplate chat(tokenizer.folder(), tokenizer);
+    const data::ChatTemplate chat(tokenizer.folder(), tokenizer, run.chat_template);
     stop.push_back(chat.end_of_turn());
     prompt = review_prompt(run, tokenizer, chat);
   } else {

@@ -98,7 +98,7 @@ void add_content(const std::string& option, const std::string& path, Json& json)
           file_text(item->path());
     }
   } else if (!fs::exists(path, error)) {
-    json[option] = "a path where nothing is";
+    json[option] = fmt::format("'{}', where nothing is", path);  // --chat_template takes names too
   } else {
     json[option] = file_text(path);
   }

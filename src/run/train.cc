@@ -43,7 +43,7 @@ void log_dropped(const data::Tally& tally) {
 
 train::TrainingSamples read_samples(const config::RunConfig& run,
                                     const data::Tokenizer& tokenizer) {
-  const data::ChatTemplate chat(tokenizer.folder(), tokenizer);
+  const data::ChatTemplate chat(tokenizer.folder(), tokenizer, run.chat_template);
   const data::ReviewSet reviews = data::read_reviews(run.data_file);
   const data::Split split = data::split_samples(reviews, run);
   log_dropped(reviews.dropped);

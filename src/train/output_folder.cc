@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "config/json.h"
+#include "data/chat_template_source.h"
 #include "io/finite.h"
 #include "io/publish.h"
 #include "io/temporary.h"
@@ -60,11 +61,25 @@ bool is_our_run(const std::string& path) {
   return io::is_plain_file(path) && io::read_beginning(path, io::kJsonMark.size()) == io::kJsonMark;
 }
 
+// The text of --chat_template; "" where the tokenizer's own was used, which is copied with it.
+std::string chosen_chat_template(const config::RunConfig& run) {
+  if (run.chat_template.empty()) return "";
+  const std::string& folder = run.tokenizer.empty() ? run.model : run.tokenizer;
+  return data::find_chat_template(folder, run.chat_template).text;
+}
+
+// transformers reads this file before any other place of a template.
+void write_chat_template(io::FileSystem& files, const std::string& folder,
+                         const std::string& text) {
+  if (!text.empty()) io::write_text(files, folder + "/chat_template.jinja", text);
+}
+
 }  // namespace
 
 void publish_adapter(io::FileSystem& files, const std::string& folder, const io::Manifest& manifest,
                      const model::ModelFolder& model, const std::vector<at::Tensor>& blocks,
-                     config::ExpertAdapters expert_adapters, const std::string& tokenizer) {
+                     config::ExpertAdapters expert_adapters, const std::string& tokenizer,
+                     const std::string& chat_template) {
   const layout::Adapters& adapters = *model.adapters;
   const config::ExpertAdapters kind =
       model::resolve_expert_adapters(expert_adapters, model.spec, adapters);
@@ -81,6 +96,7 @@ void publish_adapter(io::FileSystem& files, const std::string& folder, const io:
       [&](const std::string& temporary) {
         io::write_safetensors(files, temporary + "/adapter_model.safetensors", tensors);
         io::copy_tokenizer_files(files, model.path, tokenizer, temporary);
+        write_chat_template(files, temporary, chat_template);
         io::write_text(files, temporary + "/adapter_config.json",
                        config::json_text(config, 2) + "\n");
       },
@@ -170,13 +186,14 @@ void OutputFolder::begin(const config::Json& run) {
 }
 
 void OutputFolder::publish(const std::string& folder, const model::BlockSource& weights) {
+  const std::string chat_template = chosen_chat_template(run_);
   if (model_.adapters) {
     std::vector<at::Tensor> blocks;  // on the host: modules_to_save may be large
     for (int64_t b = 0; b <= model_.trained_layout().head(); ++b) {
       blocks.push_back(weights(b).to(at::kCPU));
     }
-    publish_adapter(files_, folder, manifest_, model_, blocks, run_.expert_adapters,
-                    run_.tokenizer);
+    publish_adapter(files_, folder, manifest_, model_, blocks, run_.expert_adapters, run_.tokenizer,
+                    chat_template);
     return;
   }
   const io::DType dtype = file_dtype(model_.spec.dtype);
@@ -187,6 +204,7 @@ void OutputFolder::publish(const std::string& folder, const model::BlockSource& 
             files_, temporary,
             io::require_finite(model::tensor_sources(model_.layout, weights, dtype), folder));
         io::copy_tokenizer_files(files_, model_.path, run_.tokenizer, temporary);
+        write_chat_template(files_, temporary, chat_template);
         io::write_text(files_, temporary + "/config.json",
                        config::json_text(model_.spec.raw, 2) + "\n");
       },

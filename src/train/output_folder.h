@@ -31,10 +31,11 @@ namespace trireme::train {
 
 // Writes a PEFT folder, published in one step: `blocks` of the model's adapters, on any device.
 // Tokenizer files come from the model's folder, and over them those of `tokenizer` if not "".
-// `expert_adapters` as the option.
+// `expert_adapters` as the option. `chat_template`: a text in place of theirs, if not "".
 void publish_adapter(io::FileSystem& files, const std::string& folder, const io::Manifest& manifest,
                      const model::ModelFolder& model, const std::vector<at::Tensor>& blocks,
-                     config::ExpertAdapters expert_adapters, const std::string& tokenizer);
+                     config::ExpertAdapters expert_adapters, const std::string& tokenizer,
+                     const std::string& chat_template = "");
 
 // Warns if PEFT cannot read such a folder correctly.
 void warn_of_peft(const model::ModelFolder& model, config::ExpertAdapters expert_adapters);

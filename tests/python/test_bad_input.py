@@ -193,9 +193,8 @@ def larger_tokenizer(model):
     change_config(vocab_size=4000, pad_token_id=None)(model)
 
 
-def other_chat_template(model):
-    tiny_models.edit_json(model / "tokenizer_config.json", lambda config: config.update(
-        chat_template=config["chat_template"].replace("assistant", "bot")))
+def change_chat_template(text):
+    return lambda model: tiny_models.edit_json(model / "tokenizer_config.json", lambda config: config.update(chat_template=text))
 
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512, "rope_theta": 10000.0}
@@ -227,7 +226,10 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
         (change_config(pad_token_id=4096), ["model/config.json: pad_token_id 4096 is no row", "set it to null"]),
         (write_file("config.json", '{\n  "hidden_size": 60,\n}'), ["model/config.json:3:1", "remove the comma"]),
         (larger_tokenizer, ["model/tokenizer.json has ids up to 4095", "vocab_size 4000"]),
-        (other_chat_template, ["model/tokenizer_config.json", "chat template not known", "chatml"]),
+        (change_chat_template("{% include 'x' %}"), ["model/tokenizer_config.json:1:4", "the tag 'include' is not supported"]),
+        (change_chat_template("{{ raise_exception('only\nusers') }}"),
+         ["model/tokenizer_config.json", "the chat template refuses the messages: only\\x0ausers"]),
+        (change_chat_template(None), ["model/tokenizer_config.json: no chat_template", "--chat_template chatml", "none"]),
         (write_file("tokenizer.json", '{"model": {"type": "WordPiece"}}'), ["model/tokenizer.json", "WordPiece"]),
         (write_file("tokenizer.json", '{"model": '), ["model/tokenizer.json:1:11", "expected a value, found the end of the file"]),
     ]])

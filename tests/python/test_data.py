@@ -81,7 +81,7 @@ def test_packing_report(sample_report):
 
 def test_the_json_has_these_fields(sample_report):
     assert sample_report["data_file"] == str(reviews.SAMPLE_CSV)
-    expected = {"ablation_config": "profile_and_history", "prompt_style": "simple", "chat_template": "chatml",
+    expected = {"ablation_config": "profile_and_history", "prompt_style": "simple", "chat_template": "default",
                 "max_length": 2048}
     assert {name: sample_report[name] for name in expected} == expected
     assert set(sample_report["sample"]) == {"user", "film", "tokens", "trained_from", "prompt", "trained"}
@@ -112,6 +112,20 @@ LAST = ("--max_samples_per_user", 1)
 def one_user(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "train.json"
     return reviews.write_pipeline_json(path, {"然\n潘": USER}, PROFILE)
+
+
+ASIDE = ("{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}{% if m.role == 'assistant' %}!<|im_end|>{% endif %}"
+         "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}")
+
+
+@pytest.mark.parametrize("which, frame, end", [
+    ("chatml", framed, END), ("none", lambda message: message, END), ("file", lambda message: f"[system]{message}[assistant]", "!" + END)])
+def test_another_chat_template_is_taken(tmp_path, one_user, which, frame, end):
+    (tmp_path / "aside.jinja").write_text(ASIDE, encoding="utf-8")
+    shown = report(one_user, *LAST, "--chat_template", tmp_path / "aside.jinja" if which == "file" else which)
+    message = reviews.prompt("然\n潘", USER[:2], USER[2], "profile_and_history", "simple", profile=PROFILE_LINES)
+    assert shown["sample"]["prompt"] == frame(message)
+    assert shown["sample"]["trained"] == USER[2].text + end
 
 
 @pytest.mark.parametrize("style", ["simple", "detailed"])

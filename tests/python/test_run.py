@@ -89,10 +89,14 @@ def test_config_and_tokenizer_files_are_those_of_the_model(model, finished):
         assert (finished / name).read_bytes() == (model / name).read_bytes()
 
 
-def test_another_tokenizer_folder_goes_into_the_output(tmp_path, data):
+def test_another_tokenizer_folder_and_chat_template_go_into_the_output(tmp_path, data):
     bare = tiny_models.save(tiny_models.build(tiny_models.text_model_config()), tmp_path / "bare")
-    train(bare, data, tmp_path / "out", *EIGHT_STEPS, "--max_steps", 1, "--tokenizer", tiny_models.SAMPLE / "tokenizer")
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == "<|im_end|>"
+    train(bare, data, tmp_path / "out", *EIGHT_STEPS, "--max_steps", 1, "--tokenizer", tiny_models.SAMPLE / "tokenizer",
+          "--chat_template", "none")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert tokenizer.apply_chat_template([{"role": "user", "content": " a"}, {"role": "user", "content": "b\n"}],
+                                         tokenize=False) == " ab\n"
 
 
 def test_run_json_has_every_option_as_it_was_used(model, finished):
