@@ -71,7 +71,7 @@ std::string chosen_chat_template(const config::RunConfig& run) {
 // transformers reads this file before any other place of a template.
 void write_chat_template(io::FileSystem& files, const std::string& folder,
                          const std::string& text) {
-  if (!text.empty()) io::write_text(files, folder + "/chat_template.jinja", text);
+  if (!text.empty()) io::replace_text(files, folder + "/chat_template.jinja", text);
 }
 
 }  // namespace
