@@ -38,7 +38,8 @@ constexpr ModelKey kKeys[] = {
      "positions that the model knows: for a warning, and in some rope types"},
     {"dtype", kUsed, "of the result's weights: `float32`, `bfloat16` or `float16`"},
     {"torch_dtype", kUsed, "dtype in old files"},
-    {"quantization_config", kUsed, "quantised weights, which are refused"},
+    {"quantization_config", kUsed,
+     "float8 with scales of blocks (fp8) is read; other methods are refused"},
     // Experts.
     {"num_experts", kUsed, "experts of a layer", "qwen3_moe"},
     {"num_local_experts", kUsed, "num_experts in files of transformers 5", "qwen3_moe"},
