@@ -75,6 +75,8 @@ class ResidentParams : public ParamStore {
   // This rank's shards as forward and backward read them: the same tensors as master() where no
   // other copy is needed.
   std::vector<at::Tensor>& compute() { return compute_; }
+  // What this rank holds of each block: all of it, or its shard where weights are sharded.
+  const std::vector<at::Tensor>& held() const { return zero_.weights() ? compute_ : whole_; }
   // Call after the shards have been updated. Where this rank has whole blocks, they get the other
   // ranks' shards.
   void gather();

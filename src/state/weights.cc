@@ -27,7 +27,7 @@ Weights::Weights(const layout::Model& model, const device::Machine& machine,
       base_(model.layout, machine.dtype, machine.device,
             {model.adapters ? std::nullopt : homes.master, homes.layers}, zero) {
   if (homes.layers != nullptr || zero.weights()) {
-    stream_.emplace(model.layout, model.spec.tied, base_.compute(), machine.device, homes.layers,
+    stream_.emplace(model.layout, model.spec.tied, base_.held(), machine.device, homes.layers,
                     zero);
   }
   if (model.adapters) {
