@@ -68,7 +68,8 @@ std::optional<LoraSpec> lora_of(const LoraOptions& options) {
                 .alpha_pattern = pattern_of<double>(options.alpha_pattern, "--alpha_pattern"),
                 .modules_to_save = split_names(options.modules_to_save),
                 .bias = options.bias,
-                .lora_bias = options.lora_bias};
+                .lora_bias = options.lora_bias,
+                .dora = options.use_dora};
   set_modules(options.target_modules, lora.target_modules, lora.target_pattern);
   set_modules(options.exclude_modules, lora.exclude_modules, lora.exclude_pattern);
   if (lora.target_modules.empty() && lora.target_pattern.empty()) {

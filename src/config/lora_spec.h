@@ -34,6 +34,7 @@ struct LoraSpec {
   std::vector<std::string> modules_to_save;  // trained whole beside the adapters
   LoraBias bias = LoraBias::kNone;           // biases of the base that are trained
   bool lora_bias = false;                    // each B has a bias
+  bool dora = false;                         // use_dora (model/dora.h)
 
   // Of an adapter with this rank and alpha, or with those above.
   double scale(int64_t of_rank, double of_alpha) const {

@@ -11,6 +11,7 @@ namespace trireme::config {
 namespace {
 
 constexpr size_t kLongest = 4096;
+constexpr int64_t kMostCopies = 1000;
 constexpr int64_t kDeepest = 64;  // groups in groups; the compiler of patterns recurses
 
 // Rewrites a pattern of Python's as one of ECMAScript's.
@@ -33,6 +34,9 @@ class Translator {
           break;
         case '(':
           group();
+          break;
+        case '{':
+          repetition();
           break;
         case ')':
           --depth_;
@@ -103,11 +107,22 @@ class Translator {
     at_ = end + 1;  // a name of the group
   }
 
+  // Each copies what it repeats, and one in another multiplies.
+  void repetition() {
+    int64_t most = 1, number = 0;
+    for (out_ += text_[at_++]; peek() != '}' && peek() != '\0'; out_ += text_[at_++]) {
+      number = peek() == ',' ? 0 : std::min(kMostCopies + 1, 10 * number + (peek() - '0'));
+      most = std::max(most, number);
+    }
+    copies_ = std::min(kMostCopies + 1, copies_ * most);
+    if (copies_ > kMostCopies) refuse("that much repetition");
+  }
+
   const std::string& text_;
   const std::string& where_;
   std::string out_;
   size_t at_ = 0;
-  int64_t depth_ = 0;
+  int64_t depth_ = 0, copies_ = 1;
 };
 
 // The standard library's other matcher backtracks: a pattern of a stranger's file could keep it

@@ -33,6 +33,8 @@ TEST(ModulePattern, RefusesByName) {
             "list");
   for (const char* bad : {"(?<=a)b", "(?#c)", "(a)\\1", "\\p", "a\\", "[a", "(a", "a)", "*", "a{2"})
     EXPECT_NE(error(bad), "") << bad;
+  EXPECT_EQ(error(R"(layers\.\d{1,2})"), "");
+  EXPECT_NE(error("((a{1,50}){1,50}){1,50}"), "");
   EXPECT_NE(error(std::string(5000, 'a')), "");
   EXPECT_NE(error(std::string(500, '(') + std::string(500, ')')), "");
 }

@@ -64,7 +64,7 @@ constexpr std::array kFields = std::to_array<Field>({
     {"task_type", Rule::kOnly, "CAUSAL_LM"},
     {"trainable_token_indices", Rule::kOnly},
     {"use_bdlora", Rule::kOnly},
-    {"use_dora", Rule::kOnly},
+    {"use_dora", Rule::kRead},
     {"use_qalora", Rule::kOnly},
     {"use_rslora", Rule::kRead},
     {"velora_config", Rule::kOnly},
@@ -154,6 +154,8 @@ class AdapterReader {
       if (config.lora.dropout >= 1) fail("{}: {} is not below 1", where(key), json_text(value));
     } else if (key == "use_rslora") {
       config.lora.rslora = flag(key, value);
+    } else if (key == "use_dora") {
+      config.lora.dora = flag(key, value);
     } else if (key == "lora_bias") {
       config.lora.lora_bias = flag(key, value);
     } else if (key == "base_model_name_or_path") {
@@ -336,7 +338,7 @@ Json peft_config_json(const PeftConfig& config) {
                {"revision", nullptr},
                {"target_modules", lora.target_modules},
                {"task_type", "CAUSAL_LM"},
-               {"use_dora", false},
+               {"use_dora", lora.dora},
                {"use_rslora", lora.rslora}};
   if (!lora.modules_to_save.empty()) json["modules_to_save"] = lora.modules_to_save;
   // PEFT before 0.17 does not know the first field, and before 0.14 the second.

@@ -56,8 +56,8 @@ TEST(PeftConfig, RefusesByName) {
   EXPECT_EQ(error_of(R"({"peft_type": "IA3", "r": 1})"),
             "a.json:1:2: peft_type: \"IA3\" is not built, only LORA: merge the adapter with PEFT "
             "and give the merged model");
-  EXPECT_EQ(error_of(R"({"use_dora": true})"),
-            "a.json:1:2: use_dora: true is not built: merge the adapter with PEFT and give the "
+  EXPECT_EQ(error_of(R"({"use_qalora": true})"),
+            "a.json:1:2: use_qalora: true is not built: merge the adapter with PEFT and give the "
             "merged model");
   EXPECT_EQ(error_of(R"({"rank_pattern": {"q_proj": 4.5}})"),
             "a.json:1:2: rank_pattern: q_proj: 4.5 is no rank: a whole number is expected");

@@ -97,6 +97,7 @@ struct LoraOptions {
   std::string modules_to_save;                   // comma separated
   LoraBias bias = LoraBias::kNone;
   bool lora_bias = false;
+  bool use_dora = false;
   std::string adapter;  // PEFT folder to start from, or to use
   ExpertAdapters expert_adapters = ExpertAdapters::kAuto;
 };

@@ -326,8 +326,8 @@ TEST(RunConfigFile, LoraMistakesNameFileLineAndKey) {
   EXPECT_EQ(error_of_lora(R"("lora_alpa": 3)"),
             "c.json:2:1: model.lora_config.lora_alpa: unknown key (did you mean 'lora_alpha'?): "
             "trireme train --help lists the options");
-  EXPECT_EQ(error_of_lora(R"("use_dora": true)"),
-            "c.json:2:1: model.lora_config.use_dora: true is not built: leave the field out");
+  EXPECT_EQ(error_of_lora(R"("use_qalora": true)"),
+            "c.json:2:1: model.lora_config.use_qalora: true is not built: leave the field out");
   EXPECT_EQ(error_of_lora(R"("bias": "both")"),
             "c.json:2:1: model.lora_config.bias: 'both' is not known: none, all or lora_only is "
             "expected");

@@ -70,8 +70,8 @@ class FusedAdapters {
     for (const std::string& part : parts_) check_experts(part);
   }
 
-  // All A, then B part by part, then their biases.
-  void add(bool bias, std::vector<NamedShape>& list) const {
+  // All A, then B part by part, then magnitudes and biases.
+  void add(const config::LoraSpec& lora, std::vector<NamedShape>& list) const {
     for (const NamedShape* linear : chosen_) {
       list.push_back({module_of(linear->name) + ".lora_A.weight",
                       {size(*linear).rank, linear->shape[1]},
@@ -89,20 +89,24 @@ class FusedAdapters {
         joins = true;
       }
     }
-    if (bias && !chosen_.empty() && chosen_.front()->name.find(".experts.") != std::string::npos) {
-      fail(
-          "lora_bias: adapters of experts have none in PEFT: leave it out, or target other "
-          "linears");
-    }
+    if (lora.lora_bias) refuse_experts("lora_bias");
+    if (lora.dora) refuse_experts("use_dora");
     for (const NamedShape* linear : chosen_) {
-      if (bias)
-        list.push_back({module_of(linear->name) + ".lora_B.bias", {linear->shape[0]}, false});
+      const std::string module = module_of(linear->name);
+      // As transformers' Trainer, which takes weight decay from biases and norms only.
+      if (lora.dora) list.push_back({module + ".lora_magnitude_vector", {linear->shape[0]}});
+      if (lora.lora_bias) list.push_back({module + ".lora_B.bias", {linear->shape[0]}, false});
     }
   }
 
  private:
   static bool is_of(const NamedShape& linear, const std::string& part) {
     return leaf_of(module_of(linear.name)) == part;
+  }
+  void refuse_experts(const char* field) const {
+    if (chosen_.empty() || chosen_.front()->name.find(".experts.") == std::string::npos) return;
+    fail("{}: PEFT does not know it for adapters of experts: leave it out, or target other linears",
+         field);
   }
   const AdapterSize& size(const NamedShape& linear) const {
     return sizes_.at(module_of(linear.name));
@@ -182,6 +186,9 @@ void set_patterns(config::LoraSpec& lora, const AdapterSizes& sizes) {
 Adapters place_adapters(const config::ModelSpec& spec, const config::LoraSpec& lora,
                         AdapterSizes linears) {
   check_modules_to_save(spec, lora.modules_to_save);
+  if (lora.dora && lora.lora_bias) {
+    fail("use_dora with lora_bias: PEFT does not know both together: leave one out");
+  }
   Adapters adapters{lora, std::move(linears), {}};
   adapters.lora.target_modules = fewest_names(spec, adapters.linears);
   adapters.lora.target_pattern.clear();
@@ -199,7 +206,7 @@ Adapters place_adapters(const config::ModelSpec& spec, const config::LoraSpec& l
     const std::vector<NamedShape> tensors = layer_tensors(spec, layer);
     std::vector<NamedShape> list;
     for (const auto& group : fused_linears(tensors)) {
-      FusedAdapters(group, adapters.linears).add(lora.lora_bias, list);
+      FusedAdapters(group, adapters.linears).add(lora, list);
     }
     add_block(std::move(list), tensors);
   }

@@ -7,7 +7,8 @@
 // A [E, sum of the parts' ranks, in] and B [E, rows, r].
 //
 // A block also holds what is trained whole beside the adapters, under its Hugging Face name: the
-// tensors of modules_to_save and trained biases; and the biases of B ("....lora_B.bias").
+// tensors of modules_to_save and trained biases; and the biases of B ("....lora_B.bias") and the
+// magnitudes of DoRA ("....lora_magnitude_vector", [out]).
 #pragma once
 
 #include <cstdint>

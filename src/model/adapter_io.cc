@@ -22,7 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "base_model.model.";
-constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight", kBBias = ".lora_B.bias";
+constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight", kBBias = ".lora_B.bias",
+                           kMagnitude = ".lora_magnitude_vector";
 constexpr std::string_view kBaseLayer = ".base_layer";
 constexpr const char* kConfig = "adapter_config.json";
 constexpr const char* kTensors = "adapter_model.safetensors";
@@ -153,19 +154,22 @@ void AdapterFolder::find_tensors() {
       config_.base_model.empty() ? "" : "the adapter is of " + config_.base_model;
   for (const auto& [name, entry] : file_.entries()) {
     if (!name.starts_with(kPrefix)) refuse_tensor(name, hint(name));
-    const bool a = name.ends_with(kA), b = name.ends_with(kB), bias = name.ends_with(kBBias);
-    if (!a && !b && !bias) {
+    std::string_view end;
+    for (const std::string_view one : {kA, kB, kBBias, kMagnitude}) {
+      if (name.ends_with(one)) end = one;
+    }
+    if (end.empty()) {
       if (!whole.contains(base_tensor(name))) {
         refuse_tensor(name, hint(name).empty() ? other : hint(name));
       }
       whole_.push_back(name);
       continue;
     }
-    const size_t end = a ? kA.size() : b ? kB.size() : kBBias.size();
-    const std::string module = name.substr(kPrefix.size(), name.size() - kPrefix.size() - end);
+    const std::string module =
+        name.substr(kPrefix.size(), name.size() - kPrefix.size() - end.size());
     if (known.contains(module)) {
       add_linear(name, module);
-    } else if (!bias &&
+    } else if ((end == kA || end == kB) &&
                (module.ends_with(".mlp.experts") || module.ends_with(".mlp.experts.base_layer"))) {
       add_parameter(name, module);
     } else {
@@ -181,6 +185,9 @@ void AdapterFolder::find_tensors() {
 void AdapterFolder::add_linear(const std::string& name, const std::string& module) {
   if (name.ends_with(kBBias) && !config_.lora.lora_bias) {
     refuse_tensor(name, fmt::format("lora_bias of {} is not true: set it", kConfig));
+  }
+  if (name.ends_with(kMagnitude) && !config_.lora.dora) {
+    refuse_tensor(name, fmt::format("use_dora of {} is not true: set it", kConfig));
   }
   linears_.insert(module);
 }

@@ -15,7 +15,8 @@
 // transformers 5) is two adapters that share A, exactly.
 //
 // What is trained whole has the base's name ("....lm_head.weight"), a bias of an adapted linear
-// "....q_proj.base_layer.bias", and the bias of a B "....lora_B.bias".
+// "....q_proj.base_layer.bias", the bias of a B "....lora_B.bias", and the lengths of DoRA
+// "....lora_magnitude_vector".
 //
 // How PEFT 0.21.2 with transformers 5.17 reads `modules` (tests/python/test_lora.py): correctly
 // with gate, up and down adapted, or down alone. With gate and up but not down it warns and leaves

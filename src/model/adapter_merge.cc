@@ -1,4 +1,5 @@
 // Adapters added to the model's weights.
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
 #include <fmt/format.h>
 
@@ -53,7 +54,10 @@ class Merger {
     const at::Tensor delta = weight ? at::mm(trained.find(module + ".lora_B.weight"), a)
                                     : trained.find(module + ".lora_B.bias");
     if (!delta.defined()) return tensor.to(type);
-    return tensor.to(at::kFloat).add(delta, adapters_.scale(module)).to(type);
+    const at::Tensor sum = tensor.to(at::kFloat).add(delta, adapters_.scale(module));
+    const at::Tensor length = trained.find(module + ".lora_magnitude_vector");
+    if (!weight || !length.defined()) return sum.to(type);
+    return (sum * (length / at::linalg_vector_norm(sum, 2, 1)).unsqueeze(1)).to(type);
   }
 
   // A B's bias has no place in a model whose linears have none.

@@ -32,7 +32,8 @@ class AdapterViews {
         if (first == nullptr) first = a;
         const layout::ParamInfo& b = *find(module + ".lora_B.weight");
         const double scale = adapters_.scale(module);
-        linear.adapter.parts.push_back({row, rows[i], rank, view(b, b.shape[0], experts), scale});
+        linear.adapter.parts.push_back({row, rows[i], rank, view(b, b.shape[0], experts), scale,
+                                        whole(module + ".lora_magnitude_vector")});
         add_bias(module + ".lora_B.bias", {.first_row = row, .scale = scale, .of_base = false},
                  linear);
         rank += a->shape[0];

@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "base/rng.h"
+#include "model/dora.h"
 #include "ops/dropout.h"
 #include "ops/grouped.h"
 #include "ops/linear.h"
@@ -71,7 +72,8 @@ at::Tensor rank_slice(const LinearAdapter::Part& part, const at::Tensor& t) {
 void add_adapter(const LinearAdapter& adapter, at::Tensor y, const at::Tensor& x,
                  const LoraPass& lora) {
   if (!adapter.present()) return;
-  const at::Tensor t = ops::linear(dropped(x, lora), adapter.a);
+  const at::Tensor input = dropped(x, lora), t = ops::linear(input, adapter.a);
+  if (adapter.direct.defined()) ops::add_product(y, input, adapter.direct.t());
   for (const auto& part : adapter.parts) {
     ops::add_product(outputs(part, y), rank_slice(part, t), part.b.t(), part.scale);
   }
@@ -139,9 +141,12 @@ InputGrad linear_input_grad(const Linear& layer, const at::Tensor& dy, const Lor
   if (!layer.adapter.present()) return grad;
   grad.narrow = narrow_grad(layer.adapter, dy);
   if (lora.dropout > 0) {
-    add_dropped(grad.dx, ops::matmul(grad.narrow, layer.adapter.a), lora);
+    const at::Tensor du = ops::matmul(grad.narrow, layer.adapter.a);
+    if (layer.adapter.direct.defined()) ops::add_product(du, dy, layer.adapter.direct);
+    add_dropped(grad.dx, du, lora);
   } else {
     ops::add_product(grad.dx, grad.narrow, layer.adapter.a);
+    if (layer.adapter.direct.defined()) ops::add_product(grad.dx, dy, layer.adapter.direct);
   }
   return grad;
 }
@@ -157,13 +162,17 @@ void linear_weight_grads(const Linear& layer, Linear& grads, const at::Tensor& d
     ops::accumulate_bias_grad(trained.bias, dy.narrow(1, trained.first_row, rows), trained.scale);
   }
   if (!grads.adapter.present()) return;
-  const at::Tensor input = dropped(x, lora), t = ops::linear(input, layer.adapter.a);
+  const at::Tensor input = dropped(x, lora);
+  ops::accumulate_weight_grad(grads.adapter.a, narrow, input);
+  if (layer.adapter.weight.defined()) {
+    return magnitude_grads(layer.adapter, grads.adapter, dy, input);
+  }
+  const at::Tensor t = ops::linear(input, layer.adapter.a);
   for (size_t i = 0; i < grads.adapter.parts.size(); ++i) {
     const auto& part = layer.adapter.parts[i];
     ops::accumulate_weight_grad(grads.adapter.parts[i].b, outputs(part, dy), rank_slice(part, t),
                                 part.scale);
   }
-  ops::accumulate_weight_grad(grads.adapter.a, narrow, input);
 }
 
 at::Tensor linear_backward(const Linear& layer, Linear& grads, const at::Tensor& dy,

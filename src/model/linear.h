@@ -26,9 +26,15 @@ struct LinearAdapter {
     int64_t first_rank = 0;  // row of `a` where this part's r rows begin
     at::Tensor b;            // [rows, r], or [E, rows, r]
     double scale = 1;
+    // Of DoRA (model/dora.h); of gradients only the first. `b` of weights then holds factor * B.
+    at::Tensor magnitude, norm, factor;  // [rows]
+    at::Tensor plain_b;                  // B
   };
   at::Tensor a;  // [sum of ranks, in], or [E, sum of ranks, in]
   std::vector<Part> parts;
+  // Of DoRA: the frozen W, of which the layer's weight is then a multiple, or with dropout what
+  // the adapter adds to it beside A and B; both [out, in].
+  at::Tensor weight, direct;
 
   bool present() const { return !parts.empty(); }
 };

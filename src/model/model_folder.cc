@@ -1,7 +1,9 @@
 #include "model/model_folder.h"
 
+#include <ATen/ops/linalg_vector_norm.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
@@ -61,11 +63,24 @@ void ModelFolder::attach_adapter(const std::string& folder,
 void ModelFolder::copy_whole(std::vector<at::Tensor>& blocks) const {
   for (size_t b = 0; b < blocks.size(); ++b) {
     for (const layout::ParamInfo& info : adapters->layout.blocks[b].params) {
+      if (info.name.ends_with(".lora_magnitude_vector")) {
+        copy_norms(info, param_view(blocks[b], info));
+      }
       if (info.name.find(".lora_") != std::string::npos) continue;
       layout::ParamInfo base = info;
       if (spec.tied && info.name == "lm_head.weight") base.name = "model.embed_tokens.weight";
       param_view(blocks[b], info).copy_(read_param(weights, base));
     }
+  }
+}
+
+// B is zero: V is W.
+void ModelFolder::copy_norms(const layout::ParamInfo& magnitude, at::Tensor to) const {
+  const std::string weight = layout::module_of(magnitude.name) + ".weight";
+  for (const layout::BlockLayout& block : layout.blocks) {
+    const auto found = std::ranges::find(block.params, weight, &layout::ParamInfo::name);
+    if (found == block.params.end()) continue;
+    to.copy_(at::linalg_vector_norm(read_param(weights, *found).to(at::kFloat), 2, 1));
   }
 }
 

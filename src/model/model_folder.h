@@ -41,6 +41,7 @@ struct ModelFolder : layout::Model {
   ModelFolder(const std::string& path, OpenFolder folder);
   void attach_adapter(const std::string& folder, const std::optional<config::LoraSpec>& lora);
   void copy_whole(std::vector<at::Tensor>& blocks) const;
+  void copy_norms(const layout::ParamInfo& magnitude, at::Tensor to) const;
 };
 
 // Checks that every id of the tokenizer has a row in the embedding. UserError otherwise.

@@ -11,6 +11,7 @@
 #include "base/host_memory.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "plan/length_tile.h"
 #include "plan/state_bytes.h"
 #include "plan/visits.h"
 
@@ -87,6 +88,29 @@ int64_t weight_elements(const MemoryRequest& request, int64_t first, int64_t end
   return sum;
 }
 
+// DoRA's copies of a layer's adapted matrices (model/dora.h): of the layer that has most.
+int64_t folded_elements(const layout::Model& model) {
+  int64_t most = 0;
+  for (int64_t layer = 0; layer < model.spec.layers; ++layer) {
+    int64_t all = 0, matrix = 0;
+    bool adapted = false;
+    const auto end_matrix = [&] {
+      if (adapted) all += matrix;
+      matrix = 0;
+      adapted = false;
+    };
+    for (const layout::NamedShape& tensor : layout::layer_tensors(model.spec, layer)) {
+      if (!layout::is_linear(tensor)) continue;
+      if (!tensor.joins_previous) end_matrix();
+      matrix += tensor.shape[0] * tensor.shape[1];
+      adapted = adapted || model.adapters->linears.contains(layout::module_of(tensor.name));
+    }
+    end_matrix();
+    most = std::max(most, all);
+  }
+  return most;
+}
+
 void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const ActivationRequest& r = request.activations;
   const layout::ModelLayout& layout = r.model->layout;
@@ -110,6 +134,10 @@ void add_model_rows(MemoryTable& table, const MemoryRequest& request) {
   const layout::ModelLayout& trained = r.model->trained_layout();
   if (adapters)
     weights(RowKind::kAdapters, padded_elements(trained, request.sharding), Residence::kDevice);
+  if (adapters && r.model->adapters->lora.dora) {
+    weights(RowKind::kFoldedWeights, folded_elements(*r.model) + kLengthTiles * kLengthTile,
+            Residence::kDevice);
+  }
   if (!r.training) return;
   const Gradients sums = gradients(request);
   add(RowKind::kGradients, sums.held, "fp32", 4);
@@ -244,6 +272,8 @@ const char* MemoryRow::name() const {
       return "weights of layers";
     case RowKind::kAdapters:
       return "adapters";
+    case RowKind::kFoldedWeights:
+      return "weights with lengths";
     case RowKind::kGradients:
       return "gradients";
     case RowKind::kPassingGradients:

@@ -21,6 +21,7 @@ enum class RowKind {
   kVisitingWeights,
   kLayerWeights,
   kAdapters,
+  kFoldedWeights,
   kGradients,
   kPassingGradients,
   kMasterWeights,

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "model/adapter_views.h"
+#include "model/dora.h"
 #include "model/embedding.h"
 
 namespace trireme::state {
@@ -33,6 +34,7 @@ Weights::Weights(const layout::Model& model, const device::Machine& machine,
   if (model.adapters) {
     adapters_.emplace(model.adapters->layout, machine.dtype, machine.device,
                       WeightHomes{homes.master, nullptr}, with_whole_weights(zero));
+    forget_norms();
   }
 }
 
@@ -58,10 +60,14 @@ void Weights::fill_adapters(const std::function<void(std::vector<at::Tensor>&)>&
   }
   write(blocks);
   for (int64_t b = 0; b < std::ssize(blocks); ++b) adapters_->fill(b, blocks[b]);
+  forget_norms();
 }
+
+void Weights::forget_norms() { norms_.assign(model_.spec.layers, {}); }
 
 void Weights::updated() {
   trained().gather();
+  forget_norms();
   if (stream_ && !adapters_) stream_->forget();
 }
 
@@ -74,6 +80,9 @@ Weights::Layer Weights::layer(int64_t index) {
     model::attach(layer.params, model::layer_adapters(model_.spec, *model_.adapters, index,
                                                       layer.adapters->flat()));
     model::add_biases(layer.params);
+    if (model_.adapters->lora.dora) {
+      model::fold_magnitudes(layer.params, model_.adapters->lora.dropout > 0, norms_[index]);
+    }
   }
   return layer;
 }

@@ -58,6 +58,7 @@ class Weights {
   Head head();
 
  private:
+  void forget_norms();
   Lease base(int64_t block) { return stream_ ? stream_->lease(block) : base_.lease(block); }
 
   const layout::Model& model_;
@@ -65,6 +66,7 @@ class Weights {
   ResidentParams base_;
   std::optional<ParamStream> stream_;  // where the base is not all on the device
   std::optional<ResidentParams> adapters_;
+  std::vector<std::vector<at::Tensor>> norms_;  // of DoRA by layer, until the weights change
 };
 
 }  // namespace trireme::state

@@ -103,7 +103,8 @@ def train_kind(model_folder, folder, seed=6, **fields):
             for name, weight in model.named_parameters():
                 if weight.requires_grad:
                     change = 0.1 * torch.randn_like(weight)
-                    weight.copy_(change if "lora_" in name else weight + change)
+                    matrix = "lora_A" in name or "lora_B" in name
+                    weight.copy_(change if matrix else weight + change)
         model.save_pretrained(folder)
     return model.eval()
 
@@ -132,7 +133,7 @@ def module_gradients(model, tokens):
         if not weight.requires_grad:
             continue
         name = name.removeprefix(PREFIX).replace(".default", "").replace(".modules_to_save", "")
-        name = name.replace(".base_layer.bias", ".bias")
+        name = name.replace(".base_layer.bias", ".bias").replace("magnitude_vector.weight", "magnitude_vector")
         grad = torch.zeros_like(weight) if weight.grad is None else weight.grad / tokens
         if ".mlp.experts." in name:
             module, matrix, _ = name.rsplit(".", 2)

@@ -38,6 +38,9 @@ KINDS = {
                                "modules_to_save": ["gate", "post_attention_layernorm"]}),
     "all biases": ("llama_biases", {"target_modules": ["q_proj", "down_proj"], "bias": "all"}),
     "biases of adapted linears": ("qwen2_untied", {"target_modules": ["k_proj", "o_proj"], "bias": "lora_only"}),
+    "dora": (DENSE, {"target_modules": ["q_proj", "v_proj", "o_proj", "up_proj"], "use_dora": True,
+                     "rank_pattern": {"v_proj": 5}}),
+    "dora with biases": ("llama_biases", {"target_modules": ALL, "use_dora": True, "use_rslora": True}),
     "biases of B": ("llama_biases", {"target_modules": ALL, "lora_bias": True, "alpha_pattern": {"v_proj": 2}}),
 }
 
@@ -90,6 +93,7 @@ def test_written_again_and_merged_it_is_pefts(made, tmp_path, kind):
 @pytest.mark.parametrize("kind, flags", [
     ("patterns", ("--sequence_parallel_size", 2)),
     ("embedding and head, tied", ("--sequence_parallel_size", 2, "--zero_stage", 3)),
+    ("dora", ("--sequence_parallel_size", 2, "--sequence_parallel_type", "ring", "--zero_stage", 3)),
     ("one pattern, and norms", ("--sequence_parallel_size", 2, "--sequence_parallel_type", "ring", "--zero_stage", 2)),
     ("biases of adapted linears", ("--sequence_parallel_size", 2, "--sequence_parallel_type", "ring"))])
 def test_two_ranks_equal_one(made, tmp_path, kind, flags):
@@ -115,18 +119,21 @@ def models(tmp_path_factory):
 @pytest.mark.parametrize("kind, fields", [
     ("qwen3", {**PATTERNS, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"k_proj": 3},
                "modules_to_save": [*ENDS, "q_norm"]}),
-    ("qwen2", {"target_modules": ["q_proj", "o_proj"], "bias": "all", "lora_bias": True})])
+    ("qwen2", {"target_modules": ["q_proj", "o_proj"], "bias": "all", "lora_bias": True}),
+    ("qwen3", {"target_modules": ALL, "use_dora": True})])
 def test_training_equals_pefts(tmp_path, models, data, kind, fields):
-    """As in test_lora; what is written is what was trained, and nothing else has changed."""
+    """As in test_lora; what is written is what was trained, and nothing else has changed. The lengths of DoRA decay here
+    and in transformers' Trainer, and not in reference.adamw."""
+    decay = 0 if fields.get("use_dora") else 0.1
     model, adapter = models(kind), tmp_path / "adapter"
     adapters.train_kind(model, adapter, r=3, lora_alpha=5, **fields)
     samples = reviews.samples(TEXT_USERS)
     batch = [ids for ids, _ in samples], [labels for _, labels in samples]
     train(model, data, tmp_path / "out", "--adapter", adapter, "--val_ratio", 0, "--max_steps", STEPS,
-          "--logging_steps", 1, "--learning_rate", 2e-3, "--lr_scheduler_type", "constant", "--weight_decay", 0.1,
+          "--logging_steps", 1, "--learning_rate", 2e-3, "--lr_scheduler_type", "constant", "--weight_decay", decay,
           "--max_grad_norm", 1.5, "--adam_epsilon", 5e-4)
     theirs = adapters.load(model, adapter, trainable=True)
-    losses, norms = reference.train(theirs, *batch, STEPS, 2e-3, 0.1, 1.5, eps=5e-4)
+    losses, norms = reference.train(theirs, *batch, STEPS, 2e-3, decay, 1.5, eps=5e-4)
     ours = metrics(tmp_path / "out")
     assert [line["loss"] for line in ours] == pytest.approx(losses[:-1], abs=2e-5)
     assert [line["grad_norm"] for line in ours] == pytest.approx(norms, rel=2e-5)
@@ -174,11 +181,13 @@ def test_what_is_trained_whole_beside_a_sharded_base(tmp_path, models, data, opt
     assert_same_training(one, many)
 
 
-def test_memory_of_what_is_trained_whole_is_planned(tmp_path, data):
-    """A vocabulary of 20 MiB: weights, gradients and moments of two copies of it, 2 x 4 x 20 MiB."""
-    model = tiny_models.make_text_model(tmp_path / "model", "qwen3", hidden_size=1280, num_attention_heads=4)
-    log = train(model, data, tmp_path / "out", "--val_ratio", 0, "--max_steps", 2, "--use_lora", "--modules_to_save",
-                ",".join(ENDS)).stderr
+@pytest.mark.parametrize("flags", [("--modules_to_save", ",".join(ENDS)),
+                                   ("--use_dora", "--target_modules", "all-linear")], ids=["whole", "dora"])
+def test_memory_is_planned(tmp_path, data, flags):
+    """Beside a vocabulary of 20 MiB its weights, gradients and moments in two copies, 2 x 4 x 20 MiB; or the copies of a
+    layer of 100 MiB."""
+    model = tiny_models.make_text_model(tmp_path / "model", "qwen3", hidden_size=1280, intermediate_size=6400)
+    log = train(model, data, tmp_path / "out", "--val_ratio", 0, "--max_steps", 2, "--use_lora", *flags).stderr
     planned = int(log.rsplit("(", 1)[1].split("%")[0])
     assert "peak" in log and 94 <= planned <= 104, log[-1500:]
 
@@ -268,6 +277,41 @@ def test_bad_flags(folder, tmp_path, flags, says):
     (tmp_path / "batch.json").write_text(json.dumps({"documents": [[1, 2]]}))
     refused("dump", "--model", folder(DENSE), "--batch", tmp_path / "batch.json", "--out", tmp_path / "out",
             "--use_lora", *flags, says=says)
+
+
+def test_dora_begins_as_the_base(folder, tmp_path):
+    """B is zero and the lengths are W's: the base's logits. A dropout changes the training pass alone."""
+    documents, labels = make_documents(131)
+    base = dump(folder(DENSE), documents, labels, tmp_path, grads=False)
+    flags = ("--use_lora", "--use_dora", "--target_modules", "all-linear")
+    ours = dump(folder(DENSE), documents, labels, tmp_path, *flags, grads=False)
+    assert (ours.logits - base.logits).abs().max() <= 1e-5 * base.logits.abs().max()
+    again = dump(folder(DENSE), documents, labels, tmp_path, *flags, "--lora_dropout", 0.5)
+    assert (again.logits - base.logits).abs().max() <= 1e-5 * base.logits.abs().max()
+    lengths = [grad for name, grad in again.grads.items() if name.endswith("magnitude_vector")]
+    assert len(lengths) == 21 and all((grad != 0).any() for grad in lengths)
+    (tmp_path / "batch.json").write_text(json.dumps({"documents": [[1, 2]]}))
+    refused("dump", "--model", folder(MOE), "--batch", tmp_path / "batch.json", "--out", tmp_path / "out", *flags,
+            says=["use_dora: PEFT does not know it for adapters of experts"])
+
+
+def test_the_gradient_of_lengths_with_dropout(folder, tmp_path):
+    """PEFT's mask is another: the gradient against a difference of losses, of one seed, along a random direction."""
+    torch.manual_seed(2)
+    adapters.train_kind(folder(DENSE), tmp_path / "adapter", r=3, target_modules=ALL, use_dora=True, lora_dropout=0.3)
+    documents, labels = make_documents(131)
+    tensors, config = adapters.read(tmp_path / "adapter")
+    grads = dump(folder(DENSE), documents, labels, tmp_path, "--adapter", tmp_path / "adapter", logits=False).grads
+    lengths = {name: torch.randn_like(grad) for name, grad in grads.items() if name.endswith("magnitude_vector")}
+    losses = []
+    for step in (3e-4, -3e-4):
+        moved = {name: tensor + step * lengths.get(name.removeprefix(adapters.PREFIX), 0)
+                 for name, tensor in tensors.items()}
+        adapters.write(tmp_path / "moved", moved, config)
+        losses.append(dump(folder(DENSE), documents, labels, tmp_path, "--adapter", tmp_path / "moved",
+                           logits=False).loss)
+    slope = sum((grads[name] * along).sum().item() for name, along in lengths.items())
+    assert (losses[0] - losses[1]) / 6e-4 == pytest.approx(slope, rel=1e-2)
 
 
 def test_biases_of_b_merge_only_where_the_model_has_some(folder, tmp_path):

@@ -375,7 +375,6 @@ Q_A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     pytest.param(*row, id=row[1][0][:50]) for row in [
         (fields(peft_type="IA3"), ["peft_type: \"IA3\" is not built, only LORA"]),
         (fields(task_type="SEQ_CLS"), ["task_type: \"SEQ_CLS\" is not built, only CAUSAL_LM"]),
-        (fields(use_dora=True), ["use_dora: true is not built", "merge the adapter with PEFT"]),
         (fields(fan_in_fan_out=True), ["fan_in_fan_out: true is not built"]),
         (fields(init_lora_weights="pissa"), ["init_lora_weights: \"pissa\" is not built", "path_initial_model_for_weight_conversion"]),
         (fields(trainable_token_indices=[1]), ["trainable_token_indices: [1] is not built"]),
@@ -488,7 +487,6 @@ def run_config(change=lambda config: None):
     ("rr", 5, ["lora_config.rr: unknown key (did you mean 'r'?)"]),
     ("lora_alhpa", 5, ["unknown key (did you mean 'lora_alpha'?)"]),
     ("bias", "both", ["lora_config.bias: 'both' is not known: none, all or lora_only is expected"]),
-    ("use_dora", True, ["lora_config.use_dora: true is not built"]),
     ("rank_pattern", 4, ["lora_config.rank_pattern: an object is expected"]),
     ("layers_to_transform", ["a"], ["lora_config.layers_to_transform: a list of numbers is expected"]),
     ("target_modules", [".*q_proj"], ["'.*q_proj' is no name: a regular expression stands alone"]),
