@@ -1,10 +1,13 @@
 // Chat templates: the subset of jinja2 that they use, with transformers' settings and functions
 // (trim_blocks, lstrip_blocks, loop controls, tojson, raise_exception, strftime_now, generation).
 //
-// An engine of our own, for three reasons. Its strings carry marks (jinja_text.h), which say of
-// each byte of the output whether the template or a message wrote it; jinja2's cannot carry them
-// through filters and joins. The program runs where there is no Python. And it bounds what a
-// template may do: a template is outside input.
+// An engine of our own instead of jinja2 in a worker process, which would be equal by construction
+// and takes some 125 us for a prompt of 30 KB: of 178 public templates (llama.cpp, trl, Axolotl) it
+// renders all like transformers, and `trireme data` on sample/ takes 0.56 s of CPU with it, 0.45 s
+// with the renderer of twelve known templates that it replaced. Three reasons: its strings carry
+// marks (jinja_text.h), which say of each byte of the output whether the template or a message
+// wrote it; jinja2's cannot carry them through filters and joins. The program runs where there is
+// no Python. And it bounds what a template may do: a template is outside input.
 #pragma once
 
 #include <ctime>

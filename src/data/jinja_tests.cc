@@ -53,7 +53,7 @@ const std::unordered_map<std::string_view, Filter> kTests = {
     {"mapping", TEST(value.dict() != nullptr)},
     {"sequence", TEST(iterable(value) && value.generator() == nullptr)},
     {"iterable", TEST(iterable(value))},
-    {"callable", TEST(value.callable() != nullptr)},
+    {"callable", TEST(value.callable() != nullptr || value.is_undefined())},
     {"escaped", TEST(false)},
     {"sameas", TEST(same(value, other(given)))},
     {"eq", TEST(equal(value, other(given)))},
