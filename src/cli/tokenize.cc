@@ -33,7 +33,8 @@ Json parse_line(const std::string& line, const char* expected, const std::string
 
 std::string encode_line(const Tokenizer& tokenizer, const Json& line, const std::string& where) {
   if (!line.is_string()) fail("{}: expected a JSON string, found {}", where, line.type_name());
-  return config::json_text(tokenizer.encode(line.get_ref<const std::string&>()));
+  return config::json_text(
+      tokenizer.with_special_tokens(tokenizer.encode(line.get_ref<const std::string&>())));
 }
 
 int32_t checked_id(const Tokenizer& tokenizer, const Json& id, const std::string& where) {

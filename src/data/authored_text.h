@@ -57,18 +57,21 @@ class AuthoredText {
 // A text with its authors that owns its bytes.
 class AuthoredString {
  public:
-  AuthoredString() = default;
+  // An empty one that keeps authors as `like` does: one for all or one for each byte.
+  explicit AuthoredString(const AuthoredText& like)
+      : by_one_(like.by_one()), author_(like.strictest()) {}
   // Ill-formed UTF-8 in a run becomes U+FFFD.
   explicit AuthoredString(std::span<const TextRun> runs);
 
   void append(const AuthoredText& text);
-  AuthoredText view() const { return {text_, authors_}; }
+  AuthoredText view() const {
+    return by_one_ ? AuthoredText(text_, author_) : AuthoredText(text_, authors_);
+  }
 
  private:
   std::string text_, authors_;
+  bool by_one_ = false;
+  Author author_ = Author::kTemplate;
 };
-
-// Canonical composition. A character that is composed of several authors' is the strictest one's.
-AuthoredString nfc(const AuthoredText& text);
 
 }  // namespace trireme::data

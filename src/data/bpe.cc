@@ -4,6 +4,7 @@
 #include <bit>
 #include <limits>
 #include <queue>
+#include <set>
 
 #include "base/error.h"
 #include "data/unicode.h"
@@ -69,11 +70,12 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::st
     const char one = static_cast<char>(byte);
     const auto found = vocabulary_.find(bytes_to_entry({&one, 1}));
     byte_ids_[byte] = found == vocabulary_.end() ? -1 : found->second;
+    const auto fallback = vocabulary_.find(fmt::format("<0x{:02X}>", byte));
+    fallback_ids_[byte] = fallback == vocabulary_.end() ? -1 : fallback->second;
   }
   const size_t slots = std::bit_ceil(std::max<size_t>(2 * merges.size(), 16));
   merges_.resize(slots);
   shift_ = 64 - std::countr_zero(slots);
-  std::sort(options_.never.begin(), options_.never.end());
   const auto id_of = [&](std::string_view entry, size_t rank) {
     const auto found = vocabulary_.find(entry);
     if (found != vocabulary_.end()) return found->second;
@@ -82,10 +84,79 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::st
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
     const int32_t merged = id_of(left + right, rank);
-    if (std::ranges::binary_search(options_.never, merged)) continue;
     const auto pair = static_cast<uint64_t>(id_of(left, rank)) << 32 | id_of(right, rank);
     add_merge(pair, static_cast<uint32_t>(rank), merged);
   }
+  add_guarded(merges);
+}
+
+void Bpe::add_guarded(const std::vector<std::pair<std::string, std::string>>& merges) {
+  if (options_.guarded.empty()) return;
+  const std::set<int32_t> ids(options_.guarded.begin(), options_.guarded.end());
+  for (const auto& [entry, id] : vocabulary_) {
+    if (ids.contains(id)) guarded_[id].entry = entry;
+  }
+  for (const auto& [left, right] : merges) {
+    const auto found = guarded_.find(vocabulary_.find(left + right)->second);
+    if (found == guarded_.end() || found->second.parts.first >= 0) continue;
+    found->second.parts = {vocabulary_.find(left)->second, vocabulary_.find(right)->second};
+  }
+}
+
+void Bpe::spell(int32_t id, const std::function<bool(int32_t)>& refused,
+                std::vector<int32_t>& ids) const {
+  const auto found = guarded_.find(id);
+  if (!refused(id) || found == guarded_.end()) return ids.push_back(id);
+  const auto& [entry, parts] = found->second;
+  if (parts.first >= 0) {
+    spell(parts.first, refused, ids);
+    spell(parts.second, refused, ids);
+    return;
+  }
+  std::vector<int32_t> characters;
+  symbols(options_.bytes ? entry_to_bytes(entry) : entry, characters);
+  for (const int32_t character : characters) {
+    if (!refused(character)) ids.push_back(character);
+  }
+}
+
+void Bpe::symbols(std::string_view piece, std::vector<int32_t>& ids) const {
+  int32_t waiting = -1;  // an unknown id that the next may be one with
+  std::string_view character;
+  const auto flush = [&] {
+    if (waiting >= 0) ids.push_back(waiting);
+    waiting = -1;
+  };
+  for (size_t i = 0; i < piece.size();) {
+    int32_t id = -1;
+    if (options_.bytes) {
+      id = byte_ids_[static_cast<uint8_t>(piece[i++])];
+    } else {
+      const size_t begin = i;
+      next_code_point(piece, i);
+      character = piece.substr(begin, i - begin);
+      if (const auto found = vocabulary_.find(character); found != vocabulary_.end()) {
+        id = found->second;
+      }
+    }
+    if (id >= 0) {
+      flush();
+      ids.push_back(id);
+    } else if (!fall_back(character, ids)) {
+      if (!options_.fuse_unknown) flush();
+      waiting = options_.unknown;
+    }
+  }
+  flush();
+}
+
+// A character as its bytes. False where that is not wanted, or one of them has no entry.
+bool Bpe::fall_back(std::string_view character, std::vector<int32_t>& ids) const {
+  if (!options_.byte_fallback || character.empty()) return false;
+  const auto lacks = [&](char byte) { return fallback_ids_[static_cast<uint8_t>(byte)] < 0; };
+  if (std::ranges::any_of(character, lacks)) return false;
+  for (const char byte : character) ids.push_back(fallback_ids_[static_cast<uint8_t>(byte)]);
+  return true;
 }
 
 void Bpe::add_merge(uint64_t pair, uint32_t rank, int32_t merged) {
@@ -130,18 +201,17 @@ void Bpe::encode(std::string_view piece, std::vector<int32_t>& ids, Scratch& scr
 void Bpe::to_ids(std::string_view piece, Scratch& scratch) const {
   scratch.ids.clear();
   if (options_.ignore_merges) {
-    scratch.entry.clear();
-    for (char c : piece) append_utf8(scratch.entry, byte_to_character(static_cast<uint8_t>(c)));
-    const auto found = vocabulary_.find(std::string_view(scratch.entry));
-    if (found != vocabulary_.end() && !std::ranges::binary_search(options_.never, found->second)) {
+    if (options_.bytes) {
+      scratch.entry.clear();
+      for (char c : piece) append_utf8(scratch.entry, byte_to_character(static_cast<uint8_t>(c)));
+    }
+    const auto found = vocabulary_.find(options_.bytes ? std::string_view(scratch.entry) : piece);
+    if (found != vocabulary_.end()) {
       scratch.ids.push_back(found->second);
       return;
     }
   }
-  for (char c : piece) {
-    const int32_t id = byte_ids_[static_cast<uint8_t>(c)];
-    if (id >= 0) scratch.ids.push_back(id);
-  }
+  symbols(piece, scratch.ids);
   if (scratch.ids.size() <= kShort) {
     merge_short(scratch);
   } else {

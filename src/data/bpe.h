@@ -1,6 +1,6 @@
-// Byte-pair encoding (Sennrich et al. 2016) over the bytes of a piece, as the `tokenizers` package
-// does it: of all neighbouring pairs the one with the lowest rank is merged first, the leftmost of
-// equals, until none is left.
+// Byte-pair encoding (Sennrich et al. 2016) over the bytes or the characters of a piece, as the
+// `tokenizers` package does it: of all neighbouring pairs the one with the lowest rank is merged
+// first, the leftmost of equals, until none is left.
 #pragma once
 
 #include <array>
@@ -31,8 +31,12 @@ std::string bytes_to_entry(std::string_view bytes);
 class Bpe {
  public:
   struct Options {
+    bool bytes = true;  // of pieces; entries write a byte as its stand-in. False: characters
     bool ignore_merges = false;  // a piece that is an entry is that token, whatever the merges say
-    std::vector<int32_t> never;  // ids that no text may become (added tokens)
+    bool byte_fallback = false;  // a character without an entry becomes its bytes "<0x0A>"
+    int32_t unknown = -1;        // ... or else this id, or nothing
+    bool fuse_unknown = false;   // one such id for several characters in a row
+    std::vector<int32_t> guarded;  // ids that spell() may be asked for
   };
 
   // A thread's memory: recently encoded words and the arrays of a merge.
@@ -51,9 +55,12 @@ class Bpe {
   Bpe(Vocabulary vocabulary, const std::vector<std::pair<std::string, std::string>>& merges,
       Options options, const std::string& file);
 
-  // Appends the ids of one piece; O(n log n). Bytes without an entry are left out, as in the
-  // reference.
+  // Appends the ids of one piece; O(n log n).
   void encode(std::string_view piece, std::vector<int32_t>& ids, Scratch& scratch) const;
+  // Appends the ids of an entry without those that are refused: in their place stand the two that
+  // the merges make them of, or the ids of their characters.
+  void spell(int32_t id, const std::function<bool(int32_t)>& refused,
+             std::vector<int32_t>& ids) const;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
@@ -68,15 +75,24 @@ class Bpe {
   const Merge* find(int32_t left, int32_t right) const;
   uint32_t rank_of(int32_t left, int32_t right) const;
   size_t slot_of(uint64_t pair) const { return (pair * 0x9e3779b97f4a7c15ULL) >> shift_; }
+  void add_guarded(const std::vector<std::pair<std::string, std::string>>& merges);
   void to_ids(std::string_view piece, Scratch& scratch) const;
+  // Appends the ids of single bytes or characters.
+  void symbols(std::string_view piece, std::vector<int32_t>& ids) const;
+  bool fall_back(std::string_view character, std::vector<int32_t>& ids) const;
   void merge_short(Scratch& scratch) const;
   void merge_long(Scratch& scratch) const;
 
   Vocabulary vocabulary_;
-  std::array<int32_t, 256> byte_ids_;
+  std::array<int32_t, 256> byte_ids_, fallback_ids_;
   std::vector<Merge> merges_;  // open addressing, at most half full
   int shift_ = 0;
   Options options_;
+  struct Guarded {
+    std::string entry;
+    std::pair<int32_t, int32_t> parts{-1, -1};
+  };
+  std::unordered_map<int32_t, Guarded> guarded_;
 };
 
 }  // namespace trireme::data

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -87,16 +88,27 @@ TEST(Bpe, AMegabyteOfOneLetter) {
 TEST(Bpe, IgnoreMergesTakesWholePieces) {
   const Merges merges = {{"b", "c"}, {"a", "b"}, {"ab", "c"}};  // abc -> a bc by the merges
   const Bpe by_merges(vocabulary_of(merges), merges, {}, "test");
-  const Bpe whole(vocabulary_of(merges), merges, {.ignore_merges = true, .never = {}}, "test");
+  const Bpe whole(vocabulary_of(merges), merges, {.ignore_merges = true}, "test");
   EXPECT_EQ(encode(by_merges, "abc"), (std::vector<int32_t>{'a', 256}));
   EXPECT_EQ(encode(whole, "abc"), (std::vector<int32_t>{258}));
   EXPECT_EQ(encode(whole, "abca"), (std::vector<int32_t>{'a', 256, 'a'}));
 }
 
-TEST(Bpe, ForbiddenIdsNeverComeOut) {
+TEST(Bpe, RefusedIdsAreSpelled) {
   const Merges merges = {{"a", "b"}, {"ab", "c"}};
-  const Bpe bpe(vocabulary_of(merges), merges, {.ignore_merges = true, .never = {257}}, "test");
-  EXPECT_EQ(encode(bpe, "abc"), (std::vector<int32_t>{256, 'c'}));
+  Vocabulary vocabulary = vocabulary_of(merges);
+  vocabulary.emplace("cba", 258);  // no merge leads to it
+  const Bpe bpe(vocabulary, merges, {.guarded = {256, 257, 258}}, "test");
+  const auto spelled = [&](int32_t id, std::set<int32_t> refused) {
+    std::vector<int32_t> ids;
+    bpe.spell(
+        id, [&](int32_t one) { return refused.contains(one); }, ids);
+    return ids;
+  };
+  EXPECT_EQ(spelled(257, {}), (std::vector<int32_t>{257}));
+  EXPECT_EQ(spelled(257, {257}), (std::vector<int32_t>{256, 'c'}));
+  EXPECT_EQ(spelled(257, {256, 257}), (std::vector<int32_t>{'a', 'b', 'c'}));
+  EXPECT_EQ(spelled(258, {258}), (std::vector<int32_t>{'c', 'b', 'a'}));
 }
 
 TEST(Bpe, MergeOfAnAbsentEntryIsRefused) {

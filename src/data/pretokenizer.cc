@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "config/model_spec_keys.h"
+#include "data/json_types.h"
 
 namespace trireme::data {
 namespace {
@@ -13,23 +14,56 @@ using config::Keys;
 constexpr const char* kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// ASCII's symbols count as well, as in the reference.
+constexpr const char* kPunctuationPattern = R"([!-\/:-@\[-`{-~\p{P}])";
+
 std::string split_pattern(const Keys& step) {
   const Json* pattern = step.find("pattern");
-  const bool regex = pattern != nullptr && pattern->is_object() && pattern->contains("Regex") &&
-                     (*pattern)["Regex"].is_string();
-  if (!regex) {
-    fail("{}: pre_tokenizer Split has a pattern {}: only a Regex is supported", step.name(),
-         pattern == nullptr ? "null" : config::json_text(*pattern));
+  for (const char* kind : {"Regex", "String"}) {
+    if (pattern == nullptr || !pattern->is_object() || !pattern->contains(kind)) continue;
+    const Json& text = (*pattern)[kind];
+    if (!text.is_string() || text.get<std::string>().empty()) continue;
+    const auto value = text.get<std::string>();
+    return kind == std::string_view("Regex") ? value : quoted_pattern(value);
   }
-  const std::string behavior = step.text_or("behavior", "(none)");
-  const bool invert = step.flag_or("invert", false);
-  if (behavior != "Isolated" || invert) {
-    fail(
-        "{}: pre_tokenizer Split has behavior {}, invert {}: only Isolated without invert is "
-        "supported",
-        step.name(), behavior, invert);
+  fail("{}: pre_tokenizer Split has a pattern {}: a Regex or a String is expected", step.name(),
+       pattern == nullptr ? "null" : config::json_text(*pattern));
+}
+
+Behavior behavior_of(const Keys& step, const std::string& fallback) {
+  const std::string name = step.text_or("behavior", fallback);
+  if (name == "Isolated") return Behavior::kIsolated;
+  if (name == "Removed") return Behavior::kRemoved;
+  if (name == "MergedWithPrevious") return Behavior::kMergedWithPrevious;
+  if (name == "MergedWithNext") return Behavior::kMergedWithNext;
+  if (name == "Contiguous") return Behavior::kContiguous;
+  fail("{}: pre_tokenizer has the behavior {}, which is not known", step.name(), name);
+}
+
+// One text from the start of `left` to the end of `right`, which follows it.
+std::string_view joined(std::string_view left, std::string_view right) {
+  return {left.data(), static_cast<size_t>(right.data() + right.size() - left.data())};
+}
+
+// Appends the pieces that a Split makes of parts, as `tokenizers` does it: of several matches in a
+// row only the first is merged with what lies before it, and only the last with what follows.
+void join_parts(const std::vector<Part>& parts, Behavior behavior,
+                std::vector<std::string_view>& pieces) {
+  const size_t first = pieces.size();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Part& part = parts[i];
+    const bool before = i > 0 && parts[i - 1].match;
+    bool join = false;
+    if (behavior == Behavior::kRemoved && part.match) continue;
+    if (behavior == Behavior::kMergedWithPrevious) join = part.match && !before;
+    if (behavior == Behavior::kMergedWithNext) join = !part.match && before;
+    if (behavior == Behavior::kContiguous) join = part.match == before;
+    if (join && pieces.size() > first) {
+      pieces.back() = joined(pieces.back(), part.text);
+    } else {
+      pieces.push_back(part.text);
+    }
   }
-  return (*pattern)["Regex"].get<std::string>();
 }
 
 Keys keys_of(const Json& step, const std::string& file) {
@@ -43,21 +77,57 @@ Keys keys_of(const Json& step, const std::string& file) {
 }  // namespace
 
 PreTokenizer::PreTokenizer(const Json& json, const std::string& file) {
+  if (json.is_null()) return;
   const Keys keys = keys_of(json, file);
   if (keys.text_or("type", "") == "Sequence") {
-    const Json* steps = keys.find("pretokenizers");
-    if (steps == nullptr || !steps->is_array()) {
-      fail("{}: pre_tokenizer Sequence has no list of pretokenizers", file);
+    for (const Json& step : list_of(json, "pretokenizers", file, "pre_tokenizer")) {
+      add_step(step, file);
     }
-    for (const Json& step : *steps) add_step(step, file);
   } else {
     add_step(json, file);
   }
-  if (!byte_level_) {
-    fail(
-        "{}: pre_tokenizer has no ByteLevel step: only byte-level BPE is supported (Qwen, Llama-3, "
-        "GPT-2)",
-        file);
+}
+
+void PreTokenizer::add_regex(const std::string& pattern, Behavior behavior, bool invert,
+                             const std::string& file) {
+  const auto regex = std::make_shared<const PieceRegex>(pattern, file);
+  if (behavior == Behavior::kIsolated) {
+    steps_.emplace_back([regex](std::string_view piece, bool, std::vector<std::string_view>& pieces,
+                                Scratch& scratch) { regex->split(piece, pieces, scratch.regex); });
+    return;
+  }
+  steps_.emplace_back([regex, behavior, invert](std::string_view piece, bool,
+                                                std::vector<std::string_view>& pieces,
+                                                Scratch& scratch) {
+    scratch.parts.clear();
+    regex->split(piece, scratch.parts, scratch.regex);
+    if (invert) {
+      for (Part& part : scratch.parts) part.match = !part.match;
+    }
+    join_parts(scratch.parts, behavior, pieces);
+  });
+}
+
+// Spaces become a character of their own; a word starts with it.
+void PreTokenizer::add_metaspace(const Json& json, const std::string& file) {
+  const std::string space = metaspace_replacement(json, file);
+  const std::string scheme = metaspace_scheme(json, file);
+  steps_.emplace_back([space, scheme](std::string_view piece, bool at_start,
+                                      std::vector<std::string_view>& pieces, Scratch& scratch) {
+    std::string& text = scratch.texts.emplace_back();
+    const bool prepend = scheme == "always" || (scheme == "first" && at_start);
+    if (prepend && !piece.starts_with(' ') && !piece.starts_with(space)) text = space;
+    for (const char c : piece) {
+      if (c == ' ') {
+        text += space;
+      } else {
+        text += c;
+      }
+    }
+    pieces.push_back(text);
+  });
+  if (Keys(json, file, "Metaspace.").flag_or("split", true)) {
+    add_regex(quoted_pattern(space), Behavior::kMergedWithNext, false, file);
   }
 }
 
@@ -66,31 +136,49 @@ void PreTokenizer::add_step(const Json& json, const std::string& file) {
   const std::string type = step.text_or("type", "(none)");
   if (byte_level_) fail("{}: pre_tokenizer {} after ByteLevel is not supported", file, type);
   if (type == "Split") {
-    steps_.emplace_back(split_pattern(step), file);
+    add_regex(split_pattern(step), behavior_of(step, "(none)"), step.flag_or("invert", false),
+              file);
   } else if (type == "Digits") {
-    steps_.emplace_back(step.flag_or("individual_digits", false) ? "\\p{N}" : "\\p{N}+", file);
+    const bool single = step.flag_or("individual_digits", false);
+    add_regex(single ? "\\p{N}" : "\\p{N}+", Behavior::kIsolated, false, file);
+  } else if (type == "Punctuation") {
+    add_regex(kPunctuationPattern, behavior_of(step, "Isolated"), false, file);
+  } else if (type == "Metaspace") {
+    add_metaspace(json, file);
   } else if (type == "ByteLevel") {
     if (step.flag_or("add_prefix_space", true)) {
-      fail("{}: pre_tokenizer ByteLevel with add_prefix_space is not supported", file);
+      steps_.emplace_back([](std::string_view piece, bool, std::vector<std::string_view>& pieces,
+                             Scratch& scratch) {
+        if (!piece.starts_with(' ')) piece = scratch.texts.emplace_back(" " + std::string(piece));
+        pieces.push_back(piece);
+      });
     }
-    if (step.flag_or("use_regex", true)) steps_.emplace_back(kGpt2Pattern, file);
+    if (step.flag_or("use_regex", true)) {
+      add_regex(kGpt2Pattern, Behavior::kIsolated, false, file);
+    }
     byte_level_ = true;
   } else {
-    fail("{}: pre_tokenizer {} is not supported: known are Split, Digits, ByteLevel, Sequence",
-         file, type);
+    fail(
+        "{}: pre_tokenizer {} is not supported: known are ByteLevel, Digits, Metaspace, "
+        "Punctuation, Sequence, Split",
+        file, type);
   }
 }
 
-void PreTokenizer::split(std::string_view text, std::vector<std::string_view>& pieces,
-                         PieceRegex::Scratch& scratch) const {
+void PreTokenizer::split(std::string_view text, bool at_start,
+                         std::vector<std::string_view>& pieces, Scratch& scratch) const {
   pieces.clear();
+  scratch.texts.clear();
   if (text.empty()) return;
   pieces.push_back(text);
-  std::vector<std::string_view> finer;
-  for (const PieceRegex& step : steps_) {
-    finer.clear();
-    for (std::string_view piece : pieces) step.split(piece, finer, scratch);
-    pieces.swap(finer);
+  for (const Step& step : steps_) {
+    scratch.finer.clear();
+    bool first = at_start;
+    for (std::string_view piece : pieces) {
+      step(piece, first, scratch.finer, scratch);
+      first = false;
+    }
+    pieces.swap(scratch.finer);
   }
 }
 

@@ -2,6 +2,8 @@
 // merges across.
 #pragma once
 
+#include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,9 +13,16 @@
 
 namespace trireme::data {
 
-// One regular expression of a Split, Digits or ByteLevel step. Matches are pieces, and so is what
-// lies between them
-// ("Isolated").
+// What a Split does with a match of its pattern.
+enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+// A part of a text that a pattern matches, or that lies between two matches.
+struct Part {
+  std::string_view text;
+  bool match = false;
+};
+
+// One regular expression of a Split, Digits or ByteLevel step.
 class PieceRegex {
  public:
   // `pattern` in Oniguruma's syntax, as in the file; UserError for what has no sure counterpart in
@@ -35,15 +44,23 @@ class PieceRegex {
     std::unique_ptr<Data> data_;
   };
 
-  // Appends the pieces of valid UTF-8. UserError where the pattern takes too many steps.
+  // Appends the matches in valid UTF-8 and what lies between them. UserError where the pattern
+  // takes too many steps.
   void split(std::string_view text, std::vector<std::string_view>& pieces, Scratch& scratch) const;
+  void split(std::string_view text, std::vector<Part>& parts, Scratch& scratch) const;
 
  private:
+  // Calls add(part, is_match) for each.
+  template <typename Add>
+  void split(std::string_view text, Scratch& scratch, const Add& add) const;
   static void set_limits(size_t bytes, Scratch& scratch);
 
   struct Code;
   std::unique_ptr<Code> code_;
 };
+
+// The pattern that matches `text` itself.
+std::string quoted_pattern(std::string_view text);
 
 // The pattern in PCRE2's syntax, with the same meaning. Only syntax that both read alike passes,
 // and \s, \S become the property White_Space, which is what Oniguruma means by them (PCRE2 counts
@@ -52,17 +69,36 @@ std::string to_pcre2(const std::string& pattern, const std::string& file);
 
 class PreTokenizer {
  public:
-  // `json` is the file's "pre_tokenizer"; UserError for what is not supported, by name.
+  // A thread's memory; pieces of the last text may point into it.
+  struct Scratch {
+    PieceRegex::Scratch regex;
+    std::vector<Part> parts;
+    std::vector<std::string_view> finer;
+    std::deque<std::string> texts;  // those that a step changed
+  };
+
+  // `json` is the file's "pre_tokenizer"; UserError for what is not supported, by name. `null`
+  // makes one piece of a text.
   PreTokenizer(const config::Json& json, const std::string& file);
 
-  // Replaces `pieces` by those of valid UTF-8; they point into `text`.
-  void split(std::string_view text, std::vector<std::string_view>& pieces,
-             PieceRegex::Scratch& scratch) const;
+  // Pieces are bytes, and not characters.
+  bool byte_level() const { return byte_level_; }
+
+  // Replaces `pieces` by those of valid UTF-8; they point into `text` or into `scratch`.
+  // `at_start`: nothing stands before `text`, no added token either.
+  void split(std::string_view text, bool at_start, std::vector<std::string_view>& pieces,
+             Scratch& scratch) const;
 
  private:
+  // Appends the pieces of a piece; `at_start` as above.
+  using Step = std::function<void(std::string_view piece, bool at_start,
+                                  std::vector<std::string_view>& pieces, Scratch& scratch)>;
   void add_step(const config::Json& json, const std::string& file);
+  void add_regex(const std::string& pattern, Behavior behavior, bool invert,
+                 const std::string& file);
+  void add_metaspace(const config::Json& json, const std::string& file);
 
-  std::vector<PieceRegex> steps_;
+  std::vector<Step> steps_;
   bool byte_level_ = false;
 };
 

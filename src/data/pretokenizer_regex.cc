@@ -46,7 +46,10 @@ class Translator {
         group();
       } else if (c == '{') {
         repeat();
-      } else if (c == '.' || c == '^' || c == '$') {
+      } else if (c == '$') {
+        out_ += R"((?=\n|\z))";  // the end of any line
+        ++at_;
+      } else if (c == '.' || c == '^') {
         refuse(std::string(1, c));
       } else {
         copy(1);
@@ -142,6 +145,15 @@ std::string error_text(int code) {
 
 }  // namespace
 
+std::string quoted_pattern(std::string_view text) {
+  std::string pattern;
+  for (const char c : text) {
+    if (c > ' ' && c < 0x7F && std::isalnum(static_cast<unsigned char>(c)) == 0) pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
 std::string to_pcre2(const std::string& pattern, const std::string& file) {
   return Translator(pattern, file).run();
 }
@@ -194,12 +206,12 @@ void PieceRegex::set_limits(size_t bytes, Scratch& scratch) {
   pcre2_set_heap_limit(scratch.data_->context, kHeapKib);
 }
 
-void PieceRegex::split(std::string_view text, std::vector<std::string_view>& pieces,
-                       Scratch& scratch) const {
+template <typename Add>
+void PieceRegex::split(std::string_view text, Scratch& scratch, const Add& add) const {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data_->match);
   set_limits(text.size(), scratch);
-  size_t done = 0;  // everything before is in pieces
+  size_t done = 0;  // everything before has been added
   for (size_t from = 0; from < text.size();) {
     const int found = pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK,
                                   scratch.data_->match, scratch.data_->context);
@@ -209,13 +221,22 @@ void PieceRegex::split(std::string_view text, std::vector<std::string_view>& pie
            code_->file, code_->pattern, text.size(), error_text(found));
     }
     const size_t begin = bounds[0], end = bounds[1];
-    if (begin > done) pieces.push_back(text.substr(done, begin - done));
-    if (end > begin) pieces.push_back(text.substr(begin, end - begin));
+    if (begin > done) add(text.substr(done, begin - done), false);
+    if (end > begin) add(text.substr(begin, end - begin), true);
     done = end;
     from = end > begin ? end : end + 1;  // an empty match must not stand still
     while (from < text.size() && (text[from] & 0xC0) == 0x80) ++from;
   }
-  if (done < text.size()) pieces.push_back(text.substr(done));
+  if (done < text.size()) add(text.substr(done), false);
+}
+
+void PieceRegex::split(std::string_view text, std::vector<std::string_view>& pieces,
+                       Scratch& scratch) const {
+  split(text, scratch, [&](std::string_view part, bool) { pieces.push_back(part); });
+}
+
+void PieceRegex::split(std::string_view text, std::vector<Part>& parts, Scratch& scratch) const {
+  split(text, scratch, [&](std::string_view part, bool match) { parts.push_back({part, match}); });
 }
 
 }  // namespace trireme::data

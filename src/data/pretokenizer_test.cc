@@ -13,14 +13,14 @@ namespace {
 
 using config::Json;
 using namespace testing_tools;
-using Pieces = std::vector<std::string_view>;
+using Pieces = std::vector<std::string>;
 
 Pieces split(const Json& json, std::string_view text) {
   const PreTokenizer pre_tokenizer(json, "t.json");
-  PieceRegex::Scratch scratch;
-  Pieces pieces;
-  pre_tokenizer.split(text, pieces, scratch);
-  return pieces;
+  PreTokenizer::Scratch scratch;
+  std::vector<std::string_view> pieces;
+  pre_tokenizer.split(text, /*at_start=*/true, pieces, scratch);
+  return {pieces.begin(), pieces.end()};
 }
 
 Json sequence(std::initializer_list<Json> steps) {
@@ -82,18 +82,32 @@ TEST(PreTokenizer, APatternThatPcre2GivesUpOnIsAMistakeOfTheFile) {
   }
 }
 
+TEST(PreTokenizer, SplitsInAllTheReferencesWays) {
+  const auto with = [](const std::string& behavior, bool invert = false) {
+    Json json = split_step("-");
+    json["behavior"] = behavior;
+    json["invert"] = invert;
+    return split(json, "a--b-c-");
+  };
+  EXPECT_EQ(with("Isolated"), (Pieces{"a", "-", "-", "b", "-", "c", "-"}));
+  EXPECT_EQ(with("Removed"), (Pieces{"a", "b", "c"}));
+  EXPECT_EQ(with("Removed", true), (Pieces{"-", "-", "-", "-"}));
+  EXPECT_EQ(with("MergedWithPrevious"), (Pieces{"a-", "-", "b-", "c-"}));
+  EXPECT_EQ(with("MergedWithNext"), (Pieces{"a", "-", "-b", "-c", "-"}));
+  EXPECT_EQ(with("Contiguous"), (Pieces{"a", "--", "b", "-", "c", "-"}));
+}
+
 TEST(PreTokenizer, RefusesByName) {
-  EXPECT_EQ(complaint({{"type", "Metaspace"}}),
-            "t.json: pre_tokenizer Metaspace is not supported: known are Split, Digits, ByteLevel, "
-            "Sequence");
-  EXPECT_NE(complaint(nullptr).find("pre_tokenizer null"), std::string::npos);
-  EXPECT_NE(complaint(sequence({split_step("a")})).find("no ByteLevel"), std::string::npos);
-  Json removed = split_step("a");
-  removed["behavior"] = "Removed";
-  EXPECT_NE(complaint(sequence({removed})).find("behavior Removed"), std::string::npos);
-  Json prefix = byte_level(true);
-  prefix["add_prefix_space"] = true;
-  EXPECT_NE(complaint(prefix).find("add_prefix_space"), std::string::npos);
+  EXPECT_EQ(complaint({{"type", "UnicodeScripts"}}),
+            "t.json: pre_tokenizer UnicodeScripts is not supported: known are ByteLevel, Digits, "
+            "Metaspace, Punctuation, Sequence, Split");
+  Json step = split_step("a");
+  step["behavior"] = "Doubled";
+  EXPECT_NE(complaint(sequence({step})).find("behavior Doubled"), std::string::npos);
+  EXPECT_NE(complaint(sequence({byte_level(true), split_step("a")})).find("after ByteLevel"),
+            std::string::npos);
+  EXPECT_EQ(complaint({{"type", "Metaspace"}, {"replacement", "__"}}),
+            "t.json: Metaspace.replacement is '__': one character is expected");
   EXPECT_NE(complaint(sequence({split_step("(a"), byte_level(false)}))
                 .find("not a valid regular expression"),
             std::string::npos);

@@ -1,14 +1,17 @@
-// The path of a text: cut at added tokens -> NFC -> pieces of the pre-tokenizer -> byte-pair
-// encoding of each.
+// The path of a text: cut at added tokens -> normalised -> cut at added tokens that are looked for
+// now -> pieces of the pre-tokenizer -> byte-pair encoding of each.
 #include "data/tokenizer.h"
 
 #include <algorithm>
 #include <mutex>
+#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
 #include "data/bpe.h"
+#include "data/normalizer.h"
 #include "data/pretokenizer.h"
+#include "data/token_decoder.h"
 #include "data/tokenizer_added.h"
 #include "data/tokenizer_file.h"
 #include "data/unicode.h"
@@ -16,9 +19,13 @@
 namespace trireme::data {
 namespace {
 
-std::vector<int32_t> ids_of(const std::vector<AddedToken>& tokens) {
+// Added tokens that the merges may lead to as well. The unknown token steers nothing.
+std::vector<int32_t> guarded_ids(const TokenizerFile& file) {
   std::vector<int32_t> ids;
-  for (const AddedToken& token : tokens) ids.push_back(token.id);
+  for (const AddedToken& token : file.added) {
+    const bool in_vocabulary = file.vocabulary.contains(token.content);
+    if (in_vocabulary && token.id != file.unknown) ids.push_back(token.id);
+  }
   return ids;
 }
 
@@ -26,7 +33,7 @@ std::vector<int32_t> ids_of(const std::vector<AddedToken>& tokens) {
 
 struct Tokenizer::Impl {
   struct Worker {
-    PieceRegex::Scratch regex;
+    PreTokenizer::Scratch cutting;
     Bpe::Scratch bpe;
     std::vector<std::string_view> pieces;
   };
@@ -58,20 +65,40 @@ struct Tokenizer::Impl {
 
   explicit Impl(TokenizerFile file);
 
-  // `text` is valid UTF-8 without added tokens, already normalised.
-  void encode_pieces(std::string_view text, std::vector<int32_t>& ids, Worker& worker) const {
-    pre_tokenizer.split(text, worker.pieces, worker.regex);
+  // A text without added tokens, already normalised. `at_start`: nothing stands before it.
+  void encode_pieces(const AuthoredText& text, bool at_start, const ControlIds& control,
+                     std::vector<int32_t>& ids, Worker& worker) const {
+    const size_t from = ids.size();
+    pre_tokenizer.split(text.text(), at_start, worker.pieces, worker.cutting);
     for (std::string_view piece : worker.pieces) bpe.encode(piece, ids, worker.bpe);
+    if (!guarded.empty() && text.strictest() != Author::kTemplate) {
+      spell_refused(text.strictest(), control, from, ids);
+    }
   }
 
-  void encode_span(const AuthoredText& text, const ControlIds& control, std::vector<int32_t>& ids,
-                   Worker& worker) const {
-    if (normalized_added.empty()) return encode_pieces(text.text(), ids, worker);
+  // What the merges made of a text must not be a token that its authors may not write.
+  void spell_refused(Author author, const ControlIds& control, size_t from,
+                     std::vector<int32_t>& ids) const {
+    const auto refused = [&](int32_t id) {
+      const auto token = guarded.find(id);
+      return token != guarded.end() && !may_write(author, token->second, control);
+    };
+    if (std::none_of(ids.begin() + static_cast<int64_t>(from), ids.end(), refused)) return;
+    std::vector<int32_t> spelled(ids.begin(), ids.begin() + static_cast<int64_t>(from));
+    for (size_t i = from; i < ids.size(); ++i) bpe.spell(ids[i], refused, spelled);
+    ids = std::move(spelled);
+  }
+
+  void encode_normal(const AuthoredText& text, bool at_start, const ControlIds& control,
+                     std::vector<int32_t>& ids, Worker& worker) const {
+    if (normalized_added.empty()) return encode_pieces(text, at_start, control, ids, worker);
+    const char* start = text.text().data();
     for (const AddedSpan& span : normalized_added.split(text, control)) {
       if (span.id >= 0) {
         ids.push_back(span.id);
       } else {
-        encode_pieces(span.text.text(), ids, worker);
+        const bool first = at_start && span.text.text().data() == start;
+        encode_pieces(span.text, first, control, ids, worker);
       }
     }
   }
@@ -81,38 +108,50 @@ struct Tokenizer::Impl {
     std::vector<int32_t> ids;
     Lease worker(*this);
     for (const AddedSpan& span : raw_added.split(text, control)) {
+      const bool at_start = span.text.text().data() == text.text().data();
       if (span.id >= 0) {
         ids.push_back(span.id);
-      } else if (!use_nfc || is_surely_nfc(span.text.text())) {
-        encode_span(span.text, control, ids, *worker);
-      } else if (span.text.by_one()) {
-        encode_span({nfc(span.text.text()), span.text.author(0)}, control, ids, *worker);
+      } else if (normalizer.surely_keeps(span.text.text())) {
+        encode_normal(span.text, at_start, control, ids, *worker);
       } else {
-        encode_span(nfc(span.text).view(), control, ids, *worker);
+        const AuthoredString normal = normalizer(span.text);
+        encode_normal(normal.view(), at_start, control, ids, *worker);
       }
     }
     return ids;
   }
 
   std::string folder;
+  Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  bool use_nfc;
+  TokenDecoder decoder;
   std::vector<AddedToken> added;
   AddedTokenMatcher raw_added, normalized_added;
   Bpe bpe;
-  std::vector<std::string> bytes_of;  // by id
-  std::vector<bool> is_special;       // by id
+  std::unordered_map<int32_t, AddedToken> guarded;  // by id: those that the merges may lead to
+  std::vector<int32_t> before, behind;              // of special tokens
+  std::vector<std::string> entries;                 // by id; "" where there is none
+  std::vector<bool> is_special;                     // by id
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Worker>> idle;
 };
 
 Tokenizer::Impl::Impl(TokenizerFile file)
-    : pre_tokenizer(file.pre_tokenizer, file.path),
-      use_nfc(file.nfc),
-      added(std::move(file.added)),
+    : normalizer(file.normalizer, file.path),
+      pre_tokenizer(file.pre_tokenizer, file.path),
+      decoder(file.decoder, file.path),
+      added(file.added),
       bpe(std::move(file.vocabulary), file.merges,
-          {.ignore_merges = file.ignore_merges, .never = ids_of(added)}, file.path) {
+          {.bytes = pre_tokenizer.byte_level(),
+           .ignore_merges = file.ignore_merges,
+           .byte_fallback = file.byte_fallback,
+           .unknown = file.unknown,
+           .fuse_unknown = file.fuse_unknown,
+           .guarded = guarded_ids(file)},
+          file.path),
+      before(std::move(file.before)),
+      behind(std::move(file.behind)) {
   int32_t largest = 0;
   for (const auto& [entry, id] : bpe.vocabulary()) largest = std::max(largest, id);
   for (const AddedToken& token : added) largest = std::max(largest, token.id);
@@ -120,23 +159,24 @@ Tokenizer::Impl::Impl(TokenizerFile file)
   if (static_cast<size_t>(largest) > 16 * known + 1000) {
     fail("{}: the largest id is {} with {} tokens", file.path, largest, known);
   }
-  bytes_of.resize(static_cast<size_t>(largest) + 1);
-  is_special.resize(bytes_of.size());
-  for (const auto& [entry, id] : bpe.vocabulary()) bytes_of[id] = entry_to_bytes(entry);
+  entries.resize(static_cast<size_t>(largest) + 1);
+  is_special.resize(entries.size());
+  for (const auto& [entry, id] : bpe.vocabulary()) entries[id] = entry;
   for (const AddedToken& token : added) {
-    bytes_of[token.id] = entry_to_bytes(token.content);
-    is_special[token.id] = token.special;
-    if (token.content.empty()) continue;
-    if (token.normalized) {
-      normalized_added.insert(token, use_nfc ? nfc(token.content) : token.content);
-    } else {
-      raw_added.insert(token, token.content);
+    if (bpe.vocabulary().contains(token.content) && token.id != file.unknown) {
+      guarded[token.id] = token;
     }
+    is_special[token.id] = token.special;
+    // The reference too shows a token that is looked for in normalised text as it stands there.
+    const std::string content = token.normalized ? normalizer(token.content) : token.content;
+    entries[token.id] = content;
+    if (token.content.empty()) continue;
+    (token.normalized ? normalized_added : raw_added).insert(token, content);
   }
 }
 
 Tokenizer::Tokenizer(const std::string& folder) {
-  impl_ = std::make_unique<Impl>(read_tokenizer_file(folder + "/tokenizer.json"));
+  impl_ = std::make_unique<Impl>(read_tokenizer_files(folder));
   impl_->folder = folder;
 }
 Tokenizer::~Tokenizer() = default;
@@ -164,14 +204,20 @@ ControlIds Tokenizer::tokens_of_template(std::string_view source) const {
 }
 
 std::string Tokenizer::decode(const std::vector<int32_t>& ids, bool skip_special) const {
-  std::string bytes;
+  std::vector<std::string> entries;
   for (int32_t id : ids) {
     // As in the reference an id without a token (a padded embedding row) is nothing.
-    if (id < 0 || static_cast<size_t>(id) >= impl_->bytes_of.size()) continue;
-    if (skip_special && impl_->is_special[id]) continue;
-    bytes += impl_->bytes_of[id];
+    if (id < 0 || static_cast<size_t>(id) >= impl_->entries.size()) continue;
+    if (impl_->entries[id].empty() || (skip_special && impl_->is_special[id])) continue;
+    entries.push_back(impl_->entries[id]);
   }
-  return to_valid_utf8(bytes);
+  return impl_->decoder(std::move(entries));
+}
+
+std::vector<int32_t> Tokenizer::with_special_tokens(std::vector<int32_t> ids) const {
+  ids.insert(ids.begin(), impl_->before.begin(), impl_->before.end());
+  ids.insert(ids.end(), impl_->behind.begin(), impl_->behind.end());
+  return ids;
 }
 
 std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
@@ -183,7 +229,7 @@ std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
   return found->second;
 }
 
-int64_t Tokenizer::size() const { return static_cast<int64_t>(impl_->bytes_of.size()); }
+int64_t Tokenizer::size() const { return static_cast<int64_t>(impl_->entries.size()); }
 
 const std::string& Tokenizer::folder() const { return impl_->folder; }
 

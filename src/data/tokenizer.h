@@ -1,5 +1,5 @@
-// Byte-level BPE of tokenizer.json (Qwen, Llama-3, GPT-2/SmolLM families), identical in ids to the
-// `tokenizers` package.
+// BPE of tokenizer.json, over bytes (Qwen, Llama-3, GPT-2) or characters (Llama-2, Mistral, Gemma,
+// Phi-3), identical in ids to the `tokenizers` package.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,9 @@ namespace trireme::data {
 
 class Tokenizer {
  public:
-  // Reads folder/tokenizer.json. UserError for missing file, unsupported model or pre-tokenizer
-  // (named).
+  // Reads folder/tokenizer.json and what the files beside it add (tokenizer_config.json,
+  // special_tokens_map.json, added_tokens.json). UserError for what is missing or not supported, by
+  // name.
   explicit Tokenizer(const std::string& folder);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
@@ -33,6 +34,8 @@ class Tokenizer {
   // Ids of the added tokens that stand in a chat template's source; white space steers nothing, and
   // is none of them.
   ControlIds tokens_of_template(std::string_view source) const;
+  // With what the tokenizer puts before and behind a text (bos, eos): add_special_tokens=True.
+  std::vector<int32_t> with_special_tokens(std::vector<int32_t> ids) const;
   // Invalid UTF-8 becomes U+FFFD, as in the reference. skip_special: leaves special added tokens
   // out.
   std::string decode(const std::vector<int32_t>& ids, bool skip_special = false) const;

@@ -28,12 +28,23 @@ size_t space_at_start(std::string_view text) {
   return length;
 }
 
+bool is_word_at_start(std::string_view text) {
+  size_t next = 0;
+  return !text.empty() && is_word_character(next_code_point(text, next));
+}
+
+bool is_word_at_end(std::string_view text) {
+  size_t start = text.size();
+  while (start > 0 && (text[--start] & 0xC0) == 0x80) continue;
+  return is_word_at_start(text.substr(start));
+}
+
+}  // namespace
+
 bool may_write(Author author, const AddedToken& token, const ControlIds& control) {
   if (author == Author::kTemplate) return true;
   return !token.special && !(author == Author::kUser && control.contains(token.id));
 }
-
-}  // namespace
 
 void AddedTokenMatcher::insert(const AddedToken& token, std::string_view content) {
   int32_t node = 0;
@@ -83,15 +94,19 @@ std::vector<AddedSpan> AddedTokenMatcher::split(const AuthoredText& text,
       ++i;
       continue;
     }
+    i = match.end;
     const AddedToken& token = tokens_[match.token];
-    size_t begin = i, end = match.end;
-    if (token.lstrip) begin -= space_at_end(all.substr(0, i));
-    begin = std::max(begin, done);
+    size_t begin = match.begin, end = match.end;
+    if (token.single_word &&
+        (is_word_at_end(all.substr(0, begin)) || is_word_at_start(all.substr(end)))) {
+      continue;
+    }
+    if (token.lstrip) begin = std::max(begin - space_at_end(all.substr(0, begin)), done);
     if (token.rstrip) end += space_at_start(all.substr(end));
+    // A token may begin in the white space that the one before it took, as in the reference.
     if (begin > done) spans.push_back({-1, text.substr(done, begin - done)});
     spans.push_back({token.id, text.substr(begin, end - begin)});
     done = end;
-    i = std::max(match.end, end);
   }
   if (done < text.size()) spans.push_back({-1, text.substr(done)});
   return spans;

@@ -15,10 +15,11 @@ namespace trireme::data {
 struct AddedToken {
   int32_t id = 0;
   std::string content;
-  bool lstrip = false;      // takes the white space before it
-  bool rstrip = false;      // ... and behind it
-  bool normalized = false;  // looked for after normalisation
-  bool special = false;     // left out by decode(skip_special)
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // ... and behind it
+  bool single_word = false;  // not where a letter, digit or mark stands beside it
+  bool normalized = false;   // looked for after normalisation
+  bool special = false;      // left out by decode(skip_special)
 };
 
 // A text cut at its added tokens: id is -1 for what lies between them.
@@ -29,6 +30,9 @@ struct AddedSpan {
 
 // Ids of the tokens by which a template steers the model.
 using ControlIds = std::unordered_set<int32_t>;
+
+// Whether a text of `author` may become the token.
+bool may_write(Author author, const AddedToken& token, const ControlIds& control);
 
 // A trie over the contents of some added tokens.
 class AddedTokenMatcher {

@@ -1,9 +1,13 @@
 #include "data/tokenizer_file.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "base/error.h"
 #include "config/model_spec_keys.h"
+#include "data/json_types.h"
+#include "data/post_processor.h"
+#include "data/tokenizer_config.h"
 #include "io/file.h"
 
 namespace trireme::data {
@@ -56,12 +60,6 @@ void read_merges(const Json& merges, TokenizerFile& file) {
   for (const Json& merge : merges) read_merge(merge, file);
 }
 
-// A value's own type is not trusted: "" for what is absent or no string.
-std::string type_of(const Json& json) {
-  if (!json.is_object() || !json.contains("type") || !json["type"].is_string()) return "";
-  return json["type"].get<std::string>();
-}
-
 bool set_and_not(const Json& json, const char* key, const Json& harmless) {
   return json.contains(key) && !json[key].is_null() && json[key] != harmless;
 }
@@ -77,79 +75,89 @@ void read_model(const Json& model, TokenizerFile& file) {
     fail("{}: model has a subword prefix or suffix, which is not supported", file.path);
   }
   if (set_and_not(model, "dropout", 0.0)) fail("{}: model.dropout is not supported", file.path);
-  if (set_and_not(model, "byte_fallback", false)) {
-    fail("{}: model.byte_fallback is not supported: only byte-level BPE is", file.path);
-  }
   file.ignore_merges = Keys(model, file.path, "model.").flag_or("ignore_merges", false);
   read_vocabulary(model.contains("vocab") ? model["vocab"] : Json::object(), file);
   read_merges(model.contains("merges") ? model["merges"] : Json::array(), file);
   if (file.vocabulary.empty()) fail("{}: model.vocab is empty", file.path);
-  if (!set_and_not(model, "unk_token", "")) return;
-  for (int byte = 0; byte < 256; ++byte) {
-    const char one = static_cast<char>(byte);
-    if (file.vocabulary.contains(bytes_to_entry({&one, 1}))) continue;
-    fail("{}: model.unk_token with a vocabulary that lacks byte {} is not supported", file.path,
-         byte);
+  const Keys keys(model, file.path, "model.");
+  file.byte_fallback = keys.flag_or("byte_fallback", false);
+  file.fuse_unknown = keys.flag_or("fuse_unk", false);
+  const std::string unknown = keys.text_or("unk_token", "");
+  if (unknown.empty()) return;
+  const auto entry = file.vocabulary.find(unknown);
+  if (entry == file.vocabulary.end()) {
+    fail("{}: model.unk_token is '{}', which model.vocab lacks", file.path, unknown);
   }
-}
-
-bool is_nfc(const Json& normalizer, const std::string& path) {
-  if (normalizer.is_null()) return false;
-  const std::string type = type_of(normalizer);
-  if (type == "NFC") return true;
-  const Json steps = type == "Sequence" ? normalizer.value("normalizers", Json()) : Json();
-  if (!steps.is_array()) fail("{}: normalizer '{}' is not supported: only NFC is", path, type);
-  bool any = false;
-  for (const Json& step : steps) any |= is_nfc(step, path);
-  return any;
-}
-
-AddedToken added_token(const Json& json, size_t index, const TokenizerFile& file) {
-  if (!json.is_object()) {
-    fail("{}: added_tokens[{}] is {}: an object is expected", file.path, index,
-         config::json_text(json));
-  }
-  const Keys keys(json, file.path, fmt::format("added_tokens[{}].", index));
-  AddedToken token;
-  token.id = static_cast<int32_t>(keys.integer("id", 0, kLargestId));
-  token.content = keys.text("content");
-  token.lstrip = keys.flag_or("lstrip", false);
-  token.rstrip = keys.flag_or("rstrip", false);
-  token.normalized = keys.flag_or("normalized", true);
-  token.special = keys.flag_or("special", false);
-  if (keys.flag_or("single_word", false)) {
-    fail("{}: added token '{}' is single_word, which is not supported", file.path, token.content);
-  }
-  const auto entry = file.vocabulary.find(token.content);
-  if (entry != file.vocabulary.end() && entry->second != token.id) {
-    fail("{}: added token '{}' has the id {}, in model.vocab {}", file.path, token.content,
-         token.id, entry->second);
-  }
-  return token;
+  file.unknown = entry->second;
 }
 
 void read_added(const Json& added, TokenizerFile& file) {
   if (added.is_null()) return;
   if (!added.is_array()) fail("{}: added_tokens is no list", file.path);
   for (size_t i = 0; i < added.size(); ++i) {
-    file.added.push_back(added_token(added[i], i, file));
+    const std::string place = fmt::format("added_tokens[{}]", i);
+    if (!added[i].is_object()) {
+      fail("{}: {} is {}: an object is expected", file.path, place, config::json_text(added[i]));
+    }
+    const int64_t id = Keys(added[i], file.path, place + ".").integer("id", 0, kLargestId);
+    add_token(file, read_added_token(added[i], file.path, place + "."), id, file.path);
   }
 }
 
-}  // namespace
-
-TokenizerFile read_tokenizer_file(const std::string& path) {
+TokenizerFile read_tokenizer_json(const std::string& path) {
   TokenizerFile file;
   file.path = path;
   const Json json = config::parse_json(io::read_text(path, kLongestFile), path);
   if (!json.is_object()) fail("{}: not a tokenizer.json: no object", path);
   read_model(json.value("model", Json()), file);
-  file.nfc = is_nfc(json.value("normalizer", Json()), path);
+  file.normalizer = json.value("normalizer", Json());
   file.pre_tokenizer = json.value("pre_tokenizer", Json());
-  const std::string decoder = type_of(json.value("decoder", Json()));
-  if (decoder != "ByteLevel")
-    fail("{}: decoder '{}' is not supported: only ByteLevel is", path, decoder);
+  file.decoder = json.value("decoder", Json());
+  file.post_processor = json.value("post_processor", Json());
   read_added(json.value("added_tokens", Json()), file);
+  return file;
+}
+
+}  // namespace
+
+void add_token(TokenizerFile& file, AddedToken token, int64_t id, const std::string& where) {
+  const auto known = std::ranges::find(file.added, token.content, &AddedToken::content);
+  const auto entry = file.vocabulary.find(token.content);
+  if (known != file.added.end()) {
+    token.id = known->id;
+  } else if (entry != file.vocabulary.end()) {
+    token.id = entry->second;
+  } else {
+    token.id = static_cast<int32_t>(file.vocabulary.size());
+    for (const AddedToken& other : file.added) token.id = std::max(token.id, other.id + 1);
+  }
+  if (id >= 0 && id != token.id) {
+    fail("{}: added token '{}' has the id {}, but `tokenizers` gives it {}: {}", where,
+         token.content, id, token.id,
+         known == file.added.end() && entry == file.vocabulary.end()
+             ? "ids behind the vocabulary follow each other without a gap"
+             : "that is its id in the vocabulary");
+  }
+  if (known != file.added.end()) {
+    *known = std::move(token);
+  } else {
+    file.added.push_back(std::move(token));
+  }
+}
+
+TokenizerFile read_tokenizer_files(const std::string& folder) {
+  TokenizerFile file = read_tokenizer_json(folder + "/tokenizer.json");
+  const TokenizerConfig config = read_tokenizer_config(folder);
+  for (const auto& [id, token] : config.listed) add_token(file, token, id, config.path);
+  for (const AddedToken& token : config.named) {
+    const auto known = std::ranges::find(file.added, token.content, &AddedToken::content);
+    if (known == file.added.end()) {
+      add_token(file, token, -1, config.path);
+    } else {
+      known->special = true;
+    }
+  }
+  set_special_tokens(file);
   return file;
 }
 

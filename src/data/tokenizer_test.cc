@@ -191,18 +191,25 @@ TEST_F(TokenizerTest, RefusesWhatItDoesNotKnow) {
   const auto with = [&](const char* key, const Json& value) {
     return complaint(folder([&](Json& json) { json[key] = value; }));
   };
-  EXPECT_EQ(with("normalizer", {{"type", "NFKC"}}),
-            "tokenizer.json: normalizer 'NFKC' is not supported: only NFC is");
-  EXPECT_EQ(with("decoder", {{"type", "Metaspace"}}),
-            "tokenizer.json: decoder 'Metaspace' is not supported: only ByteLevel is");
+  EXPECT_EQ(with("normalizer", {{"type", "Lowercase"}}),
+            "tokenizer.json: normalizer 'Lowercase' is not supported: known are NFC, NFD, NFKC, "
+            "NFKD, Prepend, Replace, Sequence");
+  EXPECT_EQ(with("decoder", {{"type", "WordPiece"}}),
+            "tokenizer.json: decoder 'WordPiece' is not supported: known are ByteLevel, "
+            "ByteFallback, Fuse, Metaspace, Replace, Sequence, Strip");
+  EXPECT_EQ(with("post_processor", {{"type", "Doubling"}}),
+            "tokenizer.json: post_processor 'Doubling' is not supported: known are "
+            "BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing");
   EXPECT_EQ(with("model", {{"type", "Unigram"}}),
             "tokenizer.json: model type 'Unigram' is not supported: only BPE is");
   EXPECT_EQ(with("pre_tokenizer", {{"type", 5}}),
             "tokenizer.json: pre_tokenizer.type is 5: a string is expected");
-  Json word = added_token(264, "x");
-  word["single_word"] = true;
-  EXPECT_EQ(with("added_tokens", Json::array({word})),
-            "tokenizer.json: added token 'x' is single_word, which is not supported");
+  EXPECT_EQ(with("added_tokens", Json::array({added_token(264, "<x>")})),
+            "tokenizer.json: added token '<x>' has the id 264, but `tokenizers` gives it 261: ids "
+            "behind the vocabulary follow each other without a gap");
+  EXPECT_EQ(with("added_tokens", Json::array({added_token(261, "hello")})),
+            "tokenizer.json: added token 'hello' has the id 261, but `tokenizers` gives it 259: "
+            "that is its id in the vocabulary");
 }
 
 // An id that is cut or wraps is another token's.

@@ -30,9 +30,16 @@ void append_utf8(std::string& out, char32_t code_point);
 // nothing.
 bool is_surely_nfc(std::string_view text);
 
+// UAX #15.
+enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
+std::string normal_form(std::string_view text, NormalForm form);
+
 // Canonical composition (UAX #15) of valid UTF-8, by utf8proc's Unicode version. The `tokenizers`
 // package has an older one (about 10) and leaves combining marks assigned since in their order.
 std::string nfc(std::string_view text);
+
+// \w of Unicode's regular expressions (UTS #18): letters, marks, decimal digits, connectors.
+bool is_word_character(char32_t code_point);
 
 // The Unicode property White_Space.
 bool is_white_space(char32_t code_point);
