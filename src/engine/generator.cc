@@ -66,11 +66,11 @@ std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt, int
   std::vector<int64_t> next = prompt;
   while (static_cast<int64_t>(answer.size()) < max_new_tokens) {
     const int64_t token = sample_token(decoder.feed(next), seen, options, rng);
-    if (std::find(stop.begin(), stop.end(), token) != stop.end()) break;
     answer.push_back(token);
     seen.push_back(token);
     next = {token};
     if (on_token) on_token(token);
+    if (std::find(stop.begin(), stop.end(), token) != stop.end()) break;
   }
   return answer;
 }

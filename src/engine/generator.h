@@ -16,8 +16,8 @@ class Generator {
   Generator(const layout::Model& model, state::Weights& weights, const at::Device& device)
       : model_(model), weights_(weights), device_(device) {}
 
-  // Continues `prompt` until a token of `stop` or `max_new_tokens`; returns the new tokens without
-  // the stop token. `on_token` (may be empty) is called with each token.
+  // Continues `prompt` until a token of `stop` or `max_new_tokens`; returns the new tokens, that
+  // one too. `on_token` (may be empty) is called with each token.
   std::vector<int64_t> generate(const std::vector<int64_t>& prompt, int64_t max_new_tokens,
                                 const std::vector<int64_t>& stop, const SamplingOptions& options,
                                 Rng& rng, const std::function<void(int64_t)>& on_token = {});

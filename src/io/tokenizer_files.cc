@@ -11,6 +11,7 @@ namespace fs = std::filesystem;
 std::span<const std::string_view> tokenizer_files() {
   static constexpr std::string_view kNames[] = {"tokenizer.json",
                                                 "tokenizer_config.json",
+                                                "tokenizer.model",
                                                 "special_tokens_map.json",
                                                 "vocab.json",
                                                 "merges.txt",

@@ -10,8 +10,8 @@
 namespace trireme::io {
 
 // Names of the tokenizer's and generation's files: tokenizer.json, tokenizer_config.json,
-// special_tokens_map.json, vocab.json, merges.txt, added_tokens.json, chat_template.jinja,
-// generation_config.json.
+// tokenizer.model, special_tokens_map.json, vocab.json, merges.txt, added_tokens.json,
+// chat_template.jinja, generation_config.json.
 std::span<const std::string_view> tokenizer_files();
 
 // Copies those that exist in `over`, which may be "", or else in `from`.

@@ -98,8 +98,8 @@ void check_vocabulary(const ModelFolder& model, int64_t tokenizer_size,
                       const std::string& tokenizer_folder) {
   if (tokenizer_size <= model.spec.vocab) return;
   fail(
-      "{}/tokenizer.json has ids up to {}, but the model of {} has vocab_size {}: they do not "
-      "belong together",
+      "{}/tokenizer.json has ids up to {}, but the model of {} has vocab_size {}: take the model's "
+      "own tokenizer, or give its embedding more rows (resize_token_embeddings in transformers)",
       tokenizer_folder, tokenizer_size - 1, model.path, model.spec.vocab);
 }
 

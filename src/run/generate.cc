@@ -10,6 +10,7 @@
 #include "base/nearest.h"
 #include "base/quote.h"
 #include "base/result.h"
+#include "config/generation_config.h"
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/sample.h"
@@ -93,19 +94,35 @@ std::vector<int64_t> review_prompt(const config::RunConfig& run, const data::Tok
 }
 
 std::vector<int64_t> plain_prompt(const config::RunConfig& run, const data::Tokenizer& tokenizer) {
-  const std::vector<int32_t> ids = tokenizer.encode(run.prompt);
+  const std::vector<int32_t> ids = tokenizer.with_special_tokens(tokenizer.encode(run.prompt));
+  if (ids.empty()) fail("--prompt: the tokenizer makes no token of it");
   return {ids.begin(), ids.end()};
+}
+
+// The folder's generation_config.json: options that were not given, and where to stop.
+void take_generation_config(config::RunConfig& run, std::vector<int64_t>& stop) {
+  const auto config = config::read_generation_config(run.model, run);
+  if (!config) return;
+  stop = config->eos_ids;
+  const auto tell = [](const std::vector<std::string>& values, const char* what) {
+    if (!values.empty())
+      log("generation_config.json: {} {}", escaped(fmt::format("{}", fmt::join(values, ", "))),
+          what);
+  };
+  tell(config->used, "(options of the command line win)");
+  tell(config->not_used, "not used: generate knows no such option");
 }
 
 }  // namespace
 
 int run_generate(cli::Arguments arguments) {
   if (cli::help_shown(config::kGenerate, arguments)) return 0;
-  const config::RunConfig run = parse(arguments);
+  config::RunConfig run = parse(arguments);
   const model::ModelFolder model(run, run);
+  std::vector<int64_t> stop = model.spec.eos_ids;
+  take_generation_config(run, stop);
   const data::Tokenizer tokenizer(cli::tokenizer_folder(run));
   model::check_vocabulary(model, tokenizer.size(), tokenizer.folder());
-  std::vector<int64_t> stop = model.spec.eos_ids;
   std::vector<int64_t> prompt;
   if (run.prompt.empty()) {
     const data::ChatTemplate chat(tokenizer.folder(), tokenizer, run.chat_template);

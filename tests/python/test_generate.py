@@ -99,17 +99,65 @@ def test_repetition_penalty_equals_transformers(model, repeating_prompt, penalty
     assert ours.stdout == text_of(model, penalised)
 
 
-@pytest.mark.parametrize("as_list", [False, True])
-def test_generation_ends_at_the_end_token(tmp_path, model, as_list):
-    """A token that greedy decoding comes to is made the end token."""
+def without(path, *names):
+    for name in names:
+        (path / name).unlink()
+
+
+@pytest.mark.parametrize("place, eos", [("generation_config.json", "number"), ("generation_config.json", "list"),
+                                        ("config.json", "list"), ("generation_config.json", None)])
+def test_generation_ends_where_transformers_does(tmp_path, model, place, eos):
+    """A token that greedy decoding comes to is made the end token, which is an ordinary one and stays in the text.
+    config.json counts where there is no generation_config.json; one without the key lets nothing stop."""
     ids = AutoTokenizer.from_pretrained(model)(PROMPTS[1]).input_ids
     free = continuation(model, ids, 48)
     end = next(token for i, token in enumerate(free) if i >= 6 and token not in free[:i])
     stopping = tiny_models.copy_of(model, tmp_path / "stopping")
-    eos = [7, end] if as_list else end
-    tiny_models.edit_json(stopping / "config.json", lambda config: config.update(eos_token_id=eos))
+    (stopping / "generation_config.json").write_text("{}")
+    value = {"number": end, "list": [7, end], None: None}[eos]
+    tiny_models.edit_json(stopping / place, lambda config: config.update(eos_token_id=value))
+    if place == "config.json":
+        without(stopping, "generation_config.json")
+    else:
+        tiny_models.edit_json(stopping / "config.json", lambda config: config.update(eos_token_id=free[3]))
+    out = reference.load(stopping).generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                                            do_sample=False, max_new_tokens=48, pad_token_id=0)
     ours = generate(stopping, "--prompt", PROMPTS[1], "--temperature", 0, "--max_new_tokens", 48)
-    assert ours.stdout == text_of(model, free[:free.index(end)])
+    assert ours.stdout == text_of(model, out[0, len(ids):].tolist())
+    assert (out.shape[1] - len(ids) == 48) == (eos is None)
+
+
+def test_options_of_generation_config_count_under_the_command_lines(tmp_path, model):
+    """do_sample false is greedy; what generate has no option for is named."""
+    folder = tiny_models.copy_of(model, tmp_path / "model")
+    values = {"do_sample": False, "max_new_tokens": 12, "repetition_penalty": 1.3, "num_beams": 4, "typical_p": 1.0}
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    ours = generate(folder, "--prompt", PROMPTS[0])
+    assert ours.stdout == generate(model, "--prompt", PROMPTS[0], "--temperature", 0, "--max_new_tokens", 12,
+                                   "--repetition_penalty", 1.3).stdout
+    assert "max_new_tokens 12, repetition_penalty 1.3, do_sample false (options of the command line win)" in ours.stderr
+    assert "generation_config.json: num_beams 4 not used" in ours.stderr and "typical_p" not in ours.stderr
+    assert len(generate(folder, "--prompt", PROMPTS[0], "--max_new_tokens", 1).stdout) < len(ours.stdout)
+
+
+def test_a_bad_value_of_generation_config_is_named(tmp_path, model):
+    folder = tiny_models.copy_of(model, tmp_path / "model")
+    (folder / "generation_config.json").write_text('{"top_p": 7}')
+    error = generate(folder, "--prompt", "a", expect=2).stderr
+    assert "generation_config.json: top_p" in error and error.count("\n") == 1
+
+
+def test_a_prompt_begins_as_the_tokenizer_begins_it(tmp_path, model):
+    folder = tiny_models.copy_of(model, tmp_path / "model")
+    start = {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    tiny_models.edit_json(folder / "tokenizer.json", lambda tokenizer: tokenizer.update(post_processor={
+        "type": "TemplateProcessing", "single": [start, text], "pair": [text, text],
+        "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [4094], "tokens": ["<|im_start|>"]}}}))
+    ids = AutoTokenizer.from_pretrained(folder)(PROMPTS[0]).input_ids
+    assert ids[0] == 4094
+    ours = generate(folder, "--prompt", PROMPTS[0], "--temperature", 0, "--max_new_tokens", 24)
+    assert ours.stdout == text_of(model, continuation(model, ids, 24))
 
 
 def sampled(model, seed, *options):
