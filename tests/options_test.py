@@ -10,9 +10,9 @@ import sys
 VERBS = ("train", "data", "tokenize", "generate", "bench", "dump", "export")
 # Read for any verb, by the code that reads the command line.
 COMMAND_LINE = {"config"}
-# Their help says that they have no effect, or that they are only recorded in run.json.
 # A name that stands for what it names.
 RESOLVED = {"ablation": "ablation_config"}
+# Their help says that they have no effect, or that they are only recorded in run.json.
 SAID_TO_DO_NOTHING = {"disable_flash_attn", "test_file", "wandb_project", "wandb_run_name", "local_rank"}
 # These handle every option alike, or set them.
 LEFT_OUT = re.compile(r"deepspeed/|config/(schema|command_line|help|run_config_file)")
@@ -80,7 +80,8 @@ def groups(root):
     """Name of a struct of run_config.h -> its fields; RunConfig has all of them."""
     fields = {}
     for name, body in re.findall(r"struct (\w+)[^{]*\{(.*?)\n\};", (root / "src/config/run_config.h").read_text(), re.S):
-        fields[name] = set(re.findall(r"^  [\w:<>]+ (\w+)(?: = [^;]*)?;", body, re.M))
+        declared = re.findall(r"^  [\w:<>]+ (\w[^;(]*);", body, re.M)
+        fields[name] = {re.match(r"\w+", one).group() for names in declared for one in names.split(", ")}
     fields["RunConfig"] = set().union(*fields.values())
     return fields
 

@@ -157,7 +157,8 @@ class Reader {
       const Json list = value.is_array() ? value : Json::array({value});
       return set_option(run_, option, joined(key, list), where(key));
     }
-    if (option.object && value.is_object()) {
+    if (option.object && !value.is_string()) {
+      if (!value.is_object()) refuse_value(key, value, "an object");
       return set_option(run_, option, json_text(value), where(key));
     }
     const bool text = std::holds_alternative<std::string RunConfig::*>(option.field) ||

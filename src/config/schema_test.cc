@@ -193,7 +193,7 @@ TEST(CommandLine, BadValues) {
   EXPECT_EQ(error_of_flags({"--val_ratio", "1.5"}),
             "--val_ratio: 1.5 is out of range: 0 to 0.99 is expected");
   EXPECT_EQ(error_of_flags({"--batch_size", "-2"}),
-            "--batch_size: -2 sequences is out of range: at least 1 is expected");
+            "--batch_size: -2 sequences is out of range: 1 to 1048576 is expected");
   EXPECT_EQ(error_of_flags({"--max_length", "99999999999999999999"}),
             "--max_length: 99999999999999999999 is too large");
   EXPECT_NE(error_of_flags({"--val_ratio", "nan"}), "no error");

@@ -220,7 +220,7 @@ TEST_F(LoraOutput, IsWhatTheNextRunStartsFrom) {
   next.target_modules = "all-linear";  // the adapter's own count
   next.lora_dropout = 0.25;
   const model::ModelFolder again(next, next);
-  EXPECT_EQ(again.adapters->lora.target_modules, (std::vector<std::string>{"down_proj", "q_proj"}));
+  EXPECT_EQ(again.adapters->lora.target_modules, (std::vector<std::string>{"q_proj", "down_proj"}));
   EXPECT_EQ(again.adapters->lora.dropout, 0.25);
   const auto found = adapter_blocks(again);
   for (size_t b = 0; b < blocks.size(); ++b) EXPECT_TRUE(found[b].equal(blocks[b]));
