@@ -58,12 +58,7 @@ struct Namespace {
   Dict attributes;
 };
 
-// The variable `loop`.
-struct Loop {
-  std::vector<Value> items;
-  size_t at = 0;
-  std::optional<std::vector<Value>> last_changed = {};
-};
+struct Loop;
 
 struct Arguments {
   std::vector<Value> positional;
@@ -127,6 +122,13 @@ class Value {
     return held == nullptr ? nullptr : held->get();
   }
   Data data_;
+};
+
+// The variable `loop`.
+struct Loop {
+  std::vector<Value> items;
+  size_t at = 0;
+  std::optional<std::vector<Value>> last_changed = {};
 };
 
 Value undefined(std::string why);
