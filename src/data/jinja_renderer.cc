@@ -139,7 +139,7 @@ void Renderer::bind_parameters(const MacroBody& macro, const Arguments& argument
   }
   for (const auto& [name, value] : arguments.named) {
     const bool known = std::ranges::any_of(
-        macro.parameters, [&](const auto& parameter) { return parameter.name == name; });
+        macro.parameters, [&name = name](const auto& each) { return each.name == name; });
     if (name == "caller" && !known) {
       assign(macro.caller, value);
     } else if (!known) {
