@@ -132,11 +132,13 @@ void add_token(TokenizerFile& file, AddedToken token, int64_t id, const std::str
     for (const AddedToken& other : file.added) token.id = std::max(token.id, other.id + 1);
   }
   if (id >= 0 && id != token.id) {
-    fail("{}: added token '{}' has the id {}, but `tokenizers` gives it {}: {}", where,
-         token.content, id, token.id,
-         known == file.added.end() && entry == file.vocabulary.end()
-             ? "ids behind the vocabulary follow each other without a gap"
-             : "that is its id in the vocabulary");
+    fail(
+        "{}: added token '{}' has the id {}, but `tokenizers` gives it {}: {}: load the tokenizer "
+        "in transformers and save it, which writes the ids that it has",
+        where, token.content, id, token.id,
+        known == file.added.end() && entry == file.vocabulary.end()
+            ? "ids behind the vocabulary follow each other without a gap"
+            : "that is its id in the vocabulary");
   }
   if (known != file.added.end()) {
     *known = std::move(token);

@@ -204,12 +204,16 @@ TEST_F(TokenizerTest, RefusesWhatItDoesNotKnow) {
             "tokenizer.json: model type 'Unigram' is not supported: only BPE is");
   EXPECT_EQ(with("pre_tokenizer", {{"type", 5}}),
             "tokenizer.json: pre_tokenizer.type is 5: a string is expected");
-  EXPECT_EQ(with("added_tokens", Json::array({added_token(264, "<x>")})),
-            "tokenizer.json: added token '<x>' has the id 264, but `tokenizers` gives it 261: ids "
-            "behind the vocabulary follow each other without a gap");
-  EXPECT_EQ(with("added_tokens", Json::array({added_token(261, "hello")})),
-            "tokenizer.json: added token 'hello' has the id 261, but `tokenizers` gives it 259: "
-            "that is its id in the vocabulary");
+  EXPECT_EQ(
+      with("added_tokens", Json::array({added_token(264, "<x>")})),
+      "tokenizer.json: added token '<x>' has the id 264, but `tokenizers` gives it 261: ids "
+      "behind the vocabulary follow each other without a gap: load the tokenizer in transformers "
+      "and save it, which writes the ids that it has");
+  EXPECT_EQ(
+      with("added_tokens", Json::array({added_token(261, "hello")})),
+      "tokenizer.json: added token 'hello' has the id 261, but `tokenizers` gives it 259: "
+      "that is its id in the vocabulary: load the tokenizer in transformers and save it, which "
+      "writes the ids that it has");
 }
 
 // An id that is cut or wraps is another token's.
