@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "config/model_spec_keys.h"
 #include "data/json_types.h"
 #include "data/post_processor.h"
@@ -132,13 +133,9 @@ void add_token(TokenizerFile& file, AddedToken token, int64_t id, const std::str
     for (const AddedToken& other : file.added) token.id = std::max(token.id, other.id + 1);
   }
   if (id >= 0 && id != token.id) {
-    fail(
-        "{}: added token '{}' has the id {}, but `tokenizers` gives it {}: {}: load the tokenizer "
-        "in transformers and save it, which writes the ids that it has",
-        where, token.content, id, token.id,
-        known == file.added.end() && entry == file.vocabulary.end()
-            ? "ids behind the vocabulary follow each other without a gap"
-            : "that is its id in the vocabulary");
+    file.renumbered.push_back(
+        fmt::format("{}: the id of added token '{}' is {}, not {}, as `tokenizers` numbers it",
+                    where, token.content, token.id, id));
   }
   if (known != file.added.end()) {
     *known = std::move(token);
@@ -160,6 +157,10 @@ TokenizerFile read_tokenizer_files(const std::string& folder) {
     }
   }
   set_special_tokens(file);
+  if (!file.renumbered.empty()) {
+    const size_t more = file.renumbered.size() - 1;
+    log("{}{}", file.renumbered.front(), more == 0 ? "" : fmt::format(" ({} more)", more));
+  }
   return file;
 }
 

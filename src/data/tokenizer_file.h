@@ -16,6 +16,7 @@ struct TokenizerFile {
   Vocabulary vocabulary;
   std::vector<std::pair<std::string, std::string>> merges;  // by rank
   std::vector<AddedToken> added;
+  std::vector<std::string> renumbered;  // lines for the log: added tokens under another id
   config::Json normalizer, pre_tokenizer, decoder, post_processor;
   bool ignore_merges = false;
   bool byte_fallback = false;
@@ -26,8 +27,8 @@ struct TokenizerFile {
 };
 
 // Adds the token, or gives the one of its content its flags. Its id is the one that `tokenizers`
-// gives it: the vocabulary's, or the next behind all. UserError where `id` (-1: any) is another;
-// `where` names the place.
+// gives it: the vocabulary's, or the next behind all. Where `id` (-1: any) is another, that is
+// noted in file.renumbered; `where` names the place.
 void add_token(TokenizerFile& file, AddedToken token, int64_t id, const std::string& where);
 
 // Reads folder/tokenizer.json, and what tokenizer_config.json, special_tokens_map.json and
