@@ -15,6 +15,7 @@ if(NOT SKBUILD)  # the Python package has no tokenizer
   target_compile_definitions(utf8proc_static INTERFACE UTF8PROC_STATIC)
   trireme_static_library(pcre2_static pcre2.h libpcre2-8.a)
   target_compile_definitions(pcre2_static INTERFACE PCRE2_STATIC PCRE2_CODE_UNIT_WIDTH=8)
+  find_path(XXHASH_INCLUDE xxhash.h REQUIRED)  # a header alone
 endif()
 
 # libtorch's headers bundle another fmt; a folder that holds nothing else puts ours before it.

@@ -18,6 +18,8 @@ const std::vector<VerbEntry>& verb_table() {
   static const std::vector<VerbEntry> list = {
       {"data", cli::run_data, "count, measure and show the samples of a data file"},
       {"tokenize", cli::run_tokenize, "text to token ids and back, a line each"},
+      {"inspect", cli::run_inspect,
+       "what a model, adapter or checkpoint holds; whether it is whole"},
       {"train", run_absent, "not in this build"},
       {"generate", run_absent, "not in this build"},
       {"export", run_absent, "not in this build"},

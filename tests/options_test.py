@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 
-VERBS = ("train", "data", "tokenize", "generate", "bench", "dump", "export")
+VERBS = ("train", "data", "tokenize", "generate", "bench", "dump", "export", "inspect")
 # Read for any verb, by the code that reads the command line.
 COMMAND_LINE = {"config"}
 # A name that stands for what it names.

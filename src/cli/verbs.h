@@ -9,5 +9,6 @@ namespace trireme::cli {
 
 int run_data(Arguments arguments);
 int run_tokenize(Arguments arguments);
+int run_inspect(Arguments arguments);
 
 }  // namespace trireme::cli

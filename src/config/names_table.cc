@@ -20,9 +20,6 @@ constexpr auto kNoPython = "no Python code of a model is run: its family is buil
 constexpr auto kTarget = "only the review that is to be written is trained";
 constexpr auto kNoQuantised =
     "quantised weights are not built: LoRA on bfloat16 weights fits with --offload_param cpu";
-constexpr auto kNoResume =
-    "resuming is not built, only weights are saved: start from them with --model CHECKPOINT, or "
-    "with --adapter CHECKPOINT for LoRA";
 constexpr auto kEvalEvery = "give --eval_every N, in epochs";
 constexpr auto kValRatio = "validation takes a part of --data_file: give --val_ratio";
 constexpr auto kDataFile = "give the file of reviews: --data_file FILE";
@@ -45,7 +42,8 @@ Rows file_rows() {
       {"overwrite_output_dir", "", kAlias, "overwrite"},
       {"resume_from_checkpoint", "false", kNotNeeded, "a run starts at its first step"},
       {"resume_from_checkpoint", "none", kNotNeeded, "a run starts at its first step"},
-      {"resume_from_checkpoint", "", kRefused, kNoResume},
+      {"resume_from_checkpoint", "true", kAlias, "resume", "auto"},
+      {"resume_from_checkpoint", "", kAlias, "resume"},
       {"trust_remote_code", "", kNotNeeded, kNoPython},
       {"push_to_hub", "false", kNotNeeded, "results stay in --output_dir"},
       {"push_to_hub", "", kRefused, "not built: upload --output_dir with the hf program"},
@@ -107,8 +105,6 @@ Rows loop_rows() {
       {"save_strategy", "", kRefused, "give --save_steps N"},
       {"save_safetensors", "true", kNotNeeded, "weights are always safetensors"},
       {"save_safetensors", "", kRefused, "weights are always safetensors: leave it out"},
-      {"save_only_model", "true", kNotNeeded, "only weights are saved"},
-      {"save_only_model", "", kRefused, "only weights are saved: leave it out"},
       {"load_best_model_at_end", "true", kNotNeeded, "the best weights are the result"},
       {"load_best_model_at_end", "", kRefused,
        "the best weights are the result; without validation (--val_ratio 0) the last"},

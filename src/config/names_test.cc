@@ -117,10 +117,6 @@ TEST(Names, WhatIsNotNeededIsSaid) {
 }
 
 TEST(Names, WhatIsNotBuiltIsRefusedWithWhatToDo) {
-  EXPECT_EQ(
-      error_of_flags({"--resume_from_checkpoint", "out/checkpoint-5"}),
-      "--resume_from_checkpoint out/checkpoint-5: resuming is not built, only weights are "
-      "saved: start from them with --model CHECKPOINT, or with --adapter CHECKPOINT for LoRA");
   EXPECT_EQ(error_of_flags({"--fp16"}),
             "--fp16 true: float16 training is not built: give --dtype bfloat16");
   EXPECT_EQ(error_of_flags({"--finetuning_type", "freeze"}),

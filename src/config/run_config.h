@@ -78,7 +78,13 @@ struct TrainingOptions {
   int64_t logging_steps = 10;
   int64_t save_steps = 0;  // 0 = only best and last
   int64_t save_total_limit = 3;
-  std::string wandb_project;  // recorded in run.json and metrics.jsonl
+  double save_every_minutes = 0;      // 0 = by steps alone
+  bool save_only_model = false;       // checkpoints without what resuming takes
+  int64_t save_failures_allowed = 3;  // in a row, before they end the run
+  std::string resume;                 // "" = begin, auto, or a checkpoint folder
+  bool resume_anyway = false;         // of another model, data or prompt
+  bool verify = true;                 // hashes of the checkpoint that is resumed
+  std::string wandb_project;          // recorded in run.json and metrics.jsonl
   std::string wandb_run_name;
 };
 
@@ -137,8 +143,12 @@ struct RankOptions {
 
 // The output options of data and tokenize.
 struct TextOptions {
-  bool json = false;    // data: for machines
+  bool json = false;    // data, inspect: for machines
   bool decode = false;  // tokenize: ids -> text
+};
+
+struct InspectOptions {
+  std::string folder;
 };
 
 struct GenerateOptions {
@@ -182,6 +192,7 @@ struct RunConfig : FileOptions,
                    MemoryOptions,
                    RankOptions,
                    TextOptions,
+                   InspectOptions,
                    GenerateOptions,
                    DumpOptions,
                    ExportOptions,

@@ -162,6 +162,8 @@ const char* verb_name(Verb verb) {
       return "dump";
     case kExport:
       return "export";
+    case kInspect:
+      return "inspect";
   }
   TRIREME_CHECK(false, "verb {}", static_cast<unsigned>(verb));
 }

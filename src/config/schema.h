@@ -36,7 +36,8 @@ enum Verb : unsigned {
   kGenerate = 8,
   kBench = 16,
   kDump = 32,
-  kExport = 64
+  kExport = 64,
+  kInspect = 128
 };
 
 // A member that is one of an enum's values, by the enum's words (config/choices.h).

@@ -16,17 +16,26 @@ PackedBatch no_targets() {
 }  // namespace
 
 Epoch::Epoch(std::span<const TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
-             int64_t batch_size, int64_t accumulation, DataRank rank)
+             int64_t batch_size, int64_t accumulation, DataRank rank, int64_t done)
     : samples_(samples),
       bins_(std::move(bins)),
       batch_size_(batch_size),
       step_size_(batch_size * accumulation * rank.ranks),
-      rank_(rank) {}
+      rank_(rank),
+      done_(std::min(done, std::ssize(bins_))) {}
 
-int64_t Epoch::steps() const { return (std::ssize(bins_) + step_size_ - 1) / step_size_; }
+int64_t Epoch::first_step() const { return (done_ + step_size_ - 1) / step_size_; }
+
+int64_t Epoch::steps() const {
+  return first_step() + (std::ssize(bins_) - done_ + step_size_ - 1) / step_size_;
+}
+
+int64_t Epoch::done_after(int64_t step) const {
+  return std::min(std::ssize(bins_), done_ + (step + 1 - first_step()) * step_size_);
+}
 
 StepBatches Epoch::batches(int64_t step) const {
-  const int64_t begin = step * step_size_, end = std::min(std::ssize(bins_), begin + step_size_);
+  const int64_t begin = done_after(step - 1), end = done_after(step);
   StepBatches list;
   int64_t turn = 0;  // the rank whose micro-batch it is
   for (int64_t at = begin; at < end; at += batch_size_, turn = (turn + 1) % rank_.ranks) {
@@ -41,11 +50,12 @@ StepBatches Epoch::batches(int64_t step) const {
 }
 
 Epoch training_epoch(std::span<const TokenizedSample> samples, const config::SampleOptions& options,
-                     const config::TrainingOptions& training, int64_t epoch, DataRank rank) {
+                     const config::TrainingOptions& training, int64_t epoch, DataRank rank,
+                     int64_t done) {
   auto bins = plan_epoch(lengths_of(samples), options.max_length, options.packing,
                          /*shuffle=*/true, static_cast<uint64_t>(training.seed), epoch);
-  return {samples, std::move(bins), training.batch_size, training.gradient_accumulation_steps,
-          rank};
+  return {samples, std::move(bins), training.batch_size, training.gradient_accumulation_steps, rank,
+          done};
 }
 
 Epoch evaluation_epoch(std::span<const TokenizedSample> samples,

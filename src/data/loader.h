@@ -30,11 +30,16 @@ struct StepBatches {
 // An epoch's bins; a step's micro-batches are made when its turn comes, dealt to the ranks in turn.
 class Epoch {
  public:
-  // accumulation: micro-batches of a rank in a step.
+  // accumulation: micro-batches of a rank in a step. The first `done` bins were of steps before,
+  // perhaps of another size: their number counts as if it had been this one.
   Epoch(std::span<const TokenizedSample> samples, std::vector<std::vector<int64_t>> bins,
-        int64_t batch_size, int64_t accumulation, DataRank rank);
+        int64_t batch_size, int64_t accumulation, DataRank rank, int64_t done = 0);
 
   int64_t steps() const;
+  int64_t first_step() const;                       // that is not done
+  int64_t step_size() const { return step_size_; }  // bins
+  // Bins that are done after that step.
+  int64_t done_after(int64_t step) const;
   // The last step of an epoch may have fewer micro-batches, or a smaller one.
   StepBatches batches(int64_t step) const;
 
@@ -44,11 +49,13 @@ class Epoch {
   int64_t batch_size_;
   int64_t step_size_;  // bins of a step
   DataRank rank_;
+  int64_t done_;
 };
 
 // Samples shuffled by (seed, epoch): the same order on every run and rank.
 Epoch training_epoch(std::span<const TokenizedSample> samples, const config::SampleOptions& options,
-                     const config::TrainingOptions& training, int64_t epoch, DataRank rank = {});
+                     const config::TrainingOptions& training, int64_t epoch, DataRank rank = {},
+                     int64_t done = 0);
 // Samples in order, one micro-batch for each rank and step.
 Epoch evaluation_epoch(std::span<const TokenizedSample> samples,
                        const config::SampleOptions& options, int64_t eval_batch_size,

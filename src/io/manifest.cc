@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "config/json.h"
+#include "io/hash.h"
 #include "io/posix.h"
 
 namespace trireme::io {
@@ -22,10 +23,16 @@ std::string text_at(const Json& json, const char* key, bool required = true) {
   return json[key].get<std::string>();
 }
 
+FileSum file_sum(const Json& json, const std::string& name) {
+  if (!json.is_object() || !json.contains("bytes") || !json["bytes"].is_number_unsigned()) {
+    fail("files: {}: expected its bytes and hash", name);
+  }
+  return {json["bytes"].get<uint64_t>(), text_at(json, "hash")};
+}
+
 // A path of another folder is none that a manifest of ours lists.
-std::string file_name(const Json& json) {
-  if (!json.is_string()) fail("files: expected texts");
-  const fs::path path = json.get<std::string>();
+std::string file_name(const std::string& name) {
+  const fs::path path = name;
   if (path.empty() || path.is_absolute() || std::ranges::find(path, "..") != path.end()) {
     fail("files: {}: expected a path in the folder", path.string());
   }
@@ -36,7 +43,7 @@ Manifest parse(const Json& json) {
   if (!json.is_object() || !json.contains("trireme") || !json["trireme"].is_object()) {
     fail("not ours");
   }
-  if (!json.contains("files") || !json["files"].is_array()) fail("files: expected a list");
+  if (!json.contains("files") || !json["files"].is_object()) fail("files: expected an object");
   Manifest manifest{.version = text_at(json["trireme"], "version"),
                     .commit = text_at(json["trireme"], "commit"),
                     .kind = text_at(json, "kind"),
@@ -44,7 +51,9 @@ Manifest parse(const Json& json) {
                     .files = {},
                     .temporary = json.contains("temporary"),
                     .was = text_at(json, "was", /*required=*/false)};
-  for (const Json& file : json["files"]) manifest.files.push_back(file_name(file));
+  for (const auto& [name, sum] : json["files"].items()) {
+    manifest.files.emplace(file_name(name), file_sum(sum, name));
+  }
   return manifest;
 }
 
@@ -56,7 +65,10 @@ std::string manifest_text(const Manifest& manifest) {
                {"run", manifest.run}};
   if (manifest.temporary) json["temporary"] = true;
   if (!manifest.was.empty()) json["was"] = manifest.was;
-  json["files"] = manifest.files;
+  json["files"] = Json::object();
+  for (const auto& [name, sum] : manifest.files) {
+    json["files"][name] = {{"bytes", sum.bytes}, {"hash", sum.hash}};
+  }
   return config::json_text(json, 2) + "\n";
 }
 
@@ -73,6 +85,28 @@ std::optional<Manifest> read_manifest(const std::string& folder) {
   } catch (const UserError&) {
     return std::nullopt;  // another program's
   }
+}
+
+std::string damage(const std::string& path, const FileSum& sum, bool all) {
+  constexpr uint64_t kSmall = uint64_t{1} << 20;
+  if (!is_plain_file(path)) return "is missing";
+  std::error_code error;
+  const uint64_t bytes = fs::file_size(path, error);
+  if (error) return "cannot be read";
+  if (bytes != sum.bytes) return fmt::format("has {} bytes, not {}", bytes, sum.bytes);
+  if (!all && bytes > kSmall) return "";
+  return hash_of_file(path) == sum.hash ? "" : "was changed";
+}
+
+std::string damage(const std::string& folder, const Manifest& manifest, bool all, int64_t share,
+                   int64_t shares) {
+  int64_t index = 0;
+  for (const auto& [name, sum] : manifest.files) {
+    if (index++ % shares != share) continue;
+    const std::string why = damage(folder + "/" + name, sum, all);
+    if (!why.empty()) return fmt::format("{} {}", name, why);
+  }
+  return "";
 }
 
 std::vector<std::string> names_in(const std::string& folder) {

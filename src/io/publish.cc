@@ -53,9 +53,13 @@ void require_replaceable(const std::string& folder) {
   }
 }
 
-void complete_manifest(FileSystem& files, const std::string& folder, Manifest manifest) {
-  manifest.files = names_below(folder);
-  std::erase(manifest.files, kManifest);
+void complete_manifest(SummedFiles& files, const std::string& folder, Manifest manifest) {
+  for (const std::string& name : names_below(folder)) {
+    if (name == kManifest || kind_of(folder + "/" + name) == Kind::kFolder) continue;
+    const auto sum = files.sums().find(folder + "/" + name);
+    TRIREME_CHECK(sum != files.sums().end(), "{} is not of the publisher", name);
+    manifest.files.emplace(name, sum->second);
+  }
   replace_text(files, folder + "/" + kManifest, manifest_text(manifest));
 }
 
@@ -109,14 +113,16 @@ void check_space(FileSystem& files, const std::string& path, uint64_t bytes) {
 }
 
 void publish_folder(FileSystem& files, const std::string& folder, const Manifest& manifest,
-                    const std::function<void(const std::string& temporary)>& body, uint64_t bytes) {
+                    const std::function<void(SummedFiles&, const std::string& temporary)>& body,
+                    uint64_t bytes) {
   const Names names = names_of(folder);
   sweep(files, names.parent, names.name);
   require_replaceable(names.folder);
   check_space(files, names.folder, bytes);
   TemporaryFolder temporary(files, names.folder, manifest);
-  body(temporary.path());
-  complete_manifest(files, temporary.path(), manifest);
+  SummedFiles summed(files);
+  body(summed, temporary.path());
+  complete_manifest(summed, temporary.path(), manifest);
   sync_tree(files, temporary.path());
   require_replaceable(names.folder);  // it may have changed while the body ran
   const std::string old = put_in_place(files, temporary.path(), names);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "io/faulty_files.h"
+#include "io/hash.h"
 #include "io/io_testing.h"
 #include "io/temporary.h"
 #include "io/weight_files.h"
@@ -20,8 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // Writes a small model whose every file tells its version.
-std::function<void(const std::string&)> model(FileSystem& files, const std::string& version) {
-  return [&files, version](const std::string& folder) {
+std::function<void(SummedFiles&, const std::string&)> model(const std::string& version) {
+  return [version](SummedFiles& files, const std::string& folder) {
     write_text(files, folder + "/config.json", version);
     write_shards(files, folder, {byte_tensor("w", version)});
     files.make_folder(folder + "/state");
@@ -32,7 +33,7 @@ std::function<void(const std::string&)> model(FileSystem& files, const std::stri
 const Manifest kOurs = {.version = "1", .commit = "c", .kind = "model", .run = "r"};
 
 void publish(FileSystem& files, const std::string& folder, const std::string& version) {
-  publish_folder(files, folder, kOurs, model(files, version));
+  publish_folder(files, folder, kOurs, model(version));
 }
 
 void publish(const std::string& folder, const std::string& version) {
@@ -120,9 +121,9 @@ std::vector<std::string> log_of(bool can_exchange) {
   const std::string folder = place / "model";
   publish(folder, "old");
   FaultyFiles files({}, can_exchange);
-  publish_folder(files, folder, kOurs, [&](const std::string& temporary) {
-    write_text(files, temporary + "/f", "new");
-    files.make_folder(temporary + "/s");
+  publish_folder(files, folder, kOurs, [](SummedFiles& summed, const std::string& temporary) {
+    write_text(summed, temporary + "/f", "new");
+    summed.make_folder(temporary + "/s");
   });
   std::vector<std::string> log = files.log();
   for (std::string& line : log) {
@@ -203,8 +204,39 @@ TEST(Publish, RefusesWhatItDidNotPublish) {
   // A manifest that lists the files of another folder is none.
   place.write("evil/trireme.json",
               R"({"trireme": {"version": "1", "commit": "c"}, "kind": "model", "run": "r",
-                  "files": ["../model/notes.txt"]})");
+                  "files": {"../model/notes.txt": {"bytes": 4, "hash": "0"}}})");
   EXPECT_FALSE(read_manifest(place / "evil"));
+}
+
+TEST(Publish, WhatWasChangedIsNotReplaced) {
+  const TestFolder place;
+  publish(place / "model", "old");
+  EXPECT_EQ(foreign(place / "model"), "");
+  place.write("model/config.json", "mine");
+  EXPECT_EQ(foreign(place / "model"),
+            "holds config.json, which has 4 bytes, not 3 since trireme wrote it");
+  place.write("model/config.json", "new");
+  EXPECT_EQ(foreign(place / "model"),
+            "holds config.json, which was changed since trireme wrote it");
+  EXPECT_NE(user_error([&] { publish(place / "model", "new"); }), "");
+  place.write("model/config.json", "old");
+  publish(place / "model", "new");
+  EXPECT_EQ(version_of(place / "model"), "new");
+}
+
+TEST(Publish, AManifestKnowsEachFileAgain) {
+  const TestFolder place;
+  publish(place / "model", "old");
+  const auto manifest = read_manifest(place / "model");
+  ASSERT_TRUE(manifest);
+  EXPECT_EQ(manifest->files.size(), 3U);
+  for (const auto& [name, sum] : manifest->files) {
+    const std::string path = place / "model/" + name;
+    EXPECT_EQ(sum, (FileSum{fs::file_size(path), hash_of_file(path)})) << name;
+    EXPECT_EQ(damage(path, sum, /*all=*/true), "");
+  }
+  // The reference is xxHash's own test vector: no bytes, seed 0.
+  EXPECT_EQ(Hash().text(), "2d06800538d394c2");
 }
 
 TEST(Publish, WhatAnotherProcessFillsIsNoLeftover) {
@@ -243,8 +275,8 @@ TEST(FolderLock, IsOneProcessesAndAStaleOneNoObstacle) {
 TEST(Publish, AThrowOfTheBodyLeavesTheOldFolder) {
   const TestFolder place;
   publish(place / "model", "old");
-  const auto stop = [&](const std::string& temporary) {
-    write_text(posix(), temporary + "/config.json", "new");
+  const auto stop = [](SummedFiles& files, const std::string& temporary) {
+    write_text(files, temporary + "/config.json", "new");
     throw std::runtime_error("stop");
   };
   EXPECT_THROW(publish_folder(posix(), place / "model", kOurs, stop), std::runtime_error);
@@ -257,12 +289,12 @@ TEST(Publish, RefusesBeforeTheBodyWhenTheDiskIsTooSmall) {
   publish(place / "model", "old");
   FaultyFiles files({}, true);
   files.room = 1000;
-  const auto never = [](const std::string&) { FAIL() << "the body ran"; };
+  const auto never = [](SummedFiles&, const std::string&) { FAIL() << "the body ran"; };
   const auto error =
       user_error([&] { publish_folder(files, place / "model", kOurs, never, 4096); });
   EXPECT_TRUE(contains(error, "saving needs 4.00 KiB, the disk has 1000 B free")) << error;
   EXPECT_EQ(version_of(place / "model"), "old");
-  publish_folder(files, place / "model", kOurs, model(files, "new"), 1000);
+  publish_folder(files, place / "model", kOurs, model("new"), 1000);
   EXPECT_EQ(version_of(place / "model"), "new");
 }
 

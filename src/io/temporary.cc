@@ -130,8 +130,12 @@ std::string foreign(const std::string& folder) {
   const std::optional<Manifest> manifest = read_manifest(folder);
   if (!manifest) return fmt::format("holds {} and no {} of ours", shown(names.front()), kManifest);
   for (const std::string& name : names) {
-    if (name == kManifest || std::ranges::find(manifest->files, name) != manifest->files.end())
-      continue;
+    if (name == kManifest) continue;
+    if (const auto sum = manifest->files.find(name); sum != manifest->files.end()) {
+      const std::string why = damage(folder + "/" + name, sum->second, /*all=*/false);
+      if (why.empty()) continue;
+      return fmt::format("holds {}, which {} since trireme wrote it", shown(name), why);
+    }
     if (is_leftover(folder + "/" + name)) continue;  // killed in replacing the manifest
     return fmt::format("holds {}, which trireme did not write", shown(name));
   }

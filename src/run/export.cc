@@ -1,5 +1,5 @@
 // trireme export: an adapter rewritten as a PEFT folder, or merged into its model as a Hugging Face
-// folder.
+// folder; or the model of a checkpoint alone.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
@@ -30,7 +30,6 @@ config::RunConfig parse(cli::Arguments arguments) {
   config::RunConfig run = cli::parse_options(config::kExport, arguments);
   cli::require(run.model, "model",
                "give the Hugging Face model folder that the adapter belongs to");
-  cli::require(run.adapter, "adapter", "give a PEFT adapter folder");
   cli::require(run.output_dir, "output_dir", "give a folder for the result");
   return run;
 }
@@ -68,7 +67,6 @@ std::vector<at::Tensor> load_adapters(const model::ModelFolder& model) {
 
 void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
                   const std::vector<at::Tensor>& blocks) {
-  io::FileSystem& files = io::posix();
   const auto tensors = io::require_finite(
       model::merged_sources(model.spec, model.layout, model.weights, *model.adapters, blocks),
       run.output_dir);
@@ -77,13 +75,35 @@ void write_merged(const config::RunConfig& run, const model::ModelFolder& model,
   config::Json config = model.spec.raw;
   if (model::merging_unties(model.spec, *model.adapters)) config["tie_word_embeddings"] = false;
   io::publish_folder(
-      files, run.output_dir, manifest("model"),
-      [&](const std::string& temporary) {
+      io::posix(), run.output_dir, manifest("model"),
+      [&](io::SummedFiles& files, const std::string& temporary) {
         io::write_shards(files, temporary, tensors);
         io::copy_tokenizer_files(files, model.path, run.tokenizer, temporary);
         io::write_text(files, temporary + "/config.json", config::json_text(config, 2) + "\n");
       },
       bytes);
+}
+
+// The model alone, of a checkpoint or any other folder: its files as they are.
+void write_model(const config::RunConfig& run, const model::ModelFolder& model) {
+  if (run.merge) fail("--merge: {} has no adapter: give --adapter, or leave it out", run.model);
+  std::vector<std::string> names;
+  for (const std::string& name : io::names_in(model.path)) {
+    if (name.ends_with(".safetensors") || name == "config.json" ||
+        name == "model.safetensors.index.json") {
+      names.push_back(name);
+    }
+  }
+  io::publish_folder(
+      io::posix(), run.output_dir, manifest("model"),
+      [&](io::SummedFiles& files, const std::string& temporary) {
+        for (const std::string& name : names) {
+          io::copy_file(files, model.path + "/" + name, temporary + "/" + name);
+        }
+        io::copy_tokenizer_files(files, model.path, run.tokenizer, temporary);
+      },
+      static_cast<uint64_t>(model.weights.total_bytes()));
+  log("the model: {}", run.output_dir);
 }
 
 }  // namespace
@@ -94,6 +114,10 @@ int run_export(cli::Arguments arguments) {
   check_target(run);
   if (run.threads > 0) at::set_num_threads(static_cast<int>(run.threads));
   const model::ModelFolder model(run, run);
+  if (!model.adapters) {
+    write_model(run, model);
+    return 0;
+  }
   const std::vector<at::Tensor> blocks = load_adapters(model);
   if (run.merge) {
     write_merged(run, model, blocks);

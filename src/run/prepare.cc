@@ -106,17 +106,19 @@ std::unique_ptr<state::Weights> load_weights(const config::RunConfig& run,
                                              const model::ModelFolder& model,
                                              const device::Machine& machine,
                                              const state::WeightHomes& homes,
-                                             device::Phases& phases, const state::Zero& zero) {
+                                             device::Phases& phases, const state::Zero& zero,
+                                             bool trained_later) {
   const auto scope = phases.enter("load");
   const Stopwatch clock;
   auto weights = std::make_unique<state::Weights>(model, machine, homes, zero);
+  if (trained_later && !model.adapters) return weights;
   weights->load(model.weights);
   device::synchronize(machine.device);
   const double passed = clock.seconds();
   const double bytes = static_cast<double>(model.weights.total_bytes());
   log("read {} in {} ({:.2f} GB/s)", format_bytes(model.weights.total_bytes()),
       format_duration(passed), bytes / 1e9 / passed);
-  if (model.adapters) {
+  if (model.adapters && !trained_later) {
     weights->fill_adapters([&](std::vector<at::Tensor>& blocks) {
       model.load_adapters(static_cast<uint64_t>(run.seed), blocks);
     });

@@ -25,10 +25,12 @@ plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& mod
                           bool optimizer, const dist::Mesh& mesh = {});
 
 // Allocates the weights, reads the model's files and the adapter into them, and logs the time.
+// trained_later: what is trained is set by the caller.
 std::unique_ptr<state::Weights> load_weights(const config::RunConfig& run,
                                              const model::ModelFolder& model,
                                              const device::Machine& machine,
                                              const state::WeightHomes& homes,
-                                             device::Phases& phases, const state::Zero& zero = {});
+                                             device::Phases& phases, const state::Zero& zero = {},
+                                             bool trained_later = false);
 
 }  // namespace trireme::run

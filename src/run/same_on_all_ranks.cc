@@ -12,6 +12,7 @@
 #include "base/version.h"
 #include "config/json.h"
 #include "dist/gather_texts.h"
+#include "io/hash.h"
 
 namespace trireme::run {
 namespace {
@@ -21,19 +22,7 @@ namespace fs = std::filesystem;
 using config::Json;
 using config::MustMatch;
 
-// FNV-1a, 64 bits (Fowler, Noll, Vo).
-class Hash {
- public:
-  void add(std::string_view bytes) {
-    for (const char byte : bytes) {
-      value_ = (value_ ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
-    }
-  }
-  std::string text() const { return fmt::format("{:016x}", value_); }
-
- private:
-  uint64_t value_ = 0xcbf29ce484222325;
-};
+using io::Hash;
 
 constexpr uint64_t kPage = 4096, kPages = 16;
 
@@ -44,7 +33,7 @@ void add_bytes(Hash& hash, std::ifstream& file, uint64_t begin, uint64_t size) {
   file.seekg(static_cast<std::streamoff>(begin));
   while (size > 0 && file.good()) {
     file.read(piece.data(), static_cast<std::streamsize>(std::min<uint64_t>(size, piece.size())));
-    hash.add({piece.data(), static_cast<size_t>(file.gcount())});
+    hash.add(std::string_view(piece).substr(0, static_cast<size_t>(file.gcount())));
     size -= static_cast<uint64_t>(file.gcount());
   }
 }
@@ -62,8 +51,11 @@ void add_weights(Hash& hash, std::ifstream& file, uint64_t size) {
   }
 }
 
+}  // namespace
+
 // Unreadable files are reported by their reader, not here.
-std::string file_text(const fs::path& path) {
+std::string content_mark(const std::string& name) {
+  const fs::path path = name;
   std::error_code error;
   if (!fs::is_regular_file(path, error)) return "no regular file";  // a pipe would be waited for
   const uint64_t size = fs::file_size(path, error);
@@ -77,6 +69,8 @@ std::string file_text(const fs::path& path) {
   }
   return fmt::format("a file of {} bytes with hash {}", size, hash.text());
 }
+
+namespace {
 
 // What a rank reads of a folder: weights, and files of these kinds.
 bool is_read(const fs::path& path) {
@@ -95,12 +89,12 @@ void add_content(const std::string& option, const std::string& path, Json& json)
     for (; !error && item != fs::directory_iterator(); item.increment(error)) {
       if (!is_read(item->path())) continue;
       json[fmt::format("{}: {}", option, item->path().filename().string())] =
-          file_text(item->path());
+          content_mark(item->path().string());
     }
   } else if (!fs::exists(path, error)) {
     json[option] = fmt::format("'{}', where nothing is", path);  // --chat_template takes names too
   } else {
-    json[option] = file_text(path);
+    json[option] = content_mark(path);
   }
 }
 

@@ -2,6 +2,8 @@
 // that each of them reads by itself.
 #pragma once
 
+#include <string>
+
 #include "config/schema.h"
 #include "dist/group.h"
 
@@ -12,5 +14,8 @@ namespace trireme::run {
 // are compared by hash; of weights some MB are read: headers, and pages of each shard.
 void check_same_on_all_ranks(const config::RunConfig& run, config::Verb verb,
                              const dist::Group& group);
+
+// What tells a file from others, as it is compared there: "a file of 12 bytes with hash ...".
+std::string content_mark(const std::string& path);
 
 }  // namespace trireme::run

@@ -15,11 +15,14 @@
 #include "data/chat_template.h"
 #include "data/review.h"
 #include "data/tokenizer.h"
+#include "dist/gather_texts.h"
 #include "run/deepspeed.h"
 #include "run/prepare.h"
 #include "run/ranks.h"
+#include "run/resume.h"
 #include "run/verbs.h"
 #include "state/host_memory.h"
+#include "state/saved_state.h"
 #include "train/memory_report.h"
 #include "train/trainer.h"
 
@@ -82,7 +85,8 @@ Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
               const device::Machine& machine, const plan::MemoryPlan& plan,
               const train::TrainingSamples& samples,
               const std::optional<deepspeed::DeepSpeed>& deepspeed, const Ranks& ranks,
-              const io::Manifest& manifest) {
+              const train::OutputFolder& output) {
+  const io::Manifest& manifest = output.manifest();
   Json json = {
       {"trireme", {{"version", manifest.version}, {"commit", manifest.commit}}},
       {"run", manifest.run},
@@ -98,6 +102,23 @@ Json run_json(const config::RunConfig& run, const model::ModelFolder& model,
       {"memory", plan.table.json()}};
   if (deepspeed) json["deepspeed"] = deepspeed::to_json(*deepspeed);
   return json;
+}
+
+// Each rank writes its part of a checkpoint into the first rank's folder. Its lock file is a token
+// that they must all see.
+void check_shared_folder(const config::RunConfig& run, const train::OutputFolder& output,
+                         const Ranks& ranks) {
+  if (run.save_only_model || ranks.mesh.control().size() == 1) return;
+  const dist::Group& control = ranks.mesh.control();
+  dist::gather_texts("", control);  // from here on it is there
+  const std::vector<std::string> tokens = dist::gather_texts(output.lock_text(), control);
+  for (size_t rank = 1; rank < tokens.size(); ++rank) {
+    if (tokens[rank] == tokens.front()) continue;
+    fail(
+        "--output_dir {}: rank {} does not see what rank 0 has written there: give a folder that "
+        "all machines share, or --save_only_model true",
+        output.path(), rank);
+  }
 }
 
 // What config.json adds to the loss or takes from a gradient, which nobody sees in the options.
@@ -120,19 +141,35 @@ void log_terms(const config::RunConfig& run, const model::ModelFolder& model,
 train::TrainingResult train(const config::RunConfig& run, const model::ModelFolder& model,
                             const device::Machine& machine, const plan::MemoryPlan& plan,
                             const train::TrainingSamples& samples, train::OutputFolder& output,
-                            const Json& record, device::Phases& phases, const Ranks& ranks) {
+                            const Json& about, const Resumption& resumed, io::Record record,
+                            device::Phases& phases, const Ranks& ranks) {
   state::HostMemory host(plan, machine.device);  // pinned while the model is read
   const state::Zero zero(ranks.mesh, run.zero_stage);
   const auto weights =
-      load_weights(run, model, machine, host.homes(plan, machine, /*training=*/true), phases, zero);
-  catch_interrupts();  // there is something to save from now on
-  if (ranks.first()) output.begin(record);
+      load_weights(run, model, machine, host.homes(plan, machine, /*training=*/true), phases, zero,
+                   resumed.record.has_value());
   train::TrainStep step(run, model, machine, *weights, plan.execution, host, phases, ranks.mesh,
                         zero);
+  if (resumed.record) {
+    const auto scope = phases.enter("load");
+    state::load_state(io::StateFiles(resumed.folder), model.trained_layout(), weights->trained(),
+                      step.optimizer());
+    weights->updated();
+  }
+  catch_interrupts();  // there is something to save from now on
+  if (ranks.first()) {
+    output.begin(about, resumed.here && resumed.record ? resumed.record->metrics_bytes : 0);
+  }
+  const io::Progress* done = resumed.record ? &resumed.record->progress : nullptr;
   train::RunLog run_log(ranks.first() ? output.metrics_path() : "",
-                        train::planned_steps(run, samples, train::data_rank(ranks.mesh)));
-  train::Trainer trainer(run, samples, step, weights->trained(), machine, plan, ranks.mesh, output,
-                         run_log);
+                        train::planned_steps(run, samples, train::data_rank(ranks.mesh)),
+                        done != nullptr ? done->steps : 0);
+  train::CheckpointWriter writer(
+      io::posix(), output, {model.trained_layout(), weights->trained(), step.optimizer(), zero},
+      ranks.mesh);
+  train::Trainer trainer(run, samples, step, machine, plan, ranks.mesh, output, writer, run_log,
+                         std::move(record));
+  if (done != nullptr) trainer.resume(*done, resumed.here);
   return trainer.run();
 }
 
@@ -176,18 +213,28 @@ int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed
             : "by the norm of the step before, in the first step each layer by its own");
   }
 
-  const io::Manifest manifest = {.version = version(),
-                                 .commit = commit(),
-                                 .kind = "",  // the output folder's
-                                 .run = io::random_name()};
-  train::OutputFolder output(io::posix(), run, model, manifest);
+  train::OutputFolder output(
+      io::posix(), run, model,
+      {.version = version(), .commit = commit(), .kind = "", .run = io::random_name()});
   if (ranks.first()) output.prepare();
-  const Json record = run_json(run, model, machine, plan, samples, deepspeed, ranks, manifest);
+  check_shared_folder(run, output, ranks);
+  io::Record record{.progress = {},
+                    .identity = identity_of(run, model, samples),
+                    .options = config::to_json(run, config::kTrain)};
+  const Resumption resumed = find_resumption(run, output, record.identity, ranks);
+  if (ranks.first() && resumed.here) output.go_on(resumed.run);
+  if (resumed.kind == Resumption::Kind::kFinished || resumed.kind == Resumption::Kind::kPlaces) {
+    if (ranks.first() && resumed.kind == Resumption::Kind::kPlaces) output.finish();
+    log("--resume auto: the run in {} has ended: its result is there", output.path());
+    return 0;
+  }
+  const Json about = run_json(run, model, machine, plan, samples, deepspeed, ranks, output);
   device::Phases phases(machine.device);
   const auto location = ranks.report_location([&] { return phases.where(); });
   train::TrainingResult result;
   train::explain_out_of_memory(plan, phases, machine, [&] {
-    result = train(run, model, machine, plan, samples, output, record, phases, ranks);
+    result = train(run, model, machine, plan, samples, output, about, resumed, std::move(record),
+                   phases, ranks);
   });
   if (result.interrupted_by == 0) log("{}", train::memory_report(plan, phases, machine));
   return finish(result, output);

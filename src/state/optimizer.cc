@@ -109,6 +109,11 @@ void AdamW::begin(double learning_rate) {
   skip_.reset();
 }
 
+void AdamW::resume(int64_t steps, double last_norm) {
+  steps_ = steps;
+  norm_.fill_(last_norm);
+}
+
 at::Tensor AdamW::step(const std::vector<at::Tensor>& grads,
                        const std::vector<at::Tensor>& squares) {
   at::Tensor sum = at::zeros({}, params_.compute().front().options().dtype(at::kDouble));

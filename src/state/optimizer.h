@@ -88,7 +88,6 @@ class AdamW {
   // Seconds of AdamW on the host so far, once the device is idle.
   double host_seconds() const;
 
- private:
   // Elements of a block, from its shard's `offset` on, which decay or do not.
   struct Part {
     size_t block;
@@ -96,6 +95,12 @@ class AdamW {
     double weight_decay;
     ops::Moments moments;
   };
+  const std::vector<Part>& parts() const { return parts_; }
+  // Goes on after this many steps, of which the last that was not skipped had that norm (NaN: there
+  // was none). The moments are set in place.
+  void resume(int64_t steps, double last_norm);
+
+ private:
   void update(size_t block, const at::Tensor& grad, const at::Tensor& divisor);
   void update(const Part& part, const at::Tensor& grad, const at::Tensor& divisor);
   ops::AdamWStep step_of(const Part& part) const;
@@ -107,7 +112,7 @@ class AdamW {
   double learning_rate_ = 0;
   std::vector<Part> parts_;
   std::unique_ptr<RemoteAdamW> remote_;  // for state on the host
-  // In parts, 0-dim: the sum of squares of this step so far; 0, or NaN from the first block on that
+  // 0-dim. In parts: the sum of squares of this step so far; 0, or NaN from the first block on that
   // must not be used; and the norm of the last step that was not skipped, NaN before there is one.
   at::Tensor squares_, skip_, norm_;
 };

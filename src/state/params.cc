@@ -80,6 +80,13 @@ void ResidentParams::fill(int64_t block, const at::Tensor& whole) {
   }
 }
 
+void ResidentParams::masters_set() {
+  for (int64_t b = 0; b <= layout_.head(); ++b) {
+    if (!compute_[b].is_same(master_[b])) compute_[b].copy_(own_memory(master_[b]));
+  }
+  gather();
+}
+
 void ResidentParams::gather() {
   if (!zero_.states() || zero_.weights()) return;
   std::vector<dist::PendingPtr> pending;

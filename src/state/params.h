@@ -72,11 +72,15 @@ class ResidentParams : public ParamStore {
   // This rank's shards of what the optimizer updates: fp32 master weights or, without a master
   // copy, the weights themselves.
   std::vector<at::Tensor>& master() { return master_; }
+  const std::vector<at::Tensor>& master() const { return master_; }
   // This rank's shards as forward and backward read them: the same tensors as master() where no
   // other copy is needed.
   std::vector<at::Tensor>& compute() { return compute_; }
   // What this rank holds of each block: all of it, or its shard where weights are sharded.
   const std::vector<at::Tensor>& held() const { return zero_.weights() ? compute_ : whole_; }
+  // Call after all of master() was set from elsewhere: makes the copies that forward and backward
+  // read. All ranks call it together.
+  void masters_set();
   // Call after the shards have been updated. Where this rank has whole blocks, they get the other
   // ranks' shards.
   void gather();

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include "base/error.h"
@@ -32,6 +33,13 @@ bool is_checkpoint(const std::string& name) {
          name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
 }
 
+// N of checkpoint-N.
+int64_t step_of(const std::string& name) {
+  int64_t step = 0;
+  std::from_chars(name.data() + name.rfind('-') + 1, name.data() + name.size(), step);
+  return step;
+}
+
 // Names that a run writes in output_dir itself.
 bool is_of_result(const std::string& name) {
   static constexpr std::string_view kNames[] = {"config.json", "model.safetensors",
@@ -47,8 +55,8 @@ bool is_configuration(const std::string& name) {
   return name == "config.json" || name == "adapter_config.json";
 }
 
-bool has(const std::vector<std::string>& names, const std::string& name) {
-  return std::ranges::find(names, name) != names.end();
+void append_names(std::vector<std::string>& names, const io::Manifest& manifest) {
+  for (const auto& [name, sum] : manifest.files) names.push_back(name);
 }
 
 bool exists(const std::string& path) {
@@ -79,7 +87,7 @@ void write_chat_template(io::FileSystem& files, const std::string& folder,
 void publish_adapter(io::FileSystem& files, const std::string& folder, const io::Manifest& manifest,
                      const model::ModelFolder& model, const std::vector<at::Tensor>& blocks,
                      config::ExpertAdapters expert_adapters, const std::string& tokenizer,
-                     const std::string& chat_template) {
+                     const std::string& chat_template, const Addition& addition) {
   const layout::Adapters& adapters = *model.adapters;
   const config::ExpertAdapters kind =
       model::resolve_expert_adapters(expert_adapters, model.spec, adapters);
@@ -93,14 +101,15 @@ void publish_adapter(io::FileSystem& files, const std::string& folder, const io:
   for (const io::TensorSource& tensor : tensors) bytes += io::byte_count(tensor);
   io::publish_folder(
       files, folder, manifest,
-      [&](const std::string& temporary) {
-        io::write_safetensors(files, temporary + "/adapter_model.safetensors", tensors);
-        io::copy_tokenizer_files(files, model.path, tokenizer, temporary);
-        write_chat_template(files, temporary, chat_template);
-        io::write_text(files, temporary + "/adapter_config.json",
+      [&](io::SummedFiles& summed, const std::string& temporary) {
+        if (addition.write) addition.write(summed, temporary);
+        io::write_safetensors(summed, temporary + "/adapter_model.safetensors", tensors);
+        io::copy_tokenizer_files(summed, model.path, tokenizer, temporary);
+        write_chat_template(summed, temporary, chat_template);
+        io::write_text(summed, temporary + "/adapter_config.json",
                        config::json_text(config, 2) + "\n");
       },
-      bytes);
+      static_cast<uint64_t>(bytes) + addition.bytes);
 }
 
 void warn_of_peft(const model::ModelFolder& model, config::ExpertAdapters expert_adapters) {
@@ -135,10 +144,14 @@ OutputFolder::Earlier OutputFolder::look() const {
     if (name == io::FolderLock::kName || io::is_leftover(path)) continue;
     earlier.empty = false;
     const bool listed =
-        earlier.result && (name == io::kManifest || has(earlier.result->files, name));
+        earlier.result && (name == io::kManifest || earlier.result->files.contains(name));
     if (is_checkpoint(name) || name == "best") {
       const std::string why = io::foreign(path);
-      why.empty() ? earlier.folders.push_back(name) : void(misplaced = name + ", which " + why);
+      if (why.empty()) {
+        earlier.folders.push_back(name);
+      } else if (!goes_on_here()) {  // else it is damaged, and not resumed from
+        misplaced = name + ", which " + why;
+      }
     } else if (name == "run.json" || name == "metrics.jsonl") {
       if (!ours || !io::is_plain_file(path)) misplaced = name;
     } else if (name == io::kManifest || is_of_result(name)) {
@@ -148,9 +161,10 @@ OutputFolder::Earlier OutputFolder::look() const {
     }
   }
   if (earlier.empty) return earlier;
-  if (!run_.overwrite) {
+  if (!run_.overwrite && !(ours && goes_on_here())) {
     fail(
-        "--output_dir {}: not empty: choose another, or give --overwrite to replace an earlier run",
+        "--output_dir {}: not empty: choose another, or give --overwrite to replace an earlier "
+        "run, or --resume auto to go on with it",
         path_);
   }
   if (!misplaced.empty()) {
@@ -164,6 +178,64 @@ OutputFolder::Earlier OutputFolder::look() const {
   return earlier;
 }
 
+// Whether --resume is of a run in this folder.
+bool OutputFolder::goes_on_here() const {
+  return run_.resume == "auto" || (!run_.resume.empty() && holds(run_.resume));
+}
+
+bool OutputFolder::holds(const std::string& folder) const {
+  std::error_code error;
+  const fs::path path = fs::weakly_canonical(fs::absolute(folder, error), error);
+  const fs::path parent =
+      path.has_filename() ? path.parent_path() : path.parent_path().parent_path();
+  return parent == fs::weakly_canonical(fs::absolute(path_, error), error);
+}
+
+OutputFolder::LastRun OutputFolder::last_run() const {
+  LastRun last;
+  try {
+    if (!is_our_run(path_ + "/run.json")) return last;
+    const config::Json run = config::read_json(path_ + "/run.json");
+    if (run.contains("run") && run["run"].is_string()) last.name = run["run"].get<std::string>();
+  } catch (const UserError&) {  // not ours after all
+  }
+  if (last.name.empty()) return last;
+  const auto of_it = [&](const std::string& folder) {
+    const std::optional<io::Manifest> manifest = io::read_manifest(folder);
+    return manifest && manifest->run == last.name ? manifest : std::nullopt;
+  };
+  if (const auto result = of_it(path_)) {
+    last.finished = io::damage(path_, *result, /*all=*/false).empty();
+    last.placing = !last.finished && of_it(path_ + "/best");
+  }
+  last.best = of_it(path_ + "/best").has_value();
+  for (const std::string& name : io::names_in(path_)) {
+    if (is_checkpoint(name) && of_it(path_ + "/" + name)) last.checkpoints.push_back(name);
+  }
+  std::ranges::sort(last.checkpoints, std::greater<>(), step_of);
+  for (std::string& name : last.checkpoints) name = path_ + "/" + name;
+  return last;
+}
+
+void OutputFolder::go_on(const std::string& name) {
+  manifest_.run = name;
+  const LastRun last = last_run();
+  checkpoints_.assign(last.checkpoints.rbegin(), last.checkpoints.rend());
+}
+
+std::string OutputFolder::set_aside(const std::string& folder) {
+  std::string to = folder + ".damaged";
+  if (exists(to)) to += "-" + io::random_name();
+  files_.rename(folder, to);
+  files_.sync_folder(path_);
+  return to;
+}
+
+std::string OutputFolder::lock_text() const {
+  const std::string path = path_ + "/" + io::FolderLock::kName;
+  return io::is_plain_file(path) ? io::read_beginning(path, 4096) : "";
+}
+
 void OutputFolder::prepare() {
   look();
   if (model_.adapters) warn_of_peft(model_, run_.expert_adapters);
@@ -173,19 +245,27 @@ void OutputFolder::prepare() {
   const Earlier earlier = look();  // another run may just have ended
   earlier_ = earlier.folders;
   std::vector<std::string> names = earlier_;
-  if (earlier.result)
-    names.insert(names.end(), earlier.result->files.begin(), earlier.result->files.end());
-  if (names.empty()) return;
+  if (earlier.result) append_names(names, *earlier.result);
+  if (names.empty() || !run_.resume.empty()) return;
   log("--overwrite: of the earlier run in {} the new one will remove at its end: {}", path_,
       fmt::join(names, ", "));
 }
 
-void OutputFolder::begin(const config::Json& run) {
-  io::replace_text(files_, path_ + "/run.json", config::json_text(run, 2) + "\n");
-  io::replace_text(files_, metrics_path(), "");
+uint64_t OutputFolder::metrics_bytes() const {
+  std::error_code error;
+  const uint64_t bytes = fs::file_size(metrics_path(), error);
+  return error ? 0 : bytes;
 }
 
-void OutputFolder::publish(const std::string& folder, const model::BlockSource& weights) {
+void OutputFolder::begin(const config::Json& run, uint64_t metrics) {
+  io::replace_text(files_, path_ + "/run.json", config::json_text(run, 2) + "\n");
+  std::string text = metrics > 0 && metrics_bytes() > 0 ? io::read_text(metrics_path()) : "";
+  text.resize(std::min<uint64_t>(text.size(), metrics));
+  io::replace_text(files_, metrics_path(), text);
+}
+
+void OutputFolder::publish(const std::string& folder, const model::BlockSource& weights,
+                           const Addition& addition) {
   const std::string chat_template = chosen_chat_template(run_);
   if (model_.adapters) {
     std::vector<at::Tensor> blocks;  // on the host: modules_to_save may be large
@@ -193,27 +273,30 @@ void OutputFolder::publish(const std::string& folder, const model::BlockSource& 
       blocks.push_back(weights(b).to(at::kCPU));
     }
     publish_adapter(files_, folder, manifest_, model_, blocks, run_.expert_adapters, run_.tokenizer,
-                    chat_template);
+                    chat_template, addition);
     return;
   }
   const io::DType dtype = file_dtype(model_.spec.dtype);
   io::publish_folder(
       files_, folder, manifest_,
-      [&](const std::string& temporary) {
+      [&](io::SummedFiles& files, const std::string& temporary) {
+        if (addition.write) addition.write(files, temporary);
         io::write_shards(
-            files_, temporary,
+            files, temporary,
             io::require_finite(model::tensor_sources(model_.layout, weights, dtype), folder));
-        io::copy_tokenizer_files(files_, model_.path, run_.tokenizer, temporary);
-        write_chat_template(files_, temporary, chat_template);
-        io::write_text(files_, temporary + "/config.json",
+        io::copy_tokenizer_files(files, model_.path, run_.tokenizer, temporary);
+        write_chat_template(files, temporary, chat_template);
+        io::write_text(files, temporary + "/config.json",
                        config::json_text(model_.spec.raw, 2) + "\n");
       },
-      model_.layout.numel() * io::dtype_bytes(dtype));
+      static_cast<uint64_t>(model_.layout.numel() * io::dtype_bytes(dtype)) + addition.bytes);
 }
 
-std::string OutputFolder::save_checkpoint(int64_t step, const model::BlockSource& weights) {
+std::string OutputFolder::save_checkpoint(int64_t step, const model::BlockSource& weights,
+                                          const Addition& addition) {
   const std::string folder = fmt::format("{}/checkpoint-{}", path_, step);
-  publish(folder, weights);
+  publish(folder, weights, addition);
+  std::erase(checkpoints_, folder);
   checkpoints_.push_back(folder);
   rotate();
   return folder;
@@ -236,14 +319,17 @@ void OutputFolder::rotate() {
   }
 }
 
-void OutputFolder::save_best(const model::BlockSource& weights) {
-  publish(path_ + "/best", weights);
+std::string OutputFolder::save_best(const model::BlockSource& weights, const Addition& addition) {
+  const std::string folder = path_ + "/best";
+  publish(folder, weights, addition);
+  return folder;
 }
 
 // Links, so that best/ stays whole beside them; copies where the file system has none. The
 // configuration last.
 void OutputFolder::place_result(const std::string& best, const io::Manifest& manifest) {
-  std::vector<std::string> names = manifest.files;
+  std::vector<std::string> names;
+  append_names(names, manifest);
   std::ranges::stable_partition(names, [](const auto& name) { return !is_configuration(name); });
   std::optional<io::TemporaryFolder> copies;
   for (const std::string& name : names) {
@@ -267,8 +353,8 @@ void OutputFolder::finish() {
   const std::optional<io::Manifest> manifest = io::read_manifest(best);
   if (!manifest) fail("{}: was removed or changed during the run", best);
   const std::optional<io::Manifest> earlier = io::read_manifest(path_);
-  for (const std::string& name : manifest->files) {
-    if (exists(path_ + "/" + name) && !(earlier && has(earlier->files, name))) {
+  for (const auto& [name, sum] : manifest->files) {
+    if (exists(path_ + "/" + name) && !(earlier && earlier->files.contains(name))) {
       fail("{}/{}: was put there during the run: move it away; the result is {}", path_, name,
            best);
     }
@@ -277,7 +363,8 @@ void OutputFolder::finish() {
     std::optional<io::TemporaryFolder> aside;
     if (earlier) {
       aside.emplace(files_, path_ + "/result", manifest_);
-      std::vector<std::string> names = earlier->files;
+      std::vector<std::string> names;
+      append_names(names, *earlier);
       std::ranges::stable_partition(names, is_configuration);
       for (const std::string& name : names) {
         if (!exists(path_ + "/" + name)) continue;

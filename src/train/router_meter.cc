@@ -1,6 +1,7 @@
 #include "train/router_meter.h"
 
 #include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -15,6 +16,13 @@ RouterMeter::RouterMeter(const config::ModelSpec& spec, const at::Device& device
 void RouterMeter::clear() {
   const auto doubles = at::TensorOptions(at::kDouble).device(device_);
   load_ = {0, at::zeros({}, doubles), at::zeros({spec_.layers, spec_.moe->experts}, doubles)};
+}
+
+void RouterMeter::set(double loss, int64_t micro_batches, const std::vector<double>& choices) {
+  if (!spec_.balanced() || std::ssize(choices) != load_.choices.numel()) return;
+  load_.micro_batches = micro_batches;
+  load_.loss.fill_(loss);
+  load_.choices.copy_(at::tensor(choices, at::kDouble).view(load_.choices.sizes()));
 }
 
 std::optional<RouterReport> RouterMeter::take(const dist::Group& data) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "config/model_spec.h"
 #include "dist/group.h"
@@ -18,6 +19,9 @@ class RouterMeter {
 
   // Of this rank's micro-batches. Nothing waits for the device.
   void add(const model::RouterLoad& load) { load_.add(load); }
+  // The sums so far; set, they go on from there.
+  const model::RouterLoad& load() const { return load_; }
+  void set(double loss, int64_t micro_batches, const std::vector<double>& choices);
   // Over all ranks of `data`, which call it together; then starts anew.
   std::optional<RouterReport> take(const dist::Group& data);
 

@@ -22,9 +22,10 @@ void add_router(config::Json& json, const std::optional<RouterReport>& router) {
 
 }  // namespace
 
-RunLog::RunLog(std::string metrics_path, int64_t total_steps)
+RunLog::RunLog(std::string metrics_path, int64_t total_steps, int64_t done)
     : path_(std::move(metrics_path)),
       total_steps_(total_steps),
+      done_(done),
       terminal_(isatty(STDERR_FILENO) != 0) {}
 
 void RunLog::step(const StepReport& r) {
@@ -43,7 +44,7 @@ void RunLog::step(const StepReport& r) {
   add_router(json, r.router);
   io::append_line(path_, json.dump());
   const int64_t left = std::max<int64_t>(0, total_steps_ - r.step);
-  const double eta = clock_.seconds() / static_cast<double>(std::max<int64_t>(r.step, 1)) *
+  const double eta = clock_.seconds() / static_cast<double>(std::max<int64_t>(r.step - done_, 1)) *
                      static_cast<double>(left);
   const std::string text = fmt::format(
       "step {}/{}  epoch {:.2f}  loss {:.4f}  {:.0f} tok/s  left {}  memory {}", r.step,

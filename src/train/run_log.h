@@ -55,9 +55,9 @@ struct EvalReport {
 
 class RunLog {
  public:
-  // total_steps: for the remaining time. metrics_path "": logs nothing (ranks other than the
-  // first).
-  RunLog(std::string metrics_path, int64_t total_steps);
+  // total_steps, and those that were done before: for the remaining time. metrics_path "": logs
+  // nothing (ranks other than the first).
+  RunLog(std::string metrics_path, int64_t total_steps, int64_t done = 0);
 
   void step(const StepReport& report);
   void skipped(const SkipReport& report);
@@ -71,7 +71,7 @@ class RunLog {
   void note_lost_lines();
 
   std::string path_;
-  int64_t total_steps_;
+  int64_t total_steps_, done_;
   bool terminal_;
   bool progress_shown_ = false, loss_noted_ = false;
   int64_t step_ = 0;  // of the last report

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "base/stopwatch.h"
 #include "config/run_config.h"
 #include "data/loader.h"
 #include "data/sample.h"
@@ -21,6 +21,7 @@
 #include "state/host_memory.h"
 #include "state/optimizer.h"
 #include "state/params.h"
+#include "train/checkpoint.h"
 #include "train/output_folder.h"
 #include "train/router_meter.h"
 #include "train/run_log.h"
@@ -43,6 +44,9 @@ struct TrainingResult {
 // (packing may vary the later epochs by a few).
 int64_t planned_steps(const config::RunConfig& run, const TrainingSamples& samples,
                       data::DataRank rank);
+
+// Packed sequences of a step, of all ranks.
+int64_t step_size(const config::TrainingOptions& training, data::DataRank rank);
 
 // Which micro-batches this rank computes. Ranks that share sequences compute the same ones.
 data::DataRank data_rank(const dist::Mesh& mesh);
@@ -69,7 +73,11 @@ class TrainStep {
     at::Tensor loss() const;  // their sum, which is another tensor
   };
   Outcome run(const data::StepBatches& batches, double learning_rate);
+  // Goes on after that progress; the optimizer's moments are set in place.
+  void resume(const io::Progress& progress);
+  int64_t micro_batches() const { return micro_batches_; }  // so far, of all ranks
   engine::Executor& executor() { return executor_; }
+  state::AdamW& optimizer() { return optimizer_; }
   const state::AdamW& optimizer() const { return optimizer_; }
   const device::Phases& phases() const { return phases_; }
 
@@ -79,7 +87,7 @@ class TrainStep {
   uint64_t seed_;
   data::DataRank rank_;
   int64_t steps_ = 0;
-  int64_t passes_ = 0;  // forward and backward passes so far: each has dropout masks of its own
+  int64_t micro_batches_ = 0;  // of all ranks so far: each has dropout masks of its own
   engine::Executor executor_;
   state::AdamW optimizer_;
   std::unique_ptr<state::GradStore> grads_;
@@ -87,21 +95,31 @@ class TrainStep {
 
 class Trainer {
  public:
-  // All references outlive the trainer.
+  // `record` says what checkpoints are of. All references outlive the trainer.
   Trainer(const config::RunConfig& run, const TrainingSamples& samples, TrainStep& step,
-          state::ResidentParams& params, const device::Machine& machine,
-          const plan::MemoryPlan& plan, const dist::Mesh& mesh, OutputFolder& output, RunLog& log);
+          const device::Machine& machine, const plan::MemoryPlan& plan, const dist::Mesh& mesh,
+          OutputFolder& output, CheckpointWriter& writer, RunLog& log, io::Record record);
 
+  // Goes on from there. Weights and moments have been set. saved_here: a checkpoint of it is in the
+  // output folder.
+  void resume(const io::Progress& progress, bool saved_here);
   TrainingResult run();
 
  private:
-  // Calls `write` on the first rank, with the trained weights. All ranks call it together.
-  void save(const std::function<void(const model::BlockSource&)>& write);
-  void save_best();
+  bool ended() const;
+  // Returns whether it was saved.
+  bool save_best();
   void save_checkpoint(const char* why);
-  void train_epoch(int64_t epoch);
+  // Counts a save that failed, on all ranks. UserError: too many in a row. Returns whether it was
+  // saved.
+  bool saved(const CheckpointWriter::Outcome& outcome);
+  io::Window window() const;
+  std::vector<io::Window> all_windows() const;
+  void train_epoch();
   void train_step(const data::StepBatches& batches);
-  void after_step(int64_t done, int64_t steps_in_epoch);
+  void after_step();
+  // What is due after a step, or before the first: evaluation and checkpoint.
+  void settle();
   // Counts and reports the step that was skipped. UserError after too many in a row.
   void skipped();
   // The sum of `sum` over all ranks, divided by `tokens`. UserError if it is not finite.
@@ -110,6 +128,7 @@ class Trainer {
   struct Agreed {
     int signal = 0;      // that a rank was sent; 0: none
     double seconds = 0;  // the longest of the given
+    double unsaved = 0;  // the longest time since the last checkpoint
   };
   Agreed agreed(double seconds = 0) const;
   // Throws Interrupted on all ranks if one was sent a signal and the step may be given up.
@@ -123,33 +142,27 @@ class Trainer {
   const config::RunConfig& run_;
   const TrainingSamples& samples_;
   TrainStep& step_;
-  state::ResidentParams& params_;
   const device::Machine& machine_;
   const plan::MemoryPlan& plan_;
   const dist::Mesh& mesh_;
   data::DataRank rank_;
   OutputFolder& output_;
+  CheckpointWriter& writer_;
   RunLog& log_;
+  io::Record record_;
+  io::Progress& progress_;  // in the record
   Schedule schedule_;
-  TrainingResult result_;
-  double epoch_ = 0;           // epochs done, with the part of the current one
-  int64_t evaluated_at_ = -1;  // step of the last evaluation
-  int64_t evaluations_since_best_ = 0;
-  bool stopped_ = false;
-  bool long_steps_ =
-      true;  // so that a signal does not wait for their end; of the first it is not known
+  int interrupted_by_ = 0;  // signal
+  // So that a signal does not wait for their end; of the first it is not known.
+  bool long_steps_ = true;
   double step_seconds_ = 0;  // of the last step
   device::Pacing pacing_;
   int64_t saved_at_ = -1;  // step of the last checkpoint
-  bool save_due_ = false;  // a checkpoint, after the next step that is not skipped
-  int64_t skipped_steps_ = 0, skipped_in_a_row_ = 0;
+  Stopwatch since_save_;
+  int64_t failed_saves_ = 0;     // in a row
   int64_t bad_micro_batch_ = 0;  // of the last step, this rank's first: its number over all, from 1
-
-  // Since the last report, without skipped steps; this rank's loss.
-  double window_loss_ = 0, last_grad_norm_ = 0;
-  int64_t window_trained_ = 0, window_tokens_ = 0, window_steps_ = 0;
+  double window_loss_ = 0;       // this rank's, since the last report
   RouterMeter window_router_;
-  double window_seconds_ = 0, learning_rate_ = 0;
 };
 
 }  // namespace trireme::train

@@ -31,7 +31,9 @@
 #include "deepspeed/deepspeed.h"
 #include "deepspeed/hjson.h"
 #include "io/manifest.h"
+#include "io/progress.h"
 #include "io/safetensors_header.h"
+#include "io/state_files.h"
 #include "io/weight_files.h"
 #include "layout/model.h"
 
@@ -195,6 +197,29 @@ void manifest(const std::string& input) {
       "what is written reads as what was read");
 }
 
+// What resuming reads of a checkpoint before any weight.
+void checkpoint_state(const std::string& input) {
+  const auto pieces = io::parse_state(input, kName);
+  for (const io::StatePiece& piece : pieces) {
+    if (piece.count > 4096) continue;  // a file has what it says it has; this text has no file
+    for (const layout::Overlap& part : layout::overlaps(piece.piece(), pieces.front().piece())) {
+      require(part.to >= 0 && part.to + part.count <= piece.count, "an overlap lies in its piece");
+    }
+  }
+  const std::string text = io::state_text(pieces);
+  require(io::state_text(io::parse_state(text, kName)) == text, "what is written reads as it was");
+}
+
+void progress(const std::string& input) {
+  folder().write(io::kProgressFile, input);
+  const io::Record record = io::read_record(folder().path());
+  folder().write(io::kProgressFile, io::record_text(record, {}));
+  const io::Record again = io::read_record(folder().path());
+  require(io::to_json(again.progress) == io::to_json(record.progress) &&
+              again.identity == record.identity,
+          "what is written reads as what was read");
+}
+
 void slurm_hosts(const std::string& input) { config::first_host(input); }
 
 // ------------------------------------------------------------------------------------------------
@@ -304,6 +329,7 @@ void jinja(const std::string& input) {
 constexpr std::array kTargets = {
     Target{"batch_file", batch_file},
     Target{"chat_template", chat_template},
+    Target{"checkpoint_state", checkpoint_state},
     Target{"command_line", command_line},
     Target{"deepspeed", deepspeed_config},
     Target{"hjson", hjson},
@@ -313,6 +339,7 @@ constexpr std::array kTargets = {
     Target{"model_config", model_config},
     Target{"peft_config", peft_config},
     Target{"piece_regex", piece_regex},
+    Target{"progress", progress},
     Target{"reviews_csv", reviews_csv},
     Target{"reviews_json", reviews_json},
     Target{"run_config", run_config},

@@ -54,6 +54,7 @@ def names_in(path):
 
 # The output folder.
 
+STATE_FILES = ["progress.json", "state", "state.json"]
 MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "trireme.json"]
 
 
@@ -68,7 +69,7 @@ def test_the_output_folder_holds_these_files(model, finished):
     """generation_config.json where the model has one."""
     expected = MODEL_FILES + ["generation_config.json"] * (model / "generation_config.json").exists()
     assert names_in(finished) == sorted(expected + ["checkpoint-3", "checkpoint-6", "metrics.jsonl", "run.json"])
-    assert names_in(finished / "checkpoint-6") == sorted(expected)
+    assert names_in(finished / "checkpoint-6") == sorted(expected + STATE_FILES)
 
 
 @pytest.mark.parametrize("name", ["", "checkpoint-3", "checkpoint-6"])
