@@ -79,6 +79,7 @@ struct TrainingOptions {
   int64_t save_steps = 0;  // 0 = only best and last
   int64_t save_total_limit = 3;
   double save_every_minutes = 0;      // 0 = by steps alone
+  bool async_save = true;             // written beside training, where there is room for a copy
   bool save_only_model = false;       // checkpoints without what resuming takes
   int64_t save_failures_allowed = 3;  // in a row, before they end the run
   std::string resume;                 // "" = begin, auto, or a checkpoint folder

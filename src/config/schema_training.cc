@@ -163,6 +163,10 @@ std::vector<Option> record_options() {
        .unit = "minutes",
        .min = 0,
        .help = "most time between two checkpoints; 0 = --save_steps alone decides"},
+      {.name = "async_save",
+       .field = &RunConfig::async_save,
+       .help = "write a checkpoint beside training, from a copy in host memory; false, or without "
+               "room for the copy = training waits"},
       {.name = "save_only_model",
        .field = &RunConfig::save_only_model,
        .help = "checkpoints hold the model alone: smaller, but a run cannot resume from them"},

@@ -260,6 +260,22 @@ std::optional<int64_t> missing_host(const MemoryRequest& request) {
        format_bytes(plan.table.total()), format_bytes(request.budget), remedy(request));
 }
 
+// A checkpoint that is written beside training, if there is room for a copy of it: what computing
+// takes goes first.
+void add_snapshot(const MemoryRequest& request, MemoryPlan& plan) {
+  if (request.snapshot == 0) return;
+  const layout::ModelLayout& trained = request.activations.model->trained_layout();
+  const int64_t weight = has_masters(request) ? 4 : bytes_of(request.activations.format);
+  const int64_t bytes =
+      snapshot_bytes(trained, weight, request.moments, request.snapshot, request.sharding);
+  const bool cuda = request.activations.hardware.cuda;
+  const Residence where = cuda ? Residence::kHost : Residence::kDevice;
+  const int64_t room = cuda ? request.activations.host_room : request.budget;
+  if (plan.table.total(where) + bytes > room) return;
+  plan.table.add(RowKind::kSnapshot, "on its way to the disk", bytes, where);
+  plan.snapshot_arena = bytes;
+}
+
 }  // namespace
 
 const char* MemoryRow::name() const {
@@ -300,6 +316,8 @@ const char* MemoryRow::name() const {
       return "kept intermediates";
     case RowKind::kOffloaded:
       return "offloaded";
+    case RowKind::kSnapshot:
+      return "checkpoint";
   }
   return "";
 }
@@ -383,6 +401,7 @@ MemoryPlan plan_memory(const MemoryRequest& request) {
                     plan.activations.segments, plan.activations.host};
   add_activation_rows(plan.table, request.activations, plan.activations);
   if (!activations) refuse(request, plan);
+  add_snapshot(request, plan);
   return plan;
 }
 

@@ -34,6 +34,7 @@ enum class RowKind {
   kSavedActivations,
   kKeptIntermediates,
   kOffloaded,
+  kSnapshot,
 };
 
 struct MemoryRow {
@@ -66,6 +67,7 @@ struct MemoryRequest {
   config::OptimizerOffload update = config::OptimizerOffload::kNone;
   bool fused = false;              // --optimizer_in_backward
   bool layers_on_host = false;     // --offload_param
+  int64_t snapshot = 0;            // bytes of a weight in the model's files; 0: no --async_save
   layout::Sharding sharding = {};  // of this rank
   int64_t program = 0;             // bytes that the process holds already
   int64_t budget = 0;              // bytes on the device; the host's are activations.host_room
@@ -79,6 +81,7 @@ struct MemoryPlan {
   int64_t optimizer_arena = 0;  // bytes of the optimizer's state on the host
   int64_t gradients_arena = 0;  // bytes of gradients on the host, and of AdamW's pieces there
   int64_t layers_arena = 0;     // bytes of the layers' weights on the host
+  int64_t snapshot_arena = 0;   // bytes of a checkpoint on its way to the disk; 0: there is no room
 
   std::string text() const { return table.text(request.budget, request.activations.host_room); }
 };

@@ -45,6 +45,18 @@ int64_t state_arena_bytes(const layout::ModelLayout& layout, bool master, Moment
   return bytes;
 }
 
+int64_t snapshot_bytes(const layout::ModelLayout& layout, int64_t weight, MomentFormat format,
+                       int64_t file, const layout::Sharding& sharding) {
+  int64_t bytes = 0;
+  for (const StateRange& range : state_ranges(layout, sharding)) {
+    bytes += slot_bytes(weight * range.count) +
+             2 * (slot_bytes(moment_numbers_bytes(range.count, format)) +
+                  slot_bytes(moment_scales_bytes(range.count, format)));
+  }
+  for (const layout::BlockLayout& block : layout.blocks) bytes += slot_bytes(file * block.numel);
+  return bytes;
+}
+
 int64_t stream_device_bytes(bool master, MomentFormat moments) {
   return 2 * (moment_bytes(kStreamPiece, moments) + (master ? 4 * kStreamPiece : 0));
 }

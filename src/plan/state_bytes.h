@@ -22,6 +22,11 @@ struct StateRange {
 std::vector<StateRange> state_ranges(const layout::ModelLayout& layout,
                                      const layout::Sharding& sharding);
 
+// Bytes of the arena in which a checkpoint waits for the disk: the state of this rank, and the
+// whole model for its files. `weight`, `file`: bytes of a weight there.
+int64_t snapshot_bytes(const layout::ModelLayout& layout, int64_t weight, MomentFormat format,
+                       int64_t file, const layout::Sharding& sharding = {});
+
 // Bytes of both moments of all that is trained, on this rank.
 int64_t state_moment_bytes(const layout::ModelLayout& layout, MomentFormat format,
                            const layout::Sharding& sharding = {});

@@ -47,6 +47,13 @@ void check_widths(const layout::Model& model, const device::Machine& machine) {
       spec.hidden, spec.moe->intermediate);
 }
 
+// Bytes of a weight in a checkpoint's model; 0: none is written beside training.
+int64_t snapshot_bytes_of(const config::RunConfig& run, const layout::Model& model) {
+  const bool saves = run.save_steps > 0 || run.save_every_minutes > 0;
+  if (!saves || !run.async_save || run.save_only_model) return 0;
+  return !model.adapters && model.spec.dtype == "bfloat16" ? 2 : 4;
+}
+
 }  // namespace
 
 config::ModelSpec model_spec(const config::RunConfig& run) {
@@ -95,6 +102,7 @@ plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& mod
                          .update = state::optimizer_offload(run, machine),
                          .fused = optimizer && run.optimizer_in_backward,
                          .layers_on_host = run.offload_param == config::ParamOffload::kCpu,
+                         .snapshot = optimizer ? snapshot_bytes_of(run, model) : 0,
                          .sharding = state::Zero(mesh, run.zero_stage),
                          .program = machine.program,
                          .budget = machine.budget});

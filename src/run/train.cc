@@ -164,9 +164,15 @@ train::TrainingResult train(const config::RunConfig& run, const model::ModelFold
   train::RunLog run_log(ranks.first() ? output.metrics_path() : "",
                         train::planned_steps(run, samples, train::data_rank(ranks.mesh)),
                         done != nullptr ? done->steps : 0);
-  train::CheckpointWriter writer(
-      io::posix(), output, {model.trained_layout(), weights->trained(), step.optimizer(), zero},
-      ranks.mesh);
+  const train::CheckpointSources sources{model.trained_layout(), weights->trained(),
+                                         step.optimizer(), zero};
+  std::optional<train::Snapshot> snapshot;
+  if (plan.snapshot_arena > 0) {
+    snapshot.emplace(sources, host.checkpoint, machine.device, plan.request.snapshot,
+                     ranks.first());
+  }
+  train::CheckpointWriter writer(io::posix(), output, sources, ranks.mesh,
+                                 snapshot ? &*snapshot : nullptr);
   train::Trainer trainer(run, samples, step, machine, plan, ranks.mesh, output, writer, run_log,
                          std::move(record));
   if (done != nullptr) trainer.resume(*done, resumed.here);

@@ -13,7 +13,8 @@ HostMemory::HostMemory(const plan::MemoryPlan& plan, const at::Device& device)
           "the optimizer's state", "--moments_dtype 8bit or --offload_optimizer none"),
       gradients(plan.gradients_arena, device, "gradients",
                 "--optimizer_in_backward true or --offload_optimizer stream"),
-      layers(plan.layers_arena, device, "the layers' weights", "--offload_param none") {}
+      layers(plan.layers_arena, device, "the layers' weights", "--offload_param none"),
+      checkpoint(plan.snapshot_arena, device, "a checkpoint on its way", "--async_save false") {}
 
 WeightHomes HostMemory::homes(const plan::MemoryPlan& plan, const device::Machine& machine,
                               bool training) {

@@ -10,7 +10,7 @@ namespace trireme::state {
 
 // Memory that is copied to or from the device is pinned; the constructor starts that.
 struct HostMemory {
-  device::HostArena activations, optimizer, gradients, layers;
+  device::HostArena activations, optimizer, gradients, layers, checkpoint;
   // The homes of the weights of such a run; `training`: with master weights.
   WeightHomes homes(const plan::MemoryPlan& plan, const device::Machine& machine, bool training);
   HostMemory(const plan::MemoryPlan& plan, const at::Device& device);

@@ -42,20 +42,19 @@ at::ScalarType scalar_type(io::DType dtype, const std::string& tensor) {
   fail("tensor {}: dtype {} is not one of F32, BF16, U8", tensor, io::dtype_name(dtype));
 }
 
-// A part of the optimizer's that a tensor lies in: its elements [first, first + count), which begin
-// `offset` elements behind the part's.
+// What of a tensor lies in a part of its block: the tensor's elements [first, first + count), which
+// begin `offset` elements behind the part's.
 struct Held {
   const layout::ParamInfo* param;
   int64_t first, count, offset;
 };
 
-std::vector<Held> held_of(const layout::BlockLayout& block, const AdamW::Part& part) {
+std::vector<Held> held_of(const layout::BlockLayout& block, int64_t first, int64_t count) {
   std::vector<Held> list;
   for (const layout::ParamInfo& param : block.params) {
-    const int64_t begin = std::max(param.offset, part.first);
-    const int64_t end = std::min(param.offset + param.numel, part.first + part.count);
-    if (end > begin)
-      list.push_back({&param, begin - param.offset, end - begin, begin - part.first});
+    const int64_t begin = std::max(param.offset, first);
+    const int64_t end = std::min(param.offset + param.numel, first + count);
+    if (end > begin) list.push_back({&param, begin - param.offset, end - begin, begin - first});
   }
   return list;
 }
@@ -101,7 +100,7 @@ class Loader {
       : files_(files), layout_(layout), params_(params) {}
 
   void load(const AdamW::Part& part) {
-    const std::vector<Held> held = held_of(layout_.blocks[part.block], part);
+    const std::vector<Held> held = held_of(layout_.blocks[part.block], part.first, part.count);
     const at::Tensor weights = params_.master()[part.block].narrow(0, part.offset, part.count);
     for (const Held& each : held) {
       read(kWeight, each, weights.narrow(0, each.offset, each.count));
@@ -221,8 +220,19 @@ int64_t RankState::bytes() const {
   return sum;
 }
 
-RankState rank_state(const layout::ModelLayout& layout, const ResidentParams& params,
-                     const AdamW& optimizer, const Zero& zero, const std::string& file) {
+std::vector<StatePart> state_parts(const ResidentParams& params, const AdamW& optimizer,
+                                   const Zero& zero) {
+  std::vector<StatePart> parts;
+  for (const AdamW::Part& part : optimizer.parts()) {
+    if (!zero.states() && static_cast<int64_t>(part.block) % zero.ranks != zero.index) continue;
+    parts.push_back({part.block, part.first, part.count,
+                     params.master()[part.block].narrow(0, part.offset, part.count), part.moments});
+  }
+  return parts;
+}
+
+RankState rank_state(const layout::ModelLayout& layout, const std::vector<StatePart>& parts,
+                     const std::string& file) {
   RankState state;
   const auto copy = std::make_shared<HostCopy>();
   const auto add = [&](const std::string& kind, const std::vector<Held>& held,
@@ -243,15 +253,14 @@ RankState rank_state(const layout::ModelLayout& layout, const ResidentParams& pa
                                      scales.numel(), copy));
     }
   };
-  for (const AdamW::Part& part : optimizer.parts()) {
-    if (!zero.states() && static_cast<int64_t>(part.block) % zero.ranks != zero.index) continue;
-    const std::vector<Held> held = held_of(layout.blocks[part.block], part);
+  for (const StatePart& part : parts) {
+    const std::vector<Held> held = held_of(layout.blocks[part.block], part.first, part.count);
     for (const Held& each : held) {
       const int64_t phase = part.moments.first_absmax.defined() ? each.offset % kQuantBlock : 0;
       state.pieces.push_back({each.param->name, each.param->shape, each.param->slice, each.first,
                               each.count, phase, file});
     }
-    add(kWeight, held, params.master()[part.block].narrow(0, part.offset, part.count));
+    add(kWeight, held, part.weight);
     add_moment(kMoments[0], held, part.moments.first, part.moments.first_absmax);
     add_moment(kMoments[1], held, part.moments.second, part.moments.second_absmax);
   }

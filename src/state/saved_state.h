@@ -13,17 +13,29 @@
 
 namespace trireme::state {
 
+// Weights and moments of neighbouring elements of a block.
+struct StatePart {
+  size_t block;
+  int64_t first, count;  // elements [first, first + count)
+  at::Tensor weight;
+  ops::Moments moments;
+};
+
 // What this rank writes: its shards or, where every rank has all of the state, its share of the
-// blocks. Tensors are copied to the host when their turn comes; the parameters and the optimizer
-// must not change until then.
+// blocks. Views: they change with the next update.
+std::vector<StatePart> state_parts(const ResidentParams& params, const AdamW& optimizer,
+                                   const Zero& zero);
+
+// The same as a file. Tensors are copied to the host when their turn comes; the parts must not
+// change until then.
 struct RankState {
   std::vector<io::TensorSource> tensors;
   std::vector<io::StatePiece> pieces;  // in the file `file`
 
   int64_t bytes() const;
 };
-RankState rank_state(const layout::ModelLayout& layout, const ResidentParams& params,
-                     const AdamW& optimizer, const Zero& zero, const std::string& file);
+RankState rank_state(const layout::ModelLayout& layout, const std::vector<StatePart>& parts,
+                     const std::string& file);
 
 // Sets weights and moments of this rank from what any ranks have written; all ranks call it
 // together. On the topology that wrote it, and with the same formats, they have the same bits as

@@ -207,6 +207,7 @@ bool Trainer::ended() const {
 TrainingResult Trainer::run() {
   settle();
   while (!ended()) train_epoch();
+  finish_saving();
   const auto result = [&] {
     return TrainingResult{progress_.steps, progress_.loss_before, progress_.loss_best,
                           interrupted_by_};
@@ -253,14 +254,34 @@ bool Trainer::save_best() {
 }
 
 void Trainer::save_checkpoint(const char* why) {
+  finish_saving();
+  if (saved_at_ == progress_.steps) return;
+  const Stopwatch clock;
   device::synchronize(machine_.device);
   progress_.windows = all_windows();
   record_.metrics_bytes = output_.metrics_bytes();
-  const CheckpointWriter::Outcome outcome = writer_.save(record_, run_.save_only_model);
   since_save_ = {};
+  // Where a signal ends the run, nothing comes beside which it could be written.
+  if (writer_.in_background() && !run_.save_only_model && interrupted_by_ == 0) {
+    writer_.start(record_);
+    save_seconds_ = clock.seconds();
+    return;
+  }
+  checkpoint_ended(writer_.save(record_, run_.save_only_model), why);
+}
+
+void Trainer::checkpoint_ended(const CheckpointWriter::Outcome& outcome, const std::string& why) {
   if (!saved(outcome)) return;
   log_.line(why + outcome.folder);
-  saved_at_ = progress_.steps;
+  saved_at_ = outcome.step;
+}
+
+void Trainer::finish_saving() {
+  while (writer_.running()) {
+    if (const auto outcome = writer_.advance()) {
+      checkpoint_ended(*outcome, fmt::format("training waited {:.2f} s, saved ", save_seconds_));
+    }
+  }
 }
 
 io::Window Trainer::window() const {
@@ -377,6 +398,11 @@ void Trainer::after_step() {
   if (progress_.steps % run_.logging_steps == 0 && progress_.window_trained > 0) report();
   progress_.save_due |= run_.save_steps > 0 && progress_.steps % run_.save_steps == 0;
   const Agreed agreed = this->agreed(step_seconds_);
+  if (writer_.running() && !agreed.writing) {
+    if (const auto outcome = writer_.advance()) {
+      checkpoint_ended(*outcome, fmt::format("training waited {:.2f} s, saved ", save_seconds_));
+    }
+  }
   progress_.save_due |=
       run_.save_every_minutes > 0 && agreed.unsaved >= 60 * run_.save_every_minutes;
   if (agreed.signal != 0) return stop_for_interrupt(agreed.signal);
@@ -394,13 +420,14 @@ void Trainer::settle() {
 
 Trainer::Agreed Trainer::agreed(double seconds) const {
   const dist::Group& group = mesh_.control();
-  const at::Tensor all = at::zeros({group.size(), 3}, at::kDouble);
-  auto* mine = all.mutable_data_ptr<double>() + 3 * group.index();
+  const at::Tensor all = at::zeros({group.size(), 4}, at::kDouble);
+  auto* mine = all.mutable_data_ptr<double>() + 4 * group.index();
   mine[0] = interrupted(), mine[1] = seconds, mine[2] = since_save_.seconds();
+  mine[3] = writer_.running() && !writer_.ready() ? 1 : 0;
   group.all_reduce(all)->wait();
   const at::Tensor most = all.amax({0});
   const auto* values = most.const_data_ptr<double>();
-  return {static_cast<int>(values[0]), values[1], values[2]};
+  return {static_cast<int>(values[0]), values[1], values[2], values[3] != 0};
 }
 
 void Trainer::between_layers(bool in_backward) {
@@ -503,6 +530,7 @@ void Trainer::keep_if_best(double loss) {
 }
 
 void Trainer::stop_for_interrupt(int signal) {
+  finish_saving();
   interrupted_by_ = signal;
   // Its weights are these: writing them again would only take the launcher's patience.
   if (saved_at_ == progress_.steps) {

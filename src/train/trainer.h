@@ -113,6 +113,9 @@ class Trainer {
   // Counts a save that failed, on all ranks. UserError: too many in a row. Returns whether it was
   // saved.
   bool saved(const CheckpointWriter::Outcome& outcome);
+  // The end of a checkpoint in the background, and waiting for it.
+  void checkpoint_ended(const CheckpointWriter::Outcome& outcome, const std::string& why);
+  void finish_saving();
   io::Window window() const;
   std::vector<io::Window> all_windows() const;
   void train_epoch();
@@ -126,9 +129,10 @@ class Trainer {
   double checked_loss(const at::Tensor& sum, int64_t tokens) const;
   // What any rank has met, the same on all.
   struct Agreed {
-    int signal = 0;      // that a rank was sent; 0: none
-    double seconds = 0;  // the longest of the given
-    double unsaved = 0;  // the longest time since the last checkpoint
+    int signal = 0;        // that a rank was sent; 0: none
+    double seconds = 0;    // the longest of the given
+    double unsaved = 0;    // the longest time since the last checkpoint
+    bool writing = false;  // a rank has not done what a checkpoint in the background waits for
   };
   Agreed agreed(double seconds = 0) const;
   // Throws Interrupted on all ranks if one was sent a signal and the step may be given up.
@@ -159,6 +163,7 @@ class Trainer {
   device::Pacing pacing_;
   int64_t saved_at_ = -1;  // step of the last checkpoint
   Stopwatch since_save_;
+  double save_seconds_ = 0;      // that training waited for the checkpoint in the background
   int64_t failed_saves_ = 0;     // in a row
   int64_t bad_micro_batch_ = 0;  // of the last step, this rank's first: its number over all, from 1
   double window_loss_ = 0;       // this rank's, since the last report

@@ -264,3 +264,15 @@ def test_only_the_model(folder, tmp_path):
     whole(folder, tmp_path / "out", "--save_only_model", "--max_steps", 2)
     assert not (tmp_path / "out" / "checkpoint-1" / "state.json").exists()
     reference.load(tmp_path / "out" / "checkpoint-1")
+
+
+def test_beside_training_or_not_the_files_are_the_same(folder, tmp_path):
+    limits = ["--max_steps", 4, "--val_ratio", 0]
+    beside = run(*arguments(folder, tmp_path / "beside", *limits))
+    waits = run(*arguments(folder, tmp_path / "waits", *limits, "--async_save", "false"))
+    assert beside.stderr.count("training waited") == 4 and "checkpoint           on its way" in beside.stderr
+    assert "training waited" not in waits.stderr
+    for ours in checkpoints(tmp_path / "beside"):
+        for path in [*ours.rglob("*.safetensors"), ours / "state.json"]:
+            other = tmp_path / "waits" / path.relative_to(tmp_path / "beside")
+            assert path.read_bytes() == other.read_bytes(), path
