@@ -1,10 +1,11 @@
 #include "data/normalizer.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "base/error.h"
-#include "config/model_spec_keys.h"
 #include "data/json_types.h"
+#include "data/pretokenizer.h"
 #include "data/unicode.h"
 
 namespace trireme::data {
@@ -59,6 +60,40 @@ AuthoredString replace(const AuthoredText& text, const std::string& what,
   return out;
 }
 
+AuthoredString replace(const AuthoredText& text, const PieceRegex& what,
+                       const std::string& content) {
+  AuthoredString out(text);
+  PieceRegex::Scratch scratch;
+  std::vector<Part> parts;
+  what.split(text.text(), parts, scratch);
+  for (const Part& part : parts) {
+    const auto from = static_cast<size_t>(part.text.data() - text.text().data());
+    const AuthoredText own = text.substr(from, part.text.size());
+    out.append(part.match ? AuthoredText(content, own.strictest()) : own);
+  }
+  return out;
+}
+
+// Character by character, as the reference: a sigma at the end of a word is like any other.
+AuthoredString lowercase(const AuthoredText& text) {
+  AuthoredString out(text);
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    const std::string lower = to_lower(next_code_point(text.text(), at));
+    const AuthoredText own = text.substr(begin, at - begin);
+    out.append(lower == own.text() ? own : AuthoredText(lower, own.strictest()));
+  }
+  return out;
+}
+
+AuthoredString strip(const AuthoredText& text, bool left, bool right) {
+  AuthoredString out(text);
+  const size_t begin = left ? space_at_start(text.text()) : 0;
+  const size_t end = text.size() - (right ? space_at_end(text.text().substr(begin)) : 0);
+  out.append(text.substr(begin, end - begin));
+  return out;
+}
+
 AuthoredString prepend(const AuthoredText& text, const std::string& what) {
   AuthoredString out(text);
   if (text.size() == 0) return out;
@@ -97,6 +132,14 @@ void Normalizer::add(const Json& json, const std::string& file) {
   } else if (type == "Prepend") {
     const std::string what = keys.text("prepend");
     steps_.push_back({[what](const AuthoredText& text) { return prepend(text, what); }, never});
+  } else if (type == "Lowercase") {
+    steps_.push_back({[](const AuthoredText& text) { return lowercase(text); }, never});
+  } else if (type == "Strip") {
+    const bool left = keys.flag_or("strip_left", true), right = keys.flag_or("strip_right", true);
+    steps_.push_back(
+        {[left, right](const AuthoredText& text) { return strip(text, left, right); }, never});
+  } else if (type == "Replace" && keys.object("pattern").has("Regex")) {
+    add_regex(keys, file);
   } else if (type == "Replace") {
     const std::string what = pattern_string(json, file, "normalizer Replace");
     const std::string content = keys.text("content");
@@ -105,10 +148,25 @@ void Normalizer::add(const Json& json, const std::string& file) {
          never});
   } else {
     fail(
-        "{}: normalizer '{}' is not supported: known are NFC, NFD, NFKC, NFKD, Prepend, Replace, "
-        "Sequence",
+        "{}: normalizer '{}' is not supported: known are Lowercase, NFC, NFD, NFKC, NFKD, Prepend, "
+        "Replace, Sequence, Strip",
         file, type);
   }
+}
+
+void Normalizer::add_regex(const Keys& keys, const std::string& file) {
+  const std::string pattern = keys.object("pattern").text("Regex");
+  const auto regex = std::make_shared<const PieceRegex>(pattern, file);
+  if (regex->may_match_nothing()) {
+    fail(
+        "{}: normalizer Replace has the pattern '{}', which matches no character too: that is not "
+        "supported",
+        file, pattern);
+  }
+  const std::string content = keys.text("content");
+  steps_.push_back(
+      {[regex, content](const AuthoredText& text) { return replace(text, *regex, content); },
+       never});
 }
 
 bool Normalizer::surely_keeps(std::string_view text) const {

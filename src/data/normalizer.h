@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/json.h"
+#include "config/model_spec_keys.h"
 #include "data/authored_text.h"
 
 namespace trireme::data {
@@ -29,6 +30,7 @@ class Normalizer {
     bool (*surely_keeps)(std::string_view);
   };
   void add(const config::Json& json, const std::string& file);
+  void add_regex(const config::Keys& replace, const std::string& file);
 
   std::vector<Step> steps_;
 };

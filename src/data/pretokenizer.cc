@@ -1,8 +1,9 @@
 #include "data/pretokenizer.h"
 
 #include "base/error.h"
-#include "config/model_spec_keys.h"
+#include "data/bpe.h"
 #include "data/json_types.h"
+#include "data/unicode.h"
 
 namespace trireme::data {
 namespace {
@@ -80,11 +81,10 @@ PreTokenizer::PreTokenizer(const Json& json, const std::string& file) {
   if (json.is_null()) return;
   const Keys keys = keys_of(json, file);
   if (keys.text_or("type", "") == "Sequence") {
-    for (const Json& step : list_of(json, "pretokenizers", file, "pre_tokenizer")) {
-      add_step(step, file);
-    }
+    const Json& steps = list_of(json, "pretokenizers", file, "pre_tokenizer");
+    for (const Json& step : steps) add_step(step, &step == &steps.back(), file);
   } else {
-    add_step(json, file);
+    add_step(json, /*last=*/true, file);
   }
 }
 
@@ -131,10 +131,52 @@ void PreTokenizer::add_metaspace(const Json& json, const std::string& file) {
   }
 }
 
-void PreTokenizer::add_step(const Json& json, const std::string& file) {
+// Whitespace: runs of word characters, and runs of what is neither that nor white space.
+void PreTokenizer::add_words() {
+  steps_.emplace_back(
+      [](std::string_view piece, bool, std::vector<std::string_view>& pieces, Scratch&) {
+        enum class Kind { kSpace, kWord, kOther };
+        Kind before = Kind::kSpace;
+        for (size_t at = 0; at < piece.size();) {
+          const size_t begin = at;
+          const char32_t c = next_code_point(piece, at);
+          const Kind kind = is_white_space(c)      ? Kind::kSpace
+                            : is_word_character(c) ? Kind::kWord
+                                                   : Kind::kOther;
+          const std::string_view one = piece.substr(begin, at - begin);
+          if (kind != Kind::kSpace && kind == before) {
+            pieces.back() = joined(pieces.back(), one);
+          } else if (kind != Kind::kSpace) {
+            pieces.push_back(one);
+          }
+          before = kind;
+        }
+      });
+}
+
+// Steps behind it see the characters that stand for bytes.
+void PreTokenizer::add_byte_level(const Keys& step, bool last, const std::string& file) {
+  if (step.flag_or("add_prefix_space", true)) {
+    steps_.emplace_back(
+        [](std::string_view piece, bool, std::vector<std::string_view>& pieces, Scratch& scratch) {
+          if (!piece.starts_with(' ')) piece = scratch.texts.emplace_back(" " + std::string(piece));
+          pieces.push_back(piece);
+        });
+  }
+  if (step.flag_or("use_regex", true)) add_regex(kGpt2Pattern, Behavior::kIsolated, false, file);
+  if (last) {
+    byte_level_ = true;
+    return;
+  }
+  steps_.emplace_back(
+      [](std::string_view piece, bool, std::vector<std::string_view>& pieces, Scratch& scratch) {
+        pieces.push_back(scratch.texts.emplace_back(bytes_to_entry(piece)));
+      });
+}
+
+void PreTokenizer::add_step(const Json& json, bool last, const std::string& file) {
   const Keys step = keys_of(json, file);
   const std::string type = step.text_or("type", "(none)");
-  if (byte_level_) fail("{}: pre_tokenizer {} after ByteLevel is not supported", file, type);
   if (type == "Split") {
     add_regex(split_pattern(step), behavior_of(step, "(none)"), step.flag_or("invert", false),
               file);
@@ -145,22 +187,16 @@ void PreTokenizer::add_step(const Json& json, const std::string& file) {
     add_regex(kPunctuationPattern, behavior_of(step, "Isolated"), false, file);
   } else if (type == "Metaspace") {
     add_metaspace(json, file);
+  } else if (type == "Whitespace") {
+    add_words();
+  } else if (type == "WhitespaceSplit") {
+    add_regex("\\s", Behavior::kRemoved, false, file);
   } else if (type == "ByteLevel") {
-    if (step.flag_or("add_prefix_space", true)) {
-      steps_.emplace_back([](std::string_view piece, bool, std::vector<std::string_view>& pieces,
-                             Scratch& scratch) {
-        if (!piece.starts_with(' ')) piece = scratch.texts.emplace_back(" " + std::string(piece));
-        pieces.push_back(piece);
-      });
-    }
-    if (step.flag_or("use_regex", true)) {
-      add_regex(kGpt2Pattern, Behavior::kIsolated, false, file);
-    }
-    byte_level_ = true;
+    add_byte_level(step, last, file);
   } else {
     fail(
         "{}: pre_tokenizer {} is not supported: known are ByteLevel, Digits, Metaspace, "
-        "Punctuation, Sequence, Split",
+        "Punctuation, Sequence, Split, Whitespace, WhitespaceSplit",
         file, type);
   }
 }

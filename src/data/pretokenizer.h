@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/json.h"
+#include "config/model_spec_keys.h"
 
 namespace trireme::data {
 
@@ -44,6 +45,7 @@ class PieceRegex {
     std::unique_ptr<Data> data_;
   };
 
+  bool may_match_nothing() const;
   // Appends the matches in valid UTF-8 and what lies between them. UserError where the pattern
   // takes too many steps.
   void split(std::string_view text, std::vector<std::string_view>& pieces, Scratch& scratch) const;
@@ -81,7 +83,7 @@ class PreTokenizer {
   // makes one piece of a text.
   PreTokenizer(const config::Json& json, const std::string& file);
 
-  // Pieces are bytes, and not characters.
+  // Pieces are bytes, and not characters (or their stand-ins, see byte_to_character).
   bool byte_level() const { return byte_level_; }
 
   // Replaces `pieces` by those of valid UTF-8; they point into `text` or into `scratch`.
@@ -93,10 +95,12 @@ class PreTokenizer {
   // Appends the pieces of a piece; `at_start` as above.
   using Step = std::function<void(std::string_view piece, bool at_start,
                                   std::vector<std::string_view>& pieces, Scratch& scratch)>;
-  void add_step(const config::Json& json, const std::string& file);
+  void add_step(const config::Json& json, bool last, const std::string& file);
   void add_regex(const std::string& pattern, Behavior behavior, bool invert,
                  const std::string& file);
   void add_metaspace(const config::Json& json, const std::string& file);
+  void add_words();
+  void add_byte_level(const config::Keys& step, bool last, const std::string& file);
 
   std::vector<Step> steps_;
   bool byte_level_ = false;

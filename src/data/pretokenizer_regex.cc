@@ -195,6 +195,12 @@ PieceRegex::PieceRegex(const std::string& pattern, const std::string& file)
 PieceRegex::~PieceRegex() = default;
 PieceRegex::PieceRegex(PieceRegex&&) noexcept = default;
 
+bool PieceRegex::may_match_nothing() const {
+  uint32_t empty = 0;
+  pcre2_pattern_info(code_->code, PCRE2_INFO_MATCHEMPTY, &empty);
+  return empty != 0;
+}
+
 // The pattern is input, and some patterns step back more often than a text has characters, or than
 // anyone would wait for. A run of a megabyte of spaces steps back a million times: that is no
 // error.

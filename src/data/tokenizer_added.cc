@@ -7,27 +7,6 @@
 namespace trireme::data {
 namespace {
 
-// Bytes of white space at the end of text.
-size_t space_at_end(std::string_view text) {
-  size_t end = text.size();
-  while (end > 0) {
-    size_t start = end - 1;
-    while (start > 0 && (text[start] & 0xC0) == 0x80) --start;
-    size_t position = start;
-    if (!is_white_space(next_code_point(text, position))) break;
-    end = start;
-  }
-  return text.size() - end;
-}
-
-size_t space_at_start(std::string_view text) {
-  size_t length = 0;
-  for (size_t next = 0; next < text.size(); length = next) {
-    if (!is_white_space(next_code_point(text, next))) break;
-  }
-  return length;
-}
-
 bool is_word_at_start(std::string_view text) {
   size_t next = 0;
   return !text.empty() && is_word_character(next_code_point(text, next));

@@ -191,9 +191,9 @@ TEST_F(TokenizerTest, RefusesWhatItDoesNotKnow) {
   const auto with = [&](const char* key, const Json& value) {
     return complaint(folder([&](Json& json) { json[key] = value; }));
   };
-  EXPECT_EQ(with("normalizer", {{"type", "Lowercase"}}),
-            "tokenizer.json: normalizer 'Lowercase' is not supported: known are NFC, NFD, NFKC, "
-            "NFKD, Prepend, Replace, Sequence");
+  EXPECT_EQ(with("normalizer", {{"type", "StripAccents"}}),
+            "tokenizer.json: normalizer 'StripAccents' is not supported: known are Lowercase, NFC, "
+            "NFD, NFKC, NFKD, Prepend, Replace, Sequence, Strip");
   EXPECT_EQ(with("decoder", {{"type", "WordPiece"}}),
             "tokenizer.json: decoder 'WordPiece' is not supported: known are ByteLevel, "
             "ByteFallback, Fuse, Metaspace, Replace, Sequence, Strip");

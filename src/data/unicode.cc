@@ -179,6 +179,34 @@ bool is_white_space(char32_t c) {
          c == 0x3000;
 }
 
+size_t space_at_end(std::string_view text) {
+  size_t end = text.size();
+  while (end > 0) {
+    size_t start = end - 1;
+    while (start > 0 && (text[start] & 0xC0) == 0x80) --start;
+    size_t position = start;
+    if (!is_white_space(next_code_point(text, position))) break;
+    end = start;
+  }
+  return text.size() - end;
+}
+
+size_t space_at_start(std::string_view text) {
+  size_t length = 0;
+  for (size_t next = 0; next < text.size(); length = next) {
+    if (!is_white_space(next_code_point(text, next))) break;
+  }
+  return length;
+}
+
+std::string to_lower(char32_t code_point) {
+  std::string lower;
+  append_utf8(lower,
+              static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code_point))));
+  if (code_point == 0x130) append_utf8(lower, 0x307);  // the one with two
+  return lower;
+}
+
 std::string_view strip(std::string_view text) {
   size_t first = text.size(), last = 0;  // of what is not white space
   for (size_t i = 0; i < text.size();) {

@@ -44,6 +44,13 @@ bool is_word_character(char32_t code_point);
 // The Unicode property White_Space.
 bool is_white_space(char32_t code_point);
 
+// Bytes of white space.
+size_t space_at_start(std::string_view text);
+size_t space_at_end(std::string_view text);
+
+// What Unicode's full mapping makes of one character.
+std::string to_lower(char32_t code_point);
+
 // Without white space at both ends, as Python's str.strip() (which counts U+001C-U+001F too).
 std::string_view strip(std::string_view text);
 

@@ -38,12 +38,12 @@ def sentencepiece(normalizer, pre_tokenizer, decoder, byte_fallback=True, **mode
     return tokenizer
 
 
-def bytes_kind(*steps, normalizer=None, prefix=False, regex=False):
+def bytes_kind(*steps, normalizer=None, prefix=False, regex=False, level=True):
     tokenizer = Tokenizer(models.BPE())
     if normalizer:
         tokenizer.normalizer = normalizer
-    level = pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=regex)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, level]) if steps else level
+    steps = [*steps] + [pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=regex)] * level
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps) if len(steps) > 1 else steps[0]
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(
         vocab_size=800, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
@@ -70,9 +70,22 @@ KINDS = {
                                    split(r"\s+$"), split("[一-龥가-퟿]+"), pre_tokenizers.Digits(individual_digits=True)),
     "phi4": lambda: bytes_kind(split(r"\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+$|\s+(?!\S)|\s+", "removed", invert=True)),
     "prefixed": lambda: bytes_kind(pre_tokenizers.Punctuation("contiguous"), prefix=True, regex=True),
+    "falcon": lambda: bytes_kind(pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False),
+                                 pre_tokenizers.Digits(individual_digits=False), split("[0-9][0-9][0-9]"), level=False),
+    "smollm": lambda: bytes_kind(pre_tokenizers.Digits(individual_digits=True), regex=True),
+    "stripped": lambda: sentencepiece(normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex("\\s{2,}"), "_"),
+                                                            normalizers.Strip(left=True, right=True), SPACES]), None, spaces_back()),
+    "whitespace": lambda: sentencepiece(None, pre_tokenizers.Whitespace(), decoders.Fuse()),
+    "whitespace_split": lambda: sentencepiece(None, pre_tokenizers.Sequence([
+        pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]), decoders.Metaspace()),
     "compatible": lambda: bytes_kind(split("[aeiou]", "merged_with_next"), split("o", "merged_with_previous"),
                                      normalizer=normalizers.Sequence([normalizers.NFKD(), normalizers.NFC()])),
 }
+
+
+@functools.cache
+def saved(kind):
+    return KINDS[kind]().to_str()
 
 
 @functools.cache
@@ -108,7 +121,7 @@ def ids_of(folder, texts):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_and_text_of_random_strings(kind, tmp_path):
-    reference = KINDS[kind]()
+    reference = Tokenizer.from_str(saved(kind))
     reference.save(str(tmp_path / "tokenizer.json"))
     texts = strings_for(kind)
     ids = ids_of(tmp_path, texts)
@@ -148,7 +161,7 @@ FILES = {
 
 @pytest.mark.parametrize("case", FILES)
 def test_files_beside_the_tokenizer_count_as_in_transformers(case, tmp_path):
-    tokenizer = KINDS["mistral"]()
+    tokenizer = Tokenizer.from_str(saved("mistral"))
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     for name, make in FILES[case].items():
@@ -170,7 +183,7 @@ PROCESSORS = {
 
 @pytest.mark.parametrize("case", PROCESSORS)
 def test_what_the_post_processor_adds(case, tmp_path):
-    tokenizer = KINDS["llama2"]()
+    tokenizer = Tokenizer.from_str(saved("llama2"))
     if PROCESSORS[case]:
         tokenizer.post_processor = PROCESSORS[case]
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -178,7 +191,7 @@ def test_what_the_post_processor_adds(case, tmp_path):
 
 
 def test_an_id_that_transformers_would_not_give_is_refused(tmp_path):
-    tokenizer = KINDS["mistral"]()
+    tokenizer = Tokenizer.from_str(saved("mistral"))
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     size = tokenizer.get_vocab_size()
     write(tmp_path, "tokenizer_config.json", {"added_tokens_decoder": {str(size + 5): listed("<new>")}})
