@@ -29,14 +29,6 @@ constexpr const char* kNames[] = {"bos_token",
                                   "extra_special_tokens",
                                   "additional_special_tokens"};
 
-Json read_if_there(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return Json::object();
-  Json json = config::read_json(path);
-  if (!json.is_object()) fail("{}: expected an object, found {}", path, json.type_name());
-  return json;
-}
-
 int64_t id_of_key(const std::string& key, const std::string& path) {
   int64_t id = -1;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
@@ -80,7 +72,7 @@ void read_named(const Json& json, const std::string& path, std::map<std::string,
 
 // {"token": id}
 void read_added_tokens(const std::string& path, TokenizerConfig& config) {
-  const Json json = read_if_there(path);
+  const Json json = read_object_if_there(path);
   const Keys keys(json, path);
   for (const auto& [content, id] : json.items()) {
     AddedToken token;
@@ -94,6 +86,14 @@ void read_added_tokens(const std::string& path, TokenizerConfig& config) {
 
 }  // namespace
 
+Json read_object_if_there(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return Json::object();
+  Json json = config::read_json(path);
+  if (!json.is_object()) fail("{}: expected an object, found {}", path, json.type_name());
+  return json;
+}
+
 AddedToken read_added_token(const Json& json, const std::string& path, const std::string& prefix) {
   const Keys keys(json, path, prefix);
   AddedToken token;
@@ -106,17 +106,21 @@ AddedToken read_added_token(const Json& json, const std::string& path, const std
   return token;
 }
 
-TokenizerConfig read_tokenizer_config(const std::string& folder) {
+TokenizerConfig read_tokenizer_config(const std::string& folder, const Json& settings,
+                                      const Json& by_default) {
   TokenizerConfig config;
   config.path = folder + "/tokenizer_config.json";
-  const Json json = read_if_there(config.path);
   std::map<std::string, Json> named;
-  read_named(json, config.path, named);
-  const Keys keys(json, config.path);
+  for (const auto& [key, token] : by_default.items()) {
+    if (!settings.contains(key)) named[key] = token;
+  }
+  read_named(settings, config.path, named);
+  const Keys keys(settings, config.path);
   const Json* decoder = keys.find("added_tokens_decoder");
+  config.lists_all = decoder != nullptr;
   if (decoder == nullptr) {
     const std::string map = folder + "/special_tokens_map.json";
-    read_named(read_if_there(map), map, named);
+    read_named(read_object_if_there(map), map, named);
   } else if (!decoder->is_object()) {
     fail("{}: added_tokens_decoder is no object", config.path);
   } else {

@@ -8,6 +8,7 @@
 #include "config/model_spec_keys.h"
 #include "data/json_types.h"
 #include "data/post_processor.h"
+#include "data/tokenizer_class.h"
 #include "data/tokenizer_config.h"
 #include "io/file.h"
 
@@ -146,7 +147,14 @@ void add_token(TokenizerFile& file, AddedToken token, int64_t id, const std::str
 
 TokenizerFile read_tokenizer_files(const std::string& folder) {
   TokenizerFile file = read_tokenizer_json(folder + "/tokenizer.json");
-  const TokenizerConfig config = read_tokenizer_config(folder);
+  const std::string path = folder + "/tokenizer_config.json";
+  const Json settings = read_object_if_there(path);
+  const std::string name = chosen_class(settings, read_object_if_there(folder + "/config.json"));
+  const std::optional<ClassParts> parts = parts_for(file, name, settings, path);
+  const TokenizerConfig config =
+      read_tokenizer_config(folder, settings, parts ? parts->tokens : Json::object());
+  // What the class builds has none of the tokens that only tokenizer.json lists.
+  if (parts && config.lists_all) file.added.clear(), file.renumbered.clear();
   for (const auto& [id, token] : config.listed) add_token(file, token, id, config.path);
   for (const AddedToken& token : config.named) {
     const auto known = std::ranges::find(file.added, token.content, &AddedToken::content);
@@ -157,6 +165,7 @@ TokenizerFile read_tokenizer_files(const std::string& folder) {
     }
   }
   set_special_tokens(file);
+  if (parts) take_parts(*parts, name, path, file);
   if (!file.renumbered.empty()) {
     const size_t more = file.renumbered.size() - 1;
     log("{}{}", file.renumbered.front(), more == 0 ? "" : fmt::format(" ({} more)", more));

@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 from test_tokenizer import CORPUS, HANDPICKED, random_strings, run
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 NAMED = ["<unk>", "<s>", "</s>"]
@@ -168,6 +168,56 @@ def test_files_beside_the_tokenizer_count_as_in_transformers(case, tmp_path):
         write(tmp_path, name, make(tokenizer.get_vocab_size()))
     reference = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     assert ids_of(tmp_path, TEXTS) == [reference(text).input_ids for text in TEXTS]
+
+
+# kind of tokenizer.json, model_type, tokenizer_config.json, what the log says
+CLASSES = {
+    "llama2": ("llama2", "llama", {"tokenizer_class": "LlamaTokenizer", "legacy": False}, "own normalizer, pre_tokenizer"),
+    "llama2_legacy": ("llama2", "llama", {"tokenizer_class": "LlamaTokenizerFast", "legacy": True, "unk_token": None}, "own normal"),
+    "no_prefix": ("mistral", "llama", {"tokenizer_class": "LlamaTokenizer", "add_prefix_space": False}, "own pre_tokenizer, decoder"),
+    "as_the_file": ("mistral", "llama", {"tokenizer_class": "LlamaTokenizer"}, ""),
+    "smollm": ("smollm", "llama", {"tokenizer_class": "GPT2Tokenizer"}, "own pre_tokenizer"),
+    "listed_only": ("smollm", "llama", {"tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": {
+        "0": {"content": "!", "special": True}, "630": {"content": "<new>", "rstrip": True}}}, "own pre_tokenizer"),
+    "neox": ("smollm", "llama", {"tokenizer_class": "GPTNeoXTokenizer", "bos_token": "<s>"}, "pre_tokenizer, post_processor"),
+    "gemma": ("llama2", "qwen3", {"tokenizer_class": "GemmaTokenizer"}, "own normalizer, pre_tokenizer, decoder"),
+    "qwen2_by_model": ("smollm", "qwen2", {"tokenizer_class": "LlamaTokenizerFast"}, "own normalizer, pre_tokenizer"),
+    "qwen3_without_class": ("smollm", "qwen3_moe", {"add_prefix_space": True}, "own normalizer, pre_tokenizer"),
+    "qwen3_5": ("smollm", "qwen3", {"tokenizer_class": "Qwen3_5Tokenizer"}, "own normalizer, pre_tokenizer"),
+    "plain": ("llama2", "mistral", {"tokenizer_class": "LlamaTokenizer"}, ""),
+    "not_known": ("llama2", "llama", {"tokenizer_class": "BaichuanTokenizer"}, "BaichuanTokenizer is not known"),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_a_class_that_transformers_builds_in_code(case, tmp_path):
+    kind, model, settings, said = CLASSES[case]
+    tokenizer = Tokenizer.from_str(saved(kind))
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    write(tmp_path, "tokenizer_config.json", settings)
+    write(tmp_path, "config.json", {"model_type": model})
+    reference = AutoTokenizer.from_pretrained(tmp_path)
+    texts = strings_for(kind)[:300] + TEXTS
+    status, lines, error = run(tmp_path, [json.dumps(text) for text in texts])
+    assert status == 0 and (said in error if said else error == ""), error
+    expected = [reference(text).input_ids for text in texts]
+    for text, mine, theirs in zip(texts, lines, expected):
+        assert json.loads(mine) == theirs, ascii(text)
+    if "decoder" not in said:
+        return
+    _, lines, _ = run(tmp_path, [json.dumps(ids) for ids in expected], "--decode")
+    assert [json.loads(line) for line in lines] == [reference.decode(ids) for ids in expected]
+
+
+def test_a_class_of_characters_beside_a_vocabulary_of_bytes(tmp_path):
+    tokenizer = Tokenizer.from_str(saved("deepseek"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    write(tmp_path, "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizerFast"})
+    _, lines, error = run(tmp_path, [json.dumps(text) for text in TEXTS])
+    assert "tokenizer_class LlamaTokenizer is of characters, and tokenizer.json of bytes" in error
+    assert [json.loads(line) for line in lines] == [tokenizer.encode(text).ids for text in TEXTS]
 
 
 S = ("<s>", 1)
