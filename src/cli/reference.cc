@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "config/folder_keys.h"
 #include "config/model_spec_table.h"
 #include "config/names.h"
 #include "config/schema.h"
@@ -154,7 +155,8 @@ std::string code_list(std::string_view list) {
   return text;
 }
 
-std::string model_row(const config::ModelKey& key) {
+// `others`: what becomes of a value that is not built.
+std::string model_row(const config::ModelKey& key, std::string_view others = "refused") {
   std::string fate, text = cell(key.text);
   switch (key.fate) {
     case config::ModelKeyFate::kUsed:
@@ -165,7 +167,9 @@ std::string model_row(const config::ModelKey& key) {
       fate = "no effect";
       break;
     case config::ModelKeyFate::kNeutral:
-      fate = key.scope.empty() ? "refused" : fmt::format("only {}", code_list(key.scope));
+      fate = key.scope.empty()     ? std::string(others)
+             : others == "refused" ? fmt::format("only {}", code_list(key.scope))
+                                   : fmt::format("{}, but for {}", others, code_list(key.scope));
       break;
   }
   const std::string cells[] = {code(key.path), fate, text};
@@ -240,6 +244,21 @@ std::string names_reference() {
 std::string models_reference() {
   std::string text = "\n" + table_head(kModelColumns);
   for (const config::ModelKey& key : config::model_keys()) text += model_row(key);
+  text +=
+      "\n## Keys of generation_config.json\n\nThey count in `generate`, and are copied to the "
+      "result. "
+      "What is *not used* is named in the log, unless its\nvalue is `null`, `false`, 0 or empty; "
+      "so "
+      "are keys that are not in the table.\n\n" +
+      table_head(kModelColumns);
+  for (const config::ModelKey& key : config::generation_keys()) text += model_row(key, "not used");
+  text +=
+      "\n## Keys of tokenizer_config.json\n\nA name of the model's own that ends in `_token` adds "
+      "a "
+      "special token, as in transformers. Other keys that are not in the\ntable are named in the "
+      "log.\n\n" +
+      table_head(kModelColumns);
+  for (const config::ModelKey& key : config::tokenizer_keys()) text += model_row(key);
   return text + "\n";
 }
 

@@ -18,7 +18,8 @@ std::string deepspeed_reference();
 // A table of other programs' names of options, a row for each name and value.
 std::string names_reference();
 
-// A table with a row for each key of a model's config.json.
+// Tables with a row for each key of a model's config.json, generation_config.json and
+// tokenizer_config.json.
 std::string models_reference();
 
 // The page with `text` in place of what stands between its two lines kGeneratedBegin and

@@ -1,11 +1,9 @@
 #include "config/generation_config.h"
 
-#include <algorithm>
 #include <filesystem>
-#include <map>
-#include <string_view>
 
 #include "base/error.h"
+#include "config/folder_keys.h"
 #include "config/json.h"
 #include "config/model_spec_keys.h"
 #include "config/schema.h"
@@ -13,42 +11,8 @@
 namespace trireme::config {
 namespace {
 
-constexpr std::string_view kOptions[] = {"temperature", "top_k", "top_p", "repetition_penalty",
-                                         "max_new_tokens"};
-
-// Keys that say nothing about which tokens are written, or are read elsewhere.
-constexpr std::string_view kHarmless[] = {"eos_token_id",
-                                          "do_sample",
-                                          "bos_token_id",
-                                          "pad_token_id",
-                                          "_from_model_config",
-                                          "transformers_version",
-                                          "decoder_start_token_id",
-                                          "use_cache",
-                                          "cache_implementation",
-                                          "cache_config",
-                                          "output_scores",
-                                          "output_attentions",
-                                          "output_hidden_states",
-                                          "output_logits",
-                                          "return_dict_in_generate",
-                                          "chat_format",
-                                          "max_window_size",
-                                          "low_memory"};
-
-// Values with which transformers does nothing, besides null, false, 0 and the empty list.
-const std::map<std::string_view, Json>& neutral() {
-  static const std::map<std::string_view, Json> values = {
-      {"num_beams", 1},      {"num_return_sequences", 1}, {"typical_p", 1.0},
-      {"top_h", 1.0},        {"length_penalty", 1.0},     {"encoder_repetition_penalty", 1.0},
-      {"guidance_scale", 1}, {"num_beam_groups", 1}};
-  return values;
-}
-
-bool does_nothing(const std::string& key, const Json& value) {
-  if (value.is_null() || value == false || value == 0 || value == Json::array()) return true;
-  const auto found = neutral().find(key);
-  return found != neutral().end() && found->second == value;
+bool does_nothing(const ModelKey& row, const Json& value) {
+  return value == false || value == 0 || is_neutral(row, value);
 }
 
 std::string shown(const std::string& key, const Json& value) {
@@ -68,11 +32,16 @@ std::optional<GenerationConfig> read_generation_config(const std::string& folder
   config.eos_ids = keys.ids("eos_token_id");
   const bool greedy = keys.has("do_sample") && !keys.flag_or("do_sample", true);
   for (const auto& [key, value] : json.items()) {
-    if (std::ranges::find(kOptions, key) == std::end(kOptions)) {
-      const bool harmless = std::ranges::find(kHarmless, key) != std::end(kHarmless);
-      if (!harmless && !does_nothing(key, value)) config.not_used.push_back(shown(key, value));
-    } else if (!value.is_null() && !run.given.contains(key) && !(greedy && key == "temperature")) {
-      set_option(run, *find_option(key), json_text(value), path + ": " + key);
+    const ModelKey* row = find_key(generation_keys(), key);
+    const Option* option =
+        row != nullptr && row->fate == ModelKeyFate::kUsed ? find_option(key) : nullptr;
+    if (row == nullptr) {
+      if (!is_nothing(value)) config.unknown.push_back(shown(shortened(key, 60), value));
+    } else if (row->fate == ModelKeyFate::kNeutral) {
+      if (!does_nothing(*row, value)) config.not_used.push_back(shown(key, value));
+    } else if (option != nullptr && !value.is_null() && !run.given.contains(key) &&
+               !(greedy && key == "temperature")) {
+      set_option(run, *option, json_text(value), path + ": " + key);
       config.used.push_back(shown(key, value));
     }
   }

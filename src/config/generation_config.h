@@ -14,6 +14,7 @@ struct GenerationConfig {
   std::vector<int64_t> eos_ids;       // none: generation does not stop before its length
   std::vector<std::string> used;      // "temperature 0.6": taken as options' values
   std::vector<std::string> not_used;  // "num_beams 4": what transformers would generate with
+  std::vector<std::string> unknown;   // to transformers too
 };
 
 // Reads folder/generation_config.json; nothing where there is none: then config.json counts. Values

@@ -34,33 +34,10 @@ bool names(std::string_view list, std::string_view word) {
   return false;
 }
 
-bool is_nothing(const Json& value) {
-  return value.is_null() || (value.is_structured() && value.empty()) || value == "";
-}
-
 // Of a key that the table does not know: no switch is on, and no factor is other than 1.
 bool is_off(std::string_view name, const Json& value) {
   if (is_nothing(value) || value == false) return true;
   return value.is_number() && value == (has_part(name, kFactors) ? 1 : 0);
-}
-
-bool is_neutral(const ModelKey& row, const Json& value) {
-  if (is_nothing(value)) return true;
-  std::string_view list = row.scope;
-  while (!list.empty()) {
-    const size_t bar = std::min(list.find('|'), list.size());
-    if (value == Json::parse(list.substr(0, bar))) return true;
-    list.remove_prefix(std::min(bar + 1, list.size()));
-  }
-  return false;
-}
-
-std::string listed(const std::vector<std::string>& keys) {
-  constexpr size_t most = 20;
-  const size_t shown = std::min(keys.size(), most);
-  const std::string text =
-      fmt::format("{}", fmt::join(keys.begin(), keys.begin() + static_cast<int64_t>(shown), ", "));
-  return shown == keys.size() ? text : fmt::format("{} and {} more", text, keys.size() - shown);
 }
 
 // Goes through the keys of one object.
@@ -85,11 +62,11 @@ class Judge {
     std::vector<std::string> lines;
     if (!idle_.empty()) {
       lines.push_back(fmt::format("{}: without effect in {}, as in transformers: {}", file, reader_,
-                                  listed(idle_)));
+                                  listed_keys(idle_)));
     }
     if (!unknown_.empty()) {
       lines.push_back(fmt::format("{}: keys that are not known, and have no effect: {}", file,
-                                  listed(unknown_)));
+                                  listed_keys(unknown_)));
     }
     return lines;
   }
@@ -112,6 +89,29 @@ class Judge {
 };
 
 }  // namespace
+
+bool is_nothing(const Json& value) {
+  return value.is_null() || (value.is_structured() && value.empty()) || value == "";
+}
+
+bool is_neutral(const ModelKey& row, const Json& value) {
+  if (is_nothing(value)) return true;
+  std::string_view list = row.scope;
+  while (!list.empty()) {
+    const size_t bar = std::min(list.find('|'), list.size());
+    if (value == Json::parse(list.substr(0, bar))) return true;
+    list.remove_prefix(std::min(bar + 1, list.size()));
+  }
+  return false;
+}
+
+std::string listed_keys(const std::vector<std::string>& keys) {
+  constexpr size_t most = 20;
+  const size_t shown = std::min(keys.size(), most);
+  const std::string text =
+      fmt::format("{}", fmt::join(keys.begin(), keys.begin() + static_cast<int64_t>(shown), ", "));
+  return shown == keys.size() ? text : fmt::format("{} and {} more", text, keys.size() - shown);
+}
 
 std::vector<std::string> judge_model_keys(const Json& config, const std::string& name,
                                           std::string_view model_type) {

@@ -33,6 +33,15 @@ std::span<const ModelKey> model_keys();
 // nullptr where the path is not known.
 const ModelKey* find_model_key(std::string_view path);
 
+// null, "" or an empty list or object.
+bool is_nothing(const Json& value);
+
+// Whether the value means the same as no key, by a row with kNeutral.
+bool is_neutral(const ModelKey& row, const Json& value);
+
+// "a, b and 3 more".
+std::string listed_keys(const std::vector<std::string>& keys);
+
 // Judges each key of a config.json by the table, and those that it does not know by their names:
 // such a key is refused where the name touches what is computed (attention, rope, loss, router, a
 // scale, dropout) and its value is not that of a switch that is off. Returns lines for the log that

@@ -84,6 +84,24 @@ void read_added_tokens(const std::string& path, TokenizerConfig& config) {
   }
 }
 
+// "image_token": a name of the model's own for a special token.
+bool is_own_name(const std::string& key, const Json& value) {
+  return key.ends_with("_token") && value.is_string() &&
+         std::ranges::find(kNames, key) == std::end(kNames);
+}
+
+// New tokens get their ids in this order.
+std::vector<std::string> names_in_order(const Json& settings) {
+  std::vector<std::string> names(std::begin(kNames), std::end(kNames));
+  const auto lists = std::ranges::find(names, "extra_special_tokens");
+  std::vector<std::string> own;
+  for (const auto& [key, value] : settings.items()) {
+    if (is_own_name(key, value)) own.push_back(key);
+  }
+  names.insert(lists, own.begin(), own.end());
+  return names;
+}
+
 }  // namespace
 
 Json read_object_if_there(const std::string& path) {
@@ -115,6 +133,9 @@ TokenizerConfig read_tokenizer_config(const std::string& folder, const Json& set
     if (!settings.contains(key)) named[key] = token;
   }
   read_named(settings, config.path, named);
+  for (const auto& [key, value] : settings.items()) {
+    if (is_own_name(key, value)) named[key] = value;
+  }
   const Keys keys(settings, config.path);
   const Json* decoder = keys.find("added_tokens_decoder");
   config.lists_all = decoder != nullptr;
@@ -131,7 +152,7 @@ TokenizerConfig read_tokenizer_config(const std::string& folder, const Json& set
           read_added_token(token, config.path, place + ".");
     }
   }
-  for (const std::string key : kNames) {  // new ones get their ids in this order
+  for (const std::string& key : names_in_order(settings)) {
     const Json value = named[key];
     if (value.is_null()) continue;
     const Json list = value.is_array() ? value : Json::array({value});

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "config/folder_keys.h"
 #include "config/model_spec_keys.h"
 #include "data/json_types.h"
 #include "data/post_processor.h"
@@ -149,6 +150,9 @@ TokenizerFile read_tokenizer_files(const std::string& folder) {
   TokenizerFile file = read_tokenizer_json(folder + "/tokenizer.json");
   const std::string path = folder + "/tokenizer_config.json";
   const Json settings = read_object_if_there(path);
+  if (const std::string note = config::judge_tokenizer_keys(settings, path); !note.empty()) {
+    log("{}", note);
+  }
   const std::string name = chosen_class(settings, read_object_if_there(folder + "/config.json"));
   const std::optional<ClassParts> parts = parts_for(file, name, settings, path);
   const TokenizerConfig config =

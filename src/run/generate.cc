@@ -111,6 +111,7 @@ void take_generation_config(config::RunConfig& run, std::vector<int64_t>& stop) 
   };
   tell(config->used, "(options of the command line win)");
   tell(config->not_used, "not used: generate knows no such option");
+  tell(config->unknown, "without effect: not known");
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 enough apart that fp32 rounding does not change the choice."""
 import functools
 import json
+import pathlib
+import re
 
 import pytest
 import reference
@@ -9,7 +11,7 @@ import reviews
 import tiny_models
 from program import run
 from reviews import Review
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 
 torch = reference.torch
 USERS = {
@@ -130,14 +132,22 @@ def test_generation_ends_where_transformers_does(tmp_path, model, place, eos):
 def test_options_of_generation_config_count_under_the_command_lines(tmp_path, model):
     """do_sample false is greedy; what generate has no option for is named."""
     folder = tiny_models.copy_of(model, tmp_path / "model")
-    values = {"do_sample": False, "max_new_tokens": 12, "repetition_penalty": 1.3, "num_beams": 4, "typical_p": 1.0}
+    values = {"do_sample": False, "max_new_tokens": 12, "repetition_penalty": 1.3, "num_beams": 4, "typical_p": 1.0,
+              "made_by": "hand", "use_cache": True}
     (folder / "generation_config.json").write_text(json.dumps(values))
     ours = generate(folder, "--prompt", PROMPTS[0])
     assert ours.stdout == generate(model, "--prompt", PROMPTS[0], "--temperature", 0, "--max_new_tokens", 12,
                                    "--repetition_penalty", 1.3).stdout
     assert "max_new_tokens 12, repetition_penalty 1.3, do_sample false (options of the command line win)" in ours.stderr
     assert "generation_config.json: num_beams 4 not used" in ours.stderr and "typical_p" not in ours.stderr
+    assert 'made_by "hand" without effect' in ours.stderr and "use_cache" not in ours.stderr
     assert len(generate(folder, "--prompt", PROMPTS[0], "--max_new_tokens", 1).stdout) < len(ours.stdout)
+
+
+def test_the_table_has_the_keys_of_transformers():
+    page = pathlib.Path(__file__).parents[2].joinpath("docs", "models.md").read_text().split("## Keys of generation_config.json")[1]
+    known = set(re.findall(r"^\| `(\w+)` \|", page.split("## Keys of tokenizer")[0], re.MULTILINE))
+    assert set(vars(GenerationConfig())) - known == set()
 
 
 def test_a_bad_value_of_generation_config_is_named(tmp_path, model):

@@ -152,6 +152,8 @@ FILES = {
         "pad_token": "<tool>"}},
     "named": {"tokenizer_config.json": lambda n: {"bos_token": "<bos>", "extra_special_tokens": ["<tool>"],
                                                   "pad_token": {"__type": "AddedToken", **listed("<pad>", lstrip=True)}}},
+    "own_names": {"tokenizer_config.json": lambda n: {"image_token": "<tool>", "audio_token": "<new>", "extra_special_tokens": ["<bos>"],
+                                                      "pad_token": "<pad>", "clean_up_tokenization_spaces": True}},
     "older": {"tokenizer_config.json": lambda n: {"eos_token": "</s>"}, "added_tokens.json": lambda n: {"<new>": n, "还可以word": n + 1},
               "special_tokens_map.json": lambda n: {"pad_token": listed("<new>")}},
     "bos": {"tokenizer_config.json": lambda n: {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True, "add_eos_token": True}},
