@@ -12,6 +12,8 @@ std::span<const std::string_view> tokenizer_files() {
   static constexpr std::string_view kNames[] = {"tokenizer.json",
                                                 "tokenizer_config.json",
                                                 "tokenizer.model",
+                                                "tekken.json",
+                                                "tiktoken.model",
                                                 "special_tokens_map.json",
                                                 "vocab.json",
                                                 "merges.txt",
@@ -25,12 +27,10 @@ void copy_tokenizer_files(FileSystem& files, const std::string& from, const std:
                           const std::string& to) {
   for (const std::string_view file : tokenizer_files()) {
     const std::string name(file);
-    for (const std::string& folder : {over, from}) {
-      const std::string source = (fs::path(folder) / name).string();
-      if (folder.empty() || kind_of(source) != Kind::kFile) continue;
-      write_text(files, (fs::path(to) / name).string(), read_text(source));
-      break;
-    }
+    const bool of_model = over.empty() || name == "generation_config.json";
+    const std::string source = (fs::path(of_model ? from : over) / name).string();
+    if (kind_of(source) != Kind::kFile) continue;
+    write_text(files, (fs::path(to) / name).string(), read_text(source));
   }
 }
 

@@ -161,5 +161,21 @@ TEST(HfFolder, CopiesTheTokenizerFilesThatExist) {
   EXPECT_FALSE(std::filesystem::exists(folder / "to/model.safetensors"));
 }
 
+TEST(HfFolder, FilesOfTwoTokenizersDoNotMix) {
+  const TestFolder folder;
+  for (const char* name : {"tokenizer.json", "added_tokens.json", "generation_config.json"}) {
+    folder.write(std::string("model/") + name, "model's");
+  }
+  for (const char* name : {"tokenizer.json", "tekken.json", "generation_config.json"}) {
+    folder.write(std::string("tokenizer/") + name, "tokenizer's");
+  }
+  posix().make_folder(folder / "to");
+  copy_tokenizer_files(posix(), folder / "model", folder / "tokenizer", folder / "to");
+  EXPECT_EQ(read_text(folder / "to/tokenizer.json"), "tokenizer's");
+  EXPECT_EQ(read_text(folder / "to/tekken.json"), "tokenizer's");
+  EXPECT_EQ(read_text(folder / "to/generation_config.json"), "model's");
+  EXPECT_FALSE(std::filesystem::exists(folder / "to/added_tokens.json"));
+}
+
 }  // namespace
 }  // namespace trireme::io
