@@ -126,13 +126,17 @@ Value FilterExpr::eval(Renderer& render) const { return apply(render, render.eva
 
 Value FilterExpr::apply(Renderer& render, const Value& to) const {
   if (filter == nullptr) throw RenderError(fmt::format("No filter named '{}'.", name));
-  return filter(render, to, arguments.eval(render));
+  const Arguments given = arguments.eval(render);
+  check_filter_arguments(name, given);
+  return filter(render, to, given);
 }
 
 Value TestExpr::eval(Renderer& render) const {
   const Value of = render.eval(*value);
   if (test == nullptr) throw RenderError(fmt::format("No test named '{}'.", name));
-  return truthy(test(render, of, arguments.eval(render))) != negated;
+  const Arguments given = arguments.eval(render);
+  check_test_arguments(name, given);
+  return truthy(test(render, of, given)) != negated;
 }
 
 }  // namespace trireme::data::jinja

@@ -30,7 +30,9 @@ Value capitalize(Renderer& render, const Value& value, const Arguments&) {
 }
 
 Value trim(Renderer& render, const Value& value, const Arguments& given) {
-  return as_method(render, value, "strip", given);
+  const Value* chars = given.find(0, "chars");
+  return as_method(render, value, "strip",
+                   {.positional = {chars == nullptr ? Value() : *chars}, .named = {}});
 }
 
 Value replace_filter(Renderer& render, const Value& value, const Arguments& given) {

@@ -69,6 +69,7 @@ Value select_or_reject(Renderer& render, const Value& value, const Arguments& gi
     if (test == nullptr) throw RenderError(fmt::format("No test named '{}'.", name));
   }
   const Arguments rest = behind(given, test_at + 1);
+  if (test != nullptr) check_test_arguments(name_argument(given, test_at), rest);
   Generator result;
   if (!truthy(value)) return result;  // None too
   for (Value& item : items_of(render, value)) {
@@ -159,6 +160,11 @@ Value map(Renderer& render, const Value& value, const Arguments& given) {
   const Value* path = given.find(given.positional.size(), "attribute");
   if (given.positional.empty() && path != nullptr) {
     const Value* otherwise = given.find(given.positional.size(), "default");
+    for (const auto& [key, given_value] : given.named) {
+      if (key != "attribute" && key != "default") {
+        throw RenderError(fmt::format("Unexpected keyword argument '{}'", key));
+      }
+    }
     for (const Value& item : items_of(render, value)) {
       Value found = attribute_path(render, item, *path);
       if (found.is_undefined() && otherwise != nullptr) found = *otherwise;
@@ -170,6 +176,7 @@ Value map(Renderer& render, const Value& value, const Arguments& given) {
   const Filter filter = find_filter(name);
   if (filter == nullptr) throw RenderError(fmt::format("No filter named '{}'.", name));
   const Arguments rest = behind(given, 1);
+  check_filter_arguments(name, rest);
   for (const Value& item : items_of(render, value)) {
     result.items.push_back(filter(render, item, rest));
   }

@@ -85,7 +85,10 @@ Value strftime_now(Renderer& render, const Arguments& given) {
 }
 
 Callable function(const char* name, Value (*call)(Renderer&, const Arguments&)) {
-  return {name, call};
+  return {name, [name, call](Renderer& render, const Arguments& given) {
+            check_call_arguments(name, given);
+            return call(render, given);
+          }};
 }
 
 const std::unordered_map<std::string_view, Value> kGlobals = {

@@ -13,6 +13,12 @@ namespace trireme::data::jinja {
 Filter find_filter(std::string_view name);
 Filter find_test(std::string_view name);
 
+// Throw for a named argument that the filter, the test, or the method or function does not take,
+// and for a filter's that are too many.
+void check_filter_arguments(std::string_view name, const Arguments& given);
+void check_test_arguments(std::string_view name, const Arguments& given);
+void check_call_arguments(std::string_view name, const Arguments& given);
+
 // jinja2 has it: a template that names it is refused, where this engine has not.
 bool is_filter_of_jinja(std::string_view name);
 bool is_test_of_jinja(std::string_view name);

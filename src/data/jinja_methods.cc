@@ -103,10 +103,12 @@ std::optional<Value> find_method(const Value& object, std::string_view name) {
   }
   const auto found = methods->find(name);
   if (found == methods->end()) return std::nullopt;
-  return Callable{std::string(name), [method = found->second, self = object](
-                                         Renderer& render, const Arguments& arguments) {
-                    return method(render, self, arguments);
-                  }};
+  const auto call = [method = found->second, self = object, name = std::string(name)](
+                        Renderer& render, const Arguments& arguments) {
+    check_call_arguments(name, arguments);
+    return method(render, self, arguments);
+  };
+  return Callable{std::string(name), call};
 }
 
 }  // namespace trireme::data::jinja

@@ -238,7 +238,10 @@ Value join(Renderer& render, const Value& self, const Arguments& arguments) {
   return result;
 }
 
-Value split_lines_method(Renderer& render, const Value& self, const Arguments&) {
+Value split_lines_method(Renderer& render, const Value& self, const Arguments& given) {
+  const Value* keep = given.find(0, "keepends");
+  if (keep != nullptr && truthy(*keep))
+    throw RenderError("splitlines with keepends is not supported");
   Sequence lines;
   for (Text& line : split_lines(*self.text())) lines.items.emplace_back(std::move(line));
   render.charge(static_cast<int64_t>(lines.items.size()));
