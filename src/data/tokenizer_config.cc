@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "config/model_spec.h"
 #include "config/model_spec_keys.h"
 
 namespace trireme::data {
@@ -107,7 +108,7 @@ std::vector<std::string> names_in_order(const Json& settings) {
 Json read_object_if_there(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return Json::object();
-  Json json = config::read_json(path);
+  Json json = config::parse_json(config::with_tagged_floats(config::read_text(path)), path);
   if (!json.is_object()) fail("{}: expected an object, found {}", path, json.type_name());
   return json;
 }
