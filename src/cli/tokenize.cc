@@ -31,10 +31,12 @@ Json parse_line(const std::string& line, const char* expected, const std::string
   }
 }
 
-std::string encode_line(const Tokenizer& tokenizer, const Json& line, const std::string& where) {
+std::string encode_line(const Tokenizer& tokenizer, const Json& line,
+                        const config::TextOptions& options, const std::string& where) {
   if (!line.is_string()) fail("{}: expected a JSON string, found {}", where, line.type_name());
-  return config::json_text(
-      tokenizer.with_special_tokens(tokenizer.encode(line.get_ref<const std::string&>())));
+  std::vector<int32_t> ids = tokenizer.encode(line.get_ref<const std::string&>());
+  if (options.add_special_tokens) ids = tokenizer.with_special_tokens(std::move(ids));
+  return config::json_text(ids);
 }
 
 int32_t checked_id(const Tokenizer& tokenizer, const Json& id, const std::string& where) {
@@ -60,19 +62,21 @@ std::string one_line(const std::string& text) {
   return json;
 }
 
-std::string decode_line(const Tokenizer& tokenizer, const Json& line, const std::string& where) {
+std::string decode_line(const Tokenizer& tokenizer, const Json& line,
+                        const config::TextOptions& options, const std::string& where) {
   if (!line.is_array()) fail("{}: expected a JSON array, found {}", where, line.type_name());
   std::vector<int32_t> ids;
   for (const Json& id : line) ids.push_back(checked_id(tokenizer, id, where));
-  return one_line(tokenizer.decode(ids));
+  return one_line(tokenizer.decode(ids, options.skip_special_tokens));
 }
 
 }  // namespace
 
-std::string tokenize_line(const Tokenizer& tokenizer, const std::string& line, bool decode,
-                          const std::string& where) {
-  const Json json = parse_line(line, decode ? "array of ids" : "string", where);
-  return decode ? decode_line(tokenizer, json, where) : encode_line(tokenizer, json, where);
+std::string tokenize_line(const Tokenizer& tokenizer, const std::string& line,
+                          const config::TextOptions& options, const std::string& where) {
+  const Json json = parse_line(line, options.decode ? "array of ids" : "string", where);
+  return options.decode ? decode_line(tokenizer, json, options, where)
+                        : encode_line(tokenizer, json, options, where);
 }
 
 int run_tokenize(Arguments arguments) {
@@ -84,7 +88,7 @@ int run_tokenize(Arguments arguments) {
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     const std::string where = fmt::format("stdin:{}", number);
-    print_result("{}\n", tokenize_line(tokenizer, line, run.decode, where));
+    print_result("{}\n", tokenize_line(tokenizer, line, run, where));
   }
   if (std::ferror(stdin) != 0) fail("stdin: cannot be read to its end");
   return 0;

@@ -146,6 +146,8 @@ struct RankOptions {
 struct TextOptions {
   bool json = false;    // data, inspect: for machines
   bool decode = false;  // tokenize: ids -> text
+  bool add_special_tokens = true;
+  bool skip_special_tokens = false;  // with decode
 };
 
 struct InspectOptions {

@@ -349,6 +349,16 @@ std::vector<Option> output_options() {
        .field = &RunConfig::decode,
        .verbs = kTokenize,
        .help = "turn ids into text"},
+      {.name = "add_special_tokens",
+       .field = &RunConfig::add_special_tokens,
+       .verbs = kTokenize | kGenerate,
+       .help =
+           "put before and behind a text what the tokenizer's post-processor adds (bos, eos); in "
+           "generate to --prompt"},
+      {.name = "skip_special_tokens",
+       .field = &RunConfig::skip_special_tokens,
+       .verbs = kTokenize,
+       .help = "with --decode: leave special tokens out of the text; generate always does"},
       {.name = "merge",
        .field = &RunConfig::merge,
        .verbs = kExport,

@@ -94,7 +94,8 @@ std::vector<int64_t> review_prompt(const config::RunConfig& run, const data::Tok
 }
 
 std::vector<int64_t> plain_prompt(const config::RunConfig& run, const data::Tokenizer& tokenizer) {
-  const std::vector<int32_t> ids = tokenizer.with_special_tokens(tokenizer.encode(run.prompt));
+  std::vector<int32_t> ids = tokenizer.encode(run.prompt);
+  if (run.add_special_tokens) ids = tokenizer.with_special_tokens(std::move(ids));
   if (ids.empty()) fail("--prompt: the tokenizer makes no token of it");
   return {ids.begin(), ids.end()};
 }

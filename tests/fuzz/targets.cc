@@ -292,9 +292,10 @@ void batch_file(const std::string& input) {
 // Lines of tokenize: of ids where the first byte is odd.
 void tokenize_lines(const std::string& input) {
   if (input.empty()) return;
-  const bool decode = static_cast<unsigned char>(input[0]) % 2 == 1;
+  config::TextOptions options;
+  options.decode = static_cast<unsigned char>(input[0]) % 2 == 1;
   const std::string line = input.substr(1);
-  const std::string ids = cli::tokenize_line(chat_tokenizer(), line, decode, kName);
+  const std::string ids = cli::tokenize_line(chat_tokenizer(), line, options, kName);
   config::parse_json(ids, kName);
 }
 

@@ -168,6 +168,8 @@ def test_a_prompt_begins_as_the_tokenizer_begins_it(tmp_path, model):
     assert ids[0] == 4094
     ours = generate(folder, "--prompt", PROMPTS[0], "--temperature", 0, "--max_new_tokens", 24)
     assert ours.stdout == text_of(model, continuation(model, ids, 24))
+    ours = generate(folder, "--prompt", PROMPTS[0], "--temperature", 0, "--max_new_tokens", 24, "--add_special_tokens", "off")
+    assert ours.stdout == text_of(model, continuation(model, ids[1:], 24))
 
 
 def sampled(model, seed, *options):

@@ -242,6 +242,20 @@ def test_what_the_post_processor_adds(case, tmp_path):
     assert ids_of(tmp_path, TEXTS) == [tokenizer.encode(text).ids for text in TEXTS]
 
 
+def test_special_tokens_are_left_out_on_request(tmp_path):
+    tokenizer = Tokenizer.from_str(saved("llama2"))
+    tokenizer.post_processor = PROCESSORS["template"]
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    texts = ["<s>这部电影<|end|> a", "还可以"]
+    status, lines, error = run(tmp_path, [json.dumps(text) for text in texts], "--add_special_tokens", "off")
+    assert (status, error) == (0, "")
+    assert [json.loads(line) for line in lines] == [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    ids = [tokenizer.encode(text).ids for text in texts]
+    for options, skip in [(["--skip_special_tokens"], True), ([], False)]:
+        _, lines, _ = run(tmp_path, [json.dumps(one) for one in ids], "--decode", *options)
+        assert [json.loads(line) for line in lines] == [tokenizer.decode(one, skip_special_tokens=skip) for one in ids]
+
+
 def test_an_id_that_transformers_would_not_give_is_refused(tmp_path):
     tokenizer = Tokenizer.from_str(saved("mistral"))
     tokenizer.save(str(tmp_path / "tokenizer.json"))
