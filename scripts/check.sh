@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2086,SC2154  # lists are split into words; APT and PYTHON are of ../dev
 # ./dev check, a part of ../dev: what takes long, or looks at the sources instead of results.
-CHECKS="format shell layers notorch install tidy fuzz kill asan tsan"
+CHECKS="format shell layers notorch install matrix tidy fuzz kill asan tsan"
 CHECK_APT="clang-format clang-tidy shellcheck strace"
 
 check() {  # parts...
@@ -42,6 +42,13 @@ check_notorch() {
 check_install() {
   build release trireme
   ctest --test-dir build --output-on-failure -L check
+}
+
+# What a folder and an adapter can ask for, in every way that a batch is computed: ./dev test takes a covering set.
+check_matrix() {
+  build release trireme
+  TRIREME="$PWD/build/bin/trireme" TRIREME_WHOLE_MATRIX=1 OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 \
+    "$PYTHON" -m pytest -q -s -p no:cacheprovider tests/python/test_matrix.py
 }
 
 # The folders without torch, whose headers clang-tidy reads in seconds and without a build.

@@ -111,6 +111,7 @@ def train_kind(model_folder, folder, seed=6, **fields):
 
 def forward_backward(model, documents, labels):
     """reference.forward_backward of a PEFT model: the gradients are those of its adapters, by our names."""
+    model.zero_grad()
     result = reference.Result(0.0, 0, None, {})
     rows = []
     for document, document_labels in zip(documents, labels):

@@ -1,4 +1,5 @@
-"""Every rope type against transformers, in fp32 on the CPU, with documents on both sides of the original positions.
+"""Rope types against transformers, in fp32 on the CPU: generation, --rope_scaling, what a result says. Each type's logits and
+gradients, on one rank and on several, are rows of test_matrix.py.
 
 Tolerances as test_parity's. transformers' dynamic rope remembers the longest sequence that it has seen: the reference
 forgets it before each document, as if the model had just been loaded.
@@ -14,11 +15,9 @@ import tiny_models
 from program import ROOT, dump, run, train
 from reviews import Review
 from test_parity import assert_parity, make_documents
-from test_ranks import dump_on
 from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 from transformers.modeling_rope_utils import RopeParameters
 
-RING = ("--sequence_parallel_type", "ring")
 LENGTHS = [37, 1, 5, 64, 2, 23]
 LLAMA = dict(hidden_size=40, num_attention_heads=4, num_key_value_heads=2, intermediate_size=60)
 MOE = dict(hidden_size=40, num_attention_heads=4, num_key_value_heads=2, head_dim=10, intermediate_size=60,
@@ -69,25 +68,6 @@ def theirs(rope_folder):
     def compute(name):
         return reference.forward_backward(load(rope_folder(name)), *make_documents(131, LENGTHS))
     return compute
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_packed_documents_equal_transformers(rope_folder, theirs, scratch, name):
-    ours = dump(rope_folder(name), *make_documents(131, LENGTHS), scratch)
-    assert_parity(ours, theirs(name))
-
-
-@pytest.mark.parametrize("name", ["dynamic", "yarn", "longrope"])
-def test_one_document_equals_transformers(rope_folder, scratch, name):
-    documents, labels = (part[3:] for part in make_documents(131, [3, 2, 3, 101]))
-    ours = dump(rope_folder(name), documents, labels, scratch)
-    assert_parity(ours, reference.forward_backward(load(rope_folder(name)), documents, labels))
-
-
-@pytest.mark.parametrize("name, options", [("dynamic", ()), ("longrope", RING), ("dynamic", RING), ("yarn", ()),
-                                           ("yarn_experts", RING), ("linear", RING), ("llama3", ())])
-def test_ranks_that_share_a_sequence_equal_transformers(rope_folder, theirs, scratch, name, options):
-    assert_parity(dump_on(2, rope_folder(name), *make_documents(131, LENGTHS), scratch, *options), theirs(name))
 
 
 @pytest.mark.parametrize("rope", [
