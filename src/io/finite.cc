@@ -48,6 +48,7 @@ bool infinite(std::span<const std::byte> number, DType dtype) {
     case DType::kF32:
       return (bits & 0x007f'ffff) == 0;
     case DType::kF8E4M3:
+    case DType::kF8E8M0:
       return false;
     default:
       return (bits & 0x000f'ffff'ffff'ffff) == 0;
@@ -66,6 +67,8 @@ int64_t first_not_finite(std::span<const std::byte> bytes, DType dtype) {
       return first_bad<uint32_t>(bytes, 0x7f80'0000);
     case DType::kF8E4M3:  // of its codes only s.1111.111 is none: NaN
       return first_bad<uint8_t>(bytes, 0x7f);
+    case DType::kF8E8M0:
+      return first_bad<uint8_t>(bytes, 0xff);
     case DType::kF64:
       return first_bad<uint64_t>(bytes, 0x7ff0'0000'0000'0000);
     default:

@@ -40,6 +40,7 @@ TEST(Finite, HalvesAndWholeNumbers) {
   EXPECT_EQ(place<uint16_t>({0x7c00, 0x7f00}, DType::kBF16), -1);  // F16's inf is a number here
   EXPECT_EQ(place<uint8_t>({0x7e, 0xfe, 0x78, 0x7f}, DType::kF8E4M3), 3);  // 448, -448, 256; nan
   EXPECT_EQ(place<uint8_t>({0, 0x80, 0xff}, DType::kF8E4M3), 2);
+  EXPECT_EQ(place<uint8_t>({0, 0x7f, 0xfe, 0xff}, DType::kF8E8M0), 3);  // 2^-127, 1, 2^127; nan
   EXPECT_EQ(place<int64_t>({-1, std::numeric_limits<int64_t>::max()}, DType::kI64), -1);
 }
 

@@ -25,10 +25,11 @@ struct DTypeRow {
   int64_t bytes;
 };
 
-constexpr std::array<DTypeRow, 11> kDTypes = {{{DType::kF32, "F32", 4},
+constexpr std::array<DTypeRow, 12> kDTypes = {{{DType::kF32, "F32", 4},
                                                {DType::kF16, "F16", 2},
                                                {DType::kBF16, "BF16", 2},
                                                {DType::kF8E4M3, "F8_E4M3", 1},
+                                               {DType::kF8E8M0, "F8_E8M0", 1},
                                                {DType::kI64, "I64", 8},
                                                {DType::kI32, "I32", 4},
                                                {DType::kU8, "U8", 1},

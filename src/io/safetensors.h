@@ -20,7 +20,7 @@
 
 namespace trireme::io {
 
-enum class DType { kF32, kF16, kBF16, kF8E4M3, kI64, kI32, kU8, kF64, kI8, kI16, kBool };
+enum class DType { kF32, kF16, kBF16, kF8E4M3, kF8E8M0, kI64, kI32, kU8, kF64, kI8, kI16, kBool };
 int64_t dtype_bytes(DType dtype);
 const char* dtype_name(DType dtype);  // "F32", as in the header
 std::optional<DType> dtype_of(std::string_view name);

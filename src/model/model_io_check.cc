@@ -108,7 +108,7 @@ void check_float8(const config::ModelSpec& spec, const io::WeightFiles::Located&
     fail("{}: the scales of tensor {} have shape {}, weight_block_size of config.json asks for {}",
          scales.file->path(), located.stored, shape_text(scales.entry->shape), shape_text(shape));
   }
-  scalar_type(scales.entry->dtype, located.stored + " (its scales)");
+  scale_type(scales.entry->dtype, located.stored + " (its scales)");
 }
 
 void check_source(const config::ModelSpec& spec, const layout::ParamInfo& info,

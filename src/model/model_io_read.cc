@@ -25,7 +25,7 @@ Fp8Scales read_scales(const io::WeightFiles::Located& located, int64_t matrix) {
   const int64_t rows = shape[shape.size() - 2], columns = shape.back();
   const std::vector<int64_t> grid = Fp8Scales::shape(scales.blocks, rows, columns);
   const std::string name = located.stored + " (its scales)";
-  at::Tensor stored = at::empty(grid, scalar_type(scales.entry->dtype, name));
+  at::Tensor stored = at::empty(grid, scale_type(scales.entry->dtype, name));
   EntryReader(*scales.file, name, *scales.entry, stored)
       .read(matrix / (rows * columns) * stored.numel(), {0, stored.numel(), stored.numel(), 1});
   const at::Tensor wide = stored.to(at::kFloat);

@@ -59,6 +59,10 @@ at::ScalarType scalar_type(io::DType dtype, const std::string& name) {
   fail("tensor {}: dtype {} is not one of F32, BF16, F16", name, io::dtype_name(dtype));
 }
 
+at::ScalarType scale_type(io::DType dtype, const std::string& name) {
+  return dtype == io::DType::kF8E8M0 ? at::kFloat8_e8m0fnu : scalar_type(dtype, name);
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }

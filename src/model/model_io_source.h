@@ -26,6 +26,9 @@ Source find_source(const io::WeightFiles& files, const layout::ParamInfo& info);
 // UserError unless F32, BF16 or F16; `name` of the file and the tensor.
 at::ScalarType scalar_type(io::DType dtype, const std::string& name);
 
+// The same of scales, which may be powers of two in one byte (E8M0) too.
+at::ScalarType scale_type(io::DType dtype, const std::string& name);
+
 // "[3, 4]"
 std::string shape_text(const std::vector<int64_t>& shape);
 

@@ -18,11 +18,14 @@ def spread(scales, block, shape):
 
 
 def quantise(weight, block, dtype):
-    """(codes, scales): the largest of a block becomes the largest number of float8."""
+    """(codes, scales): the largest of a block becomes the largest number of float8, or less where scales are powers of two."""
     rows, columns = weight.shape
     padded = torch.nn.functional.pad(weight.float(), (0, -columns % block[1], 0, -rows % block[0]))
     tiles = padded.unflatten(1, (-1, block[1])).unflatten(0, (-1, block[0]))
-    scales = (tiles.abs().amax((1, 3)) / LARGEST).to(dtype)
+    scales = tiles.abs().amax((1, 3)) / LARGEST
+    if dtype == torch.float8_e8m0fnu:
+        scales = scales.log2().ceil().exp2()
+    scales = scales.to(dtype)
     return (weight.float() / spread(scales, block, weight.shape)).to(torch.float8_e4m3fn), scales
 
 

@@ -206,6 +206,7 @@ def plain(float8_model, tmp_path_factory):
 
 @pytest.mark.parametrize("kind, block, dtype, keep", [("qwen3", WHOLE, torch.float32, ("layers.0.mlp",)),
                                                       ("qwen3_moe", WHOLE, torch.bfloat16, ()),
+                                                      ("qwen3", WHOLE, torch.float8_e8m0fnu, ()),
                                                       ("qwen2", None, torch.float32, ())])
 def test_float8_as_transformers_reads_it(tmp_path, kind, block, dtype, keep):
     assert_read_as_transformers_does(make_float8(tmp_path / "model", kind, block, dtype, keep=keep), tmp_path)
