@@ -209,15 +209,16 @@ int64_t covered_positions(const RopeSpec& rope, int64_t max_position) {
   return std::max(max_position, static_cast<int64_t>(std::min(stretched, 0x1p62)));
 }
 
-std::string length_warning(const RopeSpec& rope, int64_t max_position, int64_t length) {
+std::string length_warning(const RopeSpec& rope, int64_t max_position, int64_t length,
+                           std::string_view what) {
   const int64_t covered = covered_positions(rope, max_position);
   if (length <= covered) return "";
   const double least = static_cast<double>(length) / static_cast<double>(rope.original_positions);
   return fmt::format(
-      "the longest sample has {} tokens, the model's rope covers {} positions: what lies beyond is "
+      "{} has {} tokens, the model's rope covers {} positions: what lies beyond is "
       "new to it; YaRN covers it: "
       R"(--rope_scaling '{{"rope_type": "yarn", "factor": {:g}, "{}": {}}}')",
-      length, covered, std::ceil(least * 10) / 10, kOriginal, rope.original_positions);
+      what, length, covered, std::ceil(least * 10) / 10, kOriginal, rope.original_positions);
 }
 
 }  // namespace trireme::config

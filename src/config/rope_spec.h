@@ -53,8 +53,9 @@ Json with_rope_scaling(const Json& config, const std::string& rope_scaling, cons
 // The positions that the model can tell apart as it was trained and scaled.
 int64_t covered_positions(const RopeSpec& rope, int64_t max_position);
 
-// What to say of a document of `length` tokens where it has more than the covered positions, with
-// the --rope_scaling that covers it by YaRN; "" where it has not.
-std::string length_warning(const RopeSpec& rope, int64_t max_position, int64_t length);
+// What to say of `what`, a document of `length` tokens, where it has more than the covered
+// positions, with the --rope_scaling that covers it by YaRN; "" where it has not.
+std::string length_warning(const RopeSpec& rope, int64_t max_position, int64_t length,
+                           std::string_view what);
 
 }  // namespace trireme::config

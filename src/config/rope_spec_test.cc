@@ -193,8 +193,8 @@ TEST(RopeSpec, PositionsThatAreCovered) {
   const Json yarn = {
       {"rope_type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 3000}};
   EXPECT_EQ(covered(yarn), 12000);
-  EXPECT_EQ(length_warning(parse(yarn), 4096, 12000), "");
-  EXPECT_EQ(length_warning(parse(yarn), 4096, 30001),
+  EXPECT_EQ(length_warning(parse(yarn), 4096, 12000, "a"), "");
+  EXPECT_EQ(length_warning(parse(yarn), 4096, 30001, "the longest sample"),
             "the longest sample has 30001 tokens, the model's rope covers 12000 positions: what "
             "lies beyond is new to it; YaRN covers it: --rope_scaling '{\"rope_type\": \"yarn\", "
             "\"factor\": 10.1, \"original_max_position_embeddings\": 3000}'");

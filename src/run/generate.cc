@@ -136,6 +136,7 @@ int run_generate(cli::Arguments arguments) {
 
   const device::Machine machine = device::prepare_machine(run, run);
   const auto tokens = static_cast<int64_t>(prompt.size()) + run.max_new_tokens;
+  warn_of_length(model.spec, tokens, "the prompt with --max_new_tokens");
   const plan::MemoryPlan plan =
       plan_run(run, model, machine, {tokens, tokens}, /*training=*/false, /*optimizer=*/false);
   device::Phases phases(machine.device);

@@ -65,6 +65,11 @@ plan::Hardware hardware_of(const device::Machine& machine) {
   return {.cuda = machine.device.is_cuda(), .flash_attention_3 = attention::flash3::available()};
 }
 
+void warn_of_length(const config::ModelSpec& spec, int64_t length, std::string_view what) {
+  const std::string text = config::length_warning(spec.rope, spec.max_position, length, what);
+  if (!text.empty()) warn("{}", text);
+}
+
 plan::MemoryPlan plan_run(const config::RunConfig& run, const layout::Model& model,
                           const device::Machine& machine, data::BatchSize batch, bool training,
                           bool optimizer, const dist::Mesh& mesh) {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/schema.h"
@@ -17,6 +18,9 @@ namespace trireme::run {
 
 // The sizes of --model, or of bench's --shape.
 config::ModelSpec model_spec(const config::RunConfig& run);
+
+// One warning where `what`, a document of `length` tokens, is longer than the model's rope covers.
+void warn_of_length(const config::ModelSpec& spec, int64_t length, std::string_view what);
 
 // A memory plan for batches of which each rank has its rows. training: with gradients and, if
 // `optimizer`, the optimizer's state.

@@ -201,9 +201,7 @@ int train(const config::RunConfig& run, const std::optional<deepspeed::DeepSpeed
   log("{} parameters ({}) on {}; {} training and {} validation samples, the longest has {} tokens",
       model.layout.numel(), config::family_name(model.spec.family), machine.name,
       samples.train.size(), samples.validation.size(), largest.longest);
-  const std::string too_long =
-      config::length_warning(model.spec.rope, model.spec.max_position, largest.longest);
-  if (!too_long.empty() && ranks.first()) warn("{}", too_long);
+  if (ranks.first()) warn_of_length(model.spec, largest.longest, "the longest sample");
   if (ranks.mesh.spec().ranks() > 1) {
     const config::MeshSpec& mesh = ranks.mesh.spec();
     log("{} ranks: {} with sequences of their own x {} that share each{}; ZeRO stage {}",

@@ -87,6 +87,8 @@ def test_generation_grows_into_the_rope_as_transformers_does(tmp_path, rope):
     done = run("generate", "--model", model, "--threads", 1, "--prompt", prompt, "--temperature", 0,
                "--max_new_tokens", 30)
     assert done.stdout.strip() == tokenizer.decode(new).strip()
+    warned = f"the prompt with --max_new_tokens has {ids.shape[1] + 30} tokens, the model's rope covers 24 positions"
+    assert (warned in done.stderr) == (rope["rope_type"] == "longrope")  # dynamic covers 72
 
 
 # --rope_scaling.
