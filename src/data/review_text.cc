@@ -27,6 +27,19 @@ size_t skip_ascii(std::string_view text, size_t at) {
   return at;
 }
 
+// Files of tables that are no text, told by their first bytes.
+void refuse_binary(std::string_view text, const std::string& name) {
+  if (text.starts_with("\x1F\x8B")) {
+    fail("{}: a gzip file, not text: unpack it with gunzip", name);
+  }
+  if (text.starts_with("PK\3\4")) {
+    fail("{}: a zip archive or an Excel file, not text: unpack it, or save the table as CSV", name);
+  }
+  if (text.starts_with("PAR1") && text.ends_with("PAR1")) {
+    fail("{}: a Parquet file, not text: write CSV: pandas.read_parquet(FILE).to_csv(NEW)", name);
+  }
+}
+
 [[noreturn]] void fail_utf8(std::string_view text, size_t at, const std::string& name) {
   const std::string place = place_text(name, text, at);
   const bool inside_last = static_cast<unsigned char>(text[at]) >= 0xC2 && at + 4 > text.size() &&
@@ -70,6 +83,7 @@ std::string place_text(const std::string& name, std::string_view text, size_t of
 }
 
 void require_utf8(std::string_view text, const std::string& name) {
+  refuse_binary(text, name);
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
     fail("{}:1:1: the file is UTF-16: convert with iconv -f UTF-16 -t UTF-8", name);
   }

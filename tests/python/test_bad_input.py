@@ -1,6 +1,7 @@
 """Bad input to `trireme train`: exit status 2, one last line that names file or flag, the value and a remedy, and
 nothing written. Each row is what is wrong, and what the line must say."""
 import fcntl
+import gzip
 import json
 import os
 import resource
@@ -342,6 +343,9 @@ ROW = "1,E,盐湖快车,2017-08-01,1,甲,2015-01-01,5,好看,3\n"
         ((HEADER + ROW).encode("gbk"), ["d.csv:2:5: byte 0xD1 is not UTF-8 (GBK?)", "iconv -f GBK -t UTF-8"]),
         ((HEADER + ROW).encode("utf-16"), ["d.csv:1:1: the file is UTF-16", "iconv"]),
         ((HEADER + ROW).replace("好", "好\0"), ["d.csv:2:39: NUL byte"]),
+        (gzip.compress(HEADER.encode()), ["d.csv: a gzip file", "gunzip"]),
+        (b"PK\3\4" + bytes(40), ["d.csv: a zip archive or an Excel file", "as CSV"]),
+        (b"PAR1" + bytes(40) + b"PAR1", ["d.csv: a Parquet file", "to_csv"]),
         ((HEADER + ROW).encode()[:-8], ["d.csv:2:38", "ends inside a character"]),
         (HEADER + ROW.replace(",5,", ",6,"), ["d.csv:2:36: Star is '6': 1, 2, 3, 4, 5"]),
         (HEADER + ROW.replace(",5,", ",0,"), ["d.csv:2:36: Star is '0'"]),
