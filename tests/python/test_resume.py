@@ -21,6 +21,8 @@ from test_ranks import free_port, launched
 OPTIONS = ["--max_epochs", 3, "--eval_every", 0.4, "--save_steps", 1, "--save_total_limit", 100, "--logging_steps", 3,
            "--max_length", 256, "--val_ratio", 0.2, "--gradient_accumulation_steps", 2, "--learning_rate", 1e-3,
            "--early_stopping_patience", 0, "--threads", 1]
+if torch.cuda.is_available():  # where the same bits are promised
+    OPTIONS.append("--deterministic")
 KINDS = {
     "full": [],
     "lora": ["--use_lora", "--lora_dropout", 0.2],
@@ -32,7 +34,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
-    tiny_models.make_text_model(folder / "model")
+    tiny_models.make_text_model(folder / "model", head_dim=16)
     users = {f"影迷{i}": [Review(f"影片{i}{j}", "画面美，音乐好！" * (j + 1 + i % 3), f"2015-0{j + 1}-0{i % 9 + 1}")
                          for j in range(3)] for i in range(12)}
     reviews.write_pipeline_json(folder / "train.json", users)
