@@ -21,10 +21,12 @@ check_format() { scripts/format.sh --check; }
 
 check_shell() { git ls-files dev .ci/run '*.sh' | xargs shellcheck; }
 
-# kill -9 at each system call of a run that changes files: what is left loads, and the next run works.
+# kill -9 at each system call of a run that changes files: what is left loads, and the next run works. And at 50 random
+# times of two ranks that resume: in the end the bits are those of a run that was not killed.
 check_kill() {
   build release trireme
   TRIREME="$PWD/build/bin/trireme" "$PYTHON" tests/python/kill_loop.py
+  TRIREME="$PWD/build/bin/trireme" OMP_NUM_THREADS=1 "$PYTHON" tests/python/kill_resume.py 50
 }
 
 check_layers() { "$PYTHON" tests/layers_test.py; }
