@@ -125,8 +125,8 @@ int run_export(cli::Arguments arguments) {
     return 0;
   }
   train::warn_of_peft(model, run.expert_adapters);
-  train::publish_adapter(io::posix(), run.output_dir, manifest("adapter"), model, blocks,
-                         run.expert_adapters, run.tokenizer);
+  train::publish_adapter(io::posix(), run.output_dir, manifest("adapter"), model,
+                         model::held_blocks(blocks), run.expert_adapters, run.tokenizer);
   log("the adapter: {}", run.output_dir);
   return 0;
 }

@@ -85,31 +85,33 @@ void write_chat_template(io::FileSystem& files, const std::string& folder,
 }  // namespace
 
 void publish_adapter(io::FileSystem& files, const std::string& folder, const io::Manifest& manifest,
-                     const model::ModelFolder& model, const std::vector<at::Tensor>& blocks,
+                     const model::ModelFolder& model, const model::BlockSource& weights,
                      config::ExpertAdapters expert_adapters, const std::string& tokenizer,
                      const std::string& chat_template, const Addition& addition) {
   const layout::Adapters& adapters = *model.adapters;
   const config::ExpertAdapters kind =
       model::resolve_expert_adapters(expert_adapters, model.spec, adapters);
-  const auto tensors =
-      io::require_finite(model::adapter_sources(model.spec, adapters, blocks, kind), folder);
   std::error_code error;  // without a working folder the path stays as it was given
   const fs::path base = fs::absolute(model.path, error);
   const config::Json config = config::peft_config_json(model::peft_config(
       model.spec, adapters, kind, (error ? fs::path(model.path) : base).lexically_normal()));
-  int64_t bytes = 0;
-  for (const io::TensorSource& tensor : tensors) bytes += io::byte_count(tensor);
   io::publish_folder(
       files, folder, manifest,
       [&](io::SummedFiles& summed, const std::string& temporary) {
         if (addition.write) addition.write(summed, temporary);
-        io::write_safetensors(summed, temporary + "/adapter_model.safetensors", tensors);
+        std::vector<at::Tensor> blocks;  // on the host: modules_to_save may be large
+        for (int64_t b = 0; b <= adapters.layout.head(); ++b) {
+          blocks.push_back(weights(b).to(at::kCPU));
+        }
+        io::write_safetensors(
+            summed, temporary + "/adapter_model.safetensors",
+            io::require_finite(model::adapter_sources(model.spec, adapters, blocks, kind), folder));
         io::copy_tokenizer_files(summed, model.path, tokenizer, temporary);
         write_chat_template(summed, temporary, chat_template);
         io::write_text(summed, temporary + "/adapter_config.json",
                        config::json_text(config, 2) + "\n");
       },
-      static_cast<uint64_t>(bytes) + addition.bytes);
+      static_cast<uint64_t>(4 * adapters.layout.numel()) + addition.bytes);
 }
 
 void warn_of_peft(const model::ModelFolder& model, config::ExpertAdapters expert_adapters) {
@@ -268,12 +270,8 @@ void OutputFolder::publish(const std::string& folder, const model::BlockSource& 
                            const Addition& addition) {
   const std::string chat_template = chosen_chat_template(run_);
   if (model_.adapters) {
-    std::vector<at::Tensor> blocks;  // on the host: modules_to_save may be large
-    for (int64_t b = 0; b <= model_.trained_layout().head(); ++b) {
-      blocks.push_back(weights(b).to(at::kCPU));
-    }
-    publish_adapter(files_, folder, manifest_, model_, blocks, run_.expert_adapters, run_.tokenizer,
-                    chat_template, addition);
+    publish_adapter(files_, folder, manifest_, model_, weights, run_.expert_adapters,
+                    run_.tokenizer, chat_template, addition);
     return;
   }
   const io::DType dtype = file_dtype(model_.spec.dtype);

@@ -38,11 +38,12 @@ struct Addition {
   uint64_t bytes = 0;
 };
 
-// Writes a PEFT folder, published in one step: `blocks` of the model's adapters, on any device.
-// Tokenizer files come from the model's folder, and over them those of `tokenizer` if not "".
-// `expert_adapters` as the option. `chat_template`: a text in place of theirs, if not "".
+// Writes a PEFT folder, published in one step. `weights`: blocks of the model's adapters, asked
+// for once the addition has been written. Tokenizer files come from the model's folder, and over
+// them those of `tokenizer` if not "". `expert_adapters` as the option. `chat_template`: a text in
+// place of theirs, if not "".
 void publish_adapter(io::FileSystem& files, const std::string& folder, const io::Manifest& manifest,
-                     const model::ModelFolder& model, const std::vector<at::Tensor>& blocks,
+                     const model::ModelFolder& model, const model::BlockSource& weights,
                      config::ExpertAdapters expert_adapters, const std::string& tokenizer,
                      const std::string& chat_template = "", const Addition& addition = {});
 

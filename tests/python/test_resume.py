@@ -262,6 +262,15 @@ def test_a_full_disk_does_not_end_the_run(folder, tmp_path):
     assert (tmp_path / "out" / "checkpoint-4" / "state.json").exists()
 
 
+def test_two_ranks_with_lora(folder, tmp_path):
+    """Resumed on the same ranks: the same bits, with evaluations between the checkpoints."""
+    options = ["--use_lora", "--lora_dropout", 0.1, "--zero_stage", 2, "--max_steps", 6]
+    start(folder, tmp_path / "one", 2, options)
+    start(folder, tmp_path / "new", 2, [*options, "--resume", tmp_path / "one" / "checkpoint-3"])
+    last = "checkpoint-6/adapter_model.safetensors"
+    assert (tmp_path / "new" / last).read_bytes() == (tmp_path / "one" / last).read_bytes()
+
+
 def test_only_the_model(folder, tmp_path):
     whole(folder, tmp_path / "out", "--save_only_model", "--max_steps", 2)
     assert not (tmp_path / "out" / "checkpoint-1" / "state.json").exists()
