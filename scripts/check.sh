@@ -48,7 +48,8 @@ check_install() {
 
 # What a folder and an adapter can ask for, in every way that a batch is computed: ./dev test takes a covering set.
 check_matrix() {
-  build release trireme
+  build release trireme train_test
+  build/bin/train_test --gtest_also_run_disabled_tests --gtest_filter='*Resumed*'
   TRIREME="$PWD/build/bin/trireme" TRIREME_WHOLE_MATRIX=1 OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 \
     "$PYTHON" -m pytest -q -s -p no:cacheprovider tests/python/test_matrix.py
 }
