@@ -77,7 +77,8 @@ std::optional<ClassParts> parts_for(const TokenizerFile& file, const std::string
     }
     return std::nullopt;
   }
-  const bool bytes = config::json_text(file.pre_tokenizer).find(R"("ByteLevel")") != std::string::npos;
+  const bool bytes =
+      config::json_text(file.pre_tokenizer).find(R"("ByteLevel")") != std::string::npos;
   if (bytes != parts->byte_fallback) return parts;
   log("{}: tokenizer_class {} is of {}, and tokenizer.json of {}: tokenizer.json counts, and the "
       "ids of transformers 5 are others",

@@ -25,7 +25,8 @@ def folder(tmp_path_factory):
 
 def arguments(folder, output, *options):
     return ["train", "--model", folder / "model", "--data_file", folder / "train.json", "--output_dir", output,
-            "--val_ratio", 0, "--logging_steps", 1, "--threads", 1, "--save_failures_allowed", 0, *options]
+            "--val_ratio", 0, "--logging_steps", 1, "--threads", 1, "--save_failures_allowed", 0,
+            "--async_save", "false", *options]
 
 
 def assert_ends_well(output, errors, reason, step):

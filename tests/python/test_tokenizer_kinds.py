@@ -256,10 +256,11 @@ def test_special_tokens_are_left_out_on_request(tmp_path):
         assert [json.loads(line) for line in lines] == [tokenizer.decode(one, skip_special_tokens=skip) for one in ids]
 
 
-def test_an_id_that_transformers_would_not_give_is_refused(tmp_path):
+def test_an_id_that_transformers_would_not_give_is_the_one_it_gives(tmp_path):
     tokenizer = Tokenizer.from_str(saved("mistral"))
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     size = tokenizer.get_vocab_size()
     write(tmp_path, "tokenizer_config.json", {"added_tokens_decoder": {str(size + 5): listed("<new>")}})
-    status, _, error = run(tmp_path, ['"a"'])
-    assert status == 2 and f"added token '<new>' has the id {size + 5}, but `tokenizers` gives it {size}" in error
+    status, lines, error = run(tmp_path, ['"<new>"'])
+    assert status == 0 and json.loads(lines[0])[-1] == size
+    assert f"the id of added token '<new>' is {size}, not {size + 5}, as `tokenizers` numbers it" in error
