@@ -65,7 +65,11 @@ def main():
         for process in victims:
             process.kill()
         for process in processes:
-            process.communicate(timeout=120)  # the other ends by itself
+            try:
+                process.communicate(timeout=2)
+            except subprocess.TimeoutExpired:  # it waits for the other, up to a minute where they had not met
+                process.kill()
+                process.communicate()
         done = metrics(output)[-1]["step"] if (output / "metrics.jsonl").exists() and metrics(output) else 0
         lost = max(lost, done - newest(output))
         if newest(output) == STEPS:  # it would only finish: begin anew
