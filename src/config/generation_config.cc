@@ -1,6 +1,8 @@
 #include "config/generation_config.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "base/error.h"
 #include "config/folder_keys.h"
@@ -12,7 +14,8 @@ namespace trireme::config {
 namespace {
 
 bool does_nothing(const ModelKey& row, const Json& value) {
-  return value == false || value == 0 || is_neutral(row, value);
+  static const Json kNothing[] = {false, 0};
+  return std::ranges::find(kNothing, value) != std::end(kNothing) || is_neutral(row, value);
 }
 
 std::string shown(const std::string& key, const Json& value) {

@@ -91,7 +91,8 @@ class Judge {
 }  // namespace
 
 bool is_nothing(const Json& value) {
-  return value.is_null() || (value.is_structured() && value.empty()) || value == "";
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.is_null() || (value.is_structured() && value.empty());
 }
 
 bool is_neutral(const ModelKey& row, const Json& value) {
