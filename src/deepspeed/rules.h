@@ -53,9 +53,9 @@ class DeepSpeedRules {
   int64_t data_parallel_ranks() const;
 
   // A key that the file leaves out though its section is there: DeepSpeed's default is as good as
-  // written, but gives way to an option that was given. `text`: the default, as the option reads
-  // it.
-  void take_default(std::string_view path, std::string_view option, const std::string& text);
+  // written, but gives way to the option `name` where that was given. `text`: the default, as the
+  // option reads it.
+  void take_default(std::string_view path, std::string_view name, const std::string& text);
 
   // The verb has the option: others have nothing that the key could set.
   bool takes(std::string_view option) const;

@@ -136,19 +136,23 @@ Progress progress_of(const Json& json, const std::string& where) {
   return progress;
 }
 
+namespace {
+
+std::string value_in(const Identity& identity, const std::string& name) {
+  const auto found = identity.find(name);
+  if (found == identity.end()) return "nothing";
+  return found->second.empty() ? "not given" : found->second;
+}
+
+}  // namespace
+
 std::vector<std::string> differences(const Identity& there, const Identity& here) {
   std::vector<std::string> list;
   Identity names = there;
   names.insert(here.begin(), here.end());
   for (const auto& [name, ignored] : names) {
-    const auto value = [&](const Identity& identity) {
-      const auto found = identity.find(name);
-      return found == identity.end() ? std::string("nothing")
-             : found->second.empty() ? std::string("not given")
-                                     : found->second;
-    };
-    if (value(there) == value(here)) continue;
-    list.push_back(fmt::format("{} is {} there and {} here", name, value(there), value(here)));
+    const std::string before = value_in(there, name), now = value_in(here, name);
+    if (before != now) list.push_back(fmt::format("{} is {} there and {} here", name, before, now));
   }
   return list;
 }
