@@ -30,7 +30,7 @@ class Normalizer {
     bool (*surely_keeps)(std::string_view);
   };
   void add(const config::Json& json, const std::string& file);
-  void add_regex(const config::Keys& replace, const std::string& file);
+  void add_regex(const config::Keys& keys, const std::string& file);
 
   std::vector<Step> steps_;
 };

@@ -14,7 +14,7 @@ namespace trireme::data {
 struct Turn {
   std::string role;
   std::string content;
-  auto operator<=>(const Turn&) const = default;
+  auto operator<=>(const Turn&) const = default;  // NOLINT(modernize-use-nullptr): not here
 };
 
 struct Review {

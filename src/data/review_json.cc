@@ -159,7 +159,8 @@ class Reader {
   }
 
   void read_context(const Json& turns, const Place& place, Review& review) {
-    if (turns.is_null() || turns == "") return;  // NaN is "" (config/python_json.h)
+    // NaN is "" (config/python_json.h).
+    if (turns.is_null() || turns == Json("")) return;
     list(turns, place);
     for (size_t i = 0; i < turns.size(); ++i)
       review.context.push_back(read_turn(turns[i], {&place, "", i}));
