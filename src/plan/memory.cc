@@ -266,8 +266,10 @@ void add_snapshot(const MemoryRequest& request, MemoryPlan& plan) {
   if (request.snapshot == 0) return;
   const layout::ModelLayout& trained = request.activations.model->trained_layout();
   const int64_t weight = has_masters(request) ? 4 : bytes_of(request.activations.format);
-  const int64_t bytes =
-      snapshot_bytes(trained, weight, request.moments, request.snapshot, request.sharding);
+  // The first rank's, whose shards are the largest: all ranks must decide alike.
+  layout::Sharding first = request.sharding;
+  first.index = 0;
+  const int64_t bytes = snapshot_bytes(trained, weight, request.moments, request.snapshot, first);
   const bool cuda = request.activations.hardware.cuda;
   const Residence where = cuda ? Residence::kHost : Residence::kDevice;
   const int64_t room = cuda ? request.activations.host_room : request.budget;
