@@ -36,8 +36,7 @@ class Epoch {
         int64_t batch_size, int64_t accumulation, DataRank rank, int64_t done = 0);
 
   int64_t steps() const;
-  int64_t first_step() const;                       // that is not done
-  int64_t step_size() const { return step_size_; }  // bins
+  int64_t first_step() const;  // that is not done
   // Bins that are done after that step.
   int64_t done_after(int64_t step) const;
   // The last step of an epoch may have fewer micro-batches, or a smaller one.

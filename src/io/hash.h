@@ -27,7 +27,7 @@ class Hash {
   std::unique_ptr<State> state_;
 };
 
-// Of a whole file. UserError: it cannot be read.
+// The hash of a whole file. UserError: it cannot be read.
 std::string hash_of_file(const std::string& path);
 
 }  // namespace trireme::io

@@ -14,7 +14,7 @@
 
 namespace trireme::io {
 
-// Of one rank since the last report, without skipped steps: sums over its micro-batches.
+// What one rank has summed over its micro-batches since the last report, without skipped steps.
 struct Window {
   double loss = 0;
   double router_loss = 0;  // where experts are balanced; see model::RouterLoad
@@ -38,8 +38,8 @@ struct Progress {
   bool stopped_early = false;
   int64_t skipped_steps = 0, skipped_in_a_row = 0;
 
-  // Of the last step that was not skipped. Clipping in backward goes by the norm, once there is
-  // one.
+  // The last step that was not skipped had these. Clipping in backward goes by the norm, once there
+  // is one.
   double learning_rate = 0;
   std::optional<double> norm;
 
@@ -70,7 +70,7 @@ struct Record {
   Progress progress;
   Identity identity;
   config::Json options;  // as run.json has them
-  // Of metrics.jsonl by then: what follows is of steps that are done again.
+  // The length of metrics.jsonl by then: what follows is of steps that are done again.
   uint64_t metrics_bytes = 0;
 };
 std::string record_text(const Record& record, const Manifest& manifest);

@@ -28,7 +28,7 @@ class SummedFiles : public FileSystem {
 
   // By path, of each file that was closed in order.
   const std::map<std::string, FileSum>& sums() const { return sums_; }
-  // Of a file that another process has written.
+  // Adds a file that another process has written.
   void add(const std::string& path, FileSum sum) { sums_[path] = std::move(sum); }
 
  private:

@@ -5,6 +5,15 @@
 #include "base/host_memory.h"
 
 namespace trireme::plan {
+namespace {
+
+// Bytes of an arena that both moments of a range take.
+int64_t moment_slots(const StateRange& range, MomentFormat format) {
+  return 2 * (slot_bytes(moment_numbers_bytes(range.count, format)) +
+              slot_bytes(moment_scales_bytes(range.count, format)));
+}
+
+}  // namespace
 
 std::vector<StateRange> state_ranges(const layout::ModelLayout& layout,
                                      const layout::Sharding& sharding) {
@@ -39,8 +48,7 @@ int64_t state_arena_bytes(const layout::ModelLayout& layout, bool master, Moment
     if (master) bytes += slot_bytes(4 * sharding.shard(block.numel).size);
   }
   for (const StateRange& range : state_ranges(layout, sharding)) {
-    bytes += 2 * (slot_bytes(moment_numbers_bytes(range.count, format)) +
-                  slot_bytes(moment_scales_bytes(range.count, format)));
+    bytes += moment_slots(range, format);
   }
   return bytes;
 }
@@ -49,9 +57,7 @@ int64_t snapshot_bytes(const layout::ModelLayout& layout, int64_t weight, Moment
                        int64_t file, const layout::Sharding& sharding) {
   int64_t bytes = 0;
   for (const StateRange& range : state_ranges(layout, sharding)) {
-    bytes += slot_bytes(weight * range.count) +
-             2 * (slot_bytes(moment_numbers_bytes(range.count, format)) +
-                  slot_bytes(moment_scales_bytes(range.count, format)));
+    bytes += slot_bytes(weight * range.count) + moment_slots(range, format);
   }
   for (const layout::BlockLayout& block : layout.blocks) bytes += slot_bytes(file * block.numel);
   return bytes;

@@ -214,9 +214,15 @@ class Loader {
 
 }  // namespace
 
-int64_t RankState::bytes() const {
-  int64_t sum = 0;
-  for (const io::TensorSource& tensor : tensors) sum += io::byte_count(tensor);
+uint64_t byte_count(const std::vector<StatePart>& parts) {
+  uint64_t sum = 0;
+  for (const StatePart& part : parts) {
+    const ops::Moments& moments = part.moments;
+    for (const at::Tensor& tensor : {part.weight, moments.first, moments.second,
+                                     moments.first_absmax, moments.second_absmax}) {
+      if (tensor.defined()) sum += tensor.nbytes();
+    }
+  }
   return sum;
 }
 

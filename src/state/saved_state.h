@@ -26,13 +26,14 @@ struct StatePart {
 std::vector<StatePart> state_parts(const ResidentParams& params, const AdamW& optimizer,
                                    const Zero& zero);
 
+// The bytes of their tensors.
+uint64_t byte_count(const std::vector<StatePart>& parts);
+
 // The same as a file. Tensors are copied to the host when their turn comes; the parts must not
 // change until then.
 struct RankState {
   std::vector<io::TensorSource> tensors;
   std::vector<io::StatePiece> pieces;  // in the file `file`
-
-  int64_t bytes() const;
 };
 RankState rank_state(const layout::ModelLayout& layout, const std::vector<StatePart>& parts,
                      const std::string& file);

@@ -254,8 +254,7 @@ CheckpointWriter::Outcome CheckpointWriter::save_best() {
 
 // Of all ranks: this one's, where they are alike.
 uint64_t CheckpointWriter::state_bytes() const {
-  const int64_t mine = state::rank_state(sources_.layout, live_parts(), "").bytes();
-  return static_cast<uint64_t>(mine * mesh_.control().size());
+  return state::byte_count(live_parts()) * static_cast<uint64_t>(mesh_.control().size());
 }
 
 }  // namespace trireme::train

@@ -276,12 +276,14 @@ void Trainer::checkpoint_ended(const CheckpointWriter::Outcome& outcome, const s
   saved_at_ = outcome.step;
 }
 
-void Trainer::finish_saving() {
-  while (writer_.running()) {
-    if (const auto outcome = writer_.advance()) {
-      checkpoint_ended(*outcome, fmt::format("training waited {:.2f} s, saved ", save_seconds_));
-    }
+void Trainer::advance_saving() {
+  if (const auto outcome = writer_.advance()) {
+    checkpoint_ended(*outcome, fmt::format("training waited {:.2f} s, saved ", save_seconds_));
   }
+}
+
+void Trainer::finish_saving() {
+  while (writer_.running()) advance_saving();
 }
 
 io::Window Trainer::window() const {
@@ -308,10 +310,16 @@ std::vector<io::Window> Trainer::all_windows() const {
   return windows;
 }
 
+void Trainer::next_epoch() {
+  ++progress_.epoch;
+  progress_.sequences = 0;
+}
+
 void Trainer::train_epoch() {
   const data::Epoch batches =
       data::training_epoch(samples_.train, run_, run_, progress_.epoch, rank_, progress_.sequences);
   const int64_t steps = batches.steps();
+  if (batches.first_step() == steps) return next_epoch();  // of other data, fewer than were done
   for (int64_t i = batches.first_step(); i < steps && !ended(); ++i) {
     try {
       train_step(batches.batches(i));
@@ -324,17 +332,8 @@ void Trainer::train_epoch() {
     progress_.epochs = static_cast<double>(progress_.epoch) + part;
     progress_.evaluation_due |= crossed(before, progress_.epochs, run_.eval_every);
     progress_.sequences = batches.done_after(i);
-    if (i + 1 == steps) {
-      ++progress_.epoch;
-      progress_.sequences = 0;
-    }
+    if (i + 1 == steps) next_epoch();
     after_step();
-    if (i + 1 == steps) return;
-  }
-  // An epoch of which all was done: another batch size would begin a new step behind its end.
-  if (batches.first_step() >= steps && !ended()) {
-    ++progress_.epoch;
-    progress_.sequences = 0;
   }
 }
 
@@ -398,11 +397,7 @@ void Trainer::after_step() {
   if (progress_.steps % run_.logging_steps == 0 && progress_.window_trained > 0) report();
   progress_.save_due |= run_.save_steps > 0 && progress_.steps % run_.save_steps == 0;
   const Agreed agreed = this->agreed(step_seconds_);
-  if (writer_.running() && !agreed.writing) {
-    if (const auto outcome = writer_.advance()) {
-      checkpoint_ended(*outcome, fmt::format("training waited {:.2f} s, saved ", save_seconds_));
-    }
-  }
+  if (writer_.running() && !agreed.writing) advance_saving();
   progress_.save_due |=
       run_.save_every_minutes > 0 && agreed.unsaved >= 60 * run_.save_every_minutes;
   if (agreed.signal != 0) return stop_for_interrupt(agreed.signal);

@@ -113,11 +113,13 @@ class Trainer {
   // Counts a save that failed, on all ranks. UserError: too many in a row. Returns whether it was
   // saved.
   bool saved(const CheckpointWriter::Outcome& outcome);
-  // The end of a checkpoint in the background, and waiting for it.
   void checkpoint_ended(const CheckpointWriter::Outcome& outcome, const std::string& why);
+  // The next stage of a checkpoint in the background, and all that are left.
+  void advance_saving();
   void finish_saving();
   io::Window window() const;
   std::vector<io::Window> all_windows() const;
+  void next_epoch();
   void train_epoch();
   void train_step(const data::StepBatches& batches);
   void after_step();
